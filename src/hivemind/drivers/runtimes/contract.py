@@ -1,0 +1,213 @@
+"""What the agent asks of every runtime. One contract suite (tests/contract/runtimes) runs against all of them.
+
+A *container* is one instance of an allocation: started once, ended once, never started again. Containers
+outlive the daemon: a runtime finds everything it ever started by `list()`, with exit codes kept, and touches
+nothing that it did not start itself.
+
+All methods are safe to repeat: `create` of an existing id raises `Conflict`; `stop`, `kill` and `remove` of
+one that is gone or ended do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+from hivemind.model.image import Image
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A host path (or a tmpfs when `source` is empty) that appears at `target` inside."""
+
+    target: str
+    source: str = ""
+    readonly: bool = False
+    size: int = 0
+    """Bytes, for a tmpfs."""
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a runtime needs to know; images' defaults are already folded in."""
+
+    id: str
+    """`<allocation>.<instance>`."""
+    image: str = ""
+    """Digest of an image that `pull` or `load` brought here; empty: the host's own files (`process` only)."""
+    args: tuple[str, ...]
+    env: dict[str, str] = {}
+    user: str = ""
+    """`name|uid[:group|gid]`, looked up inside the image; empty is root (the daemon's own user for `process`)."""
+    workdir: str = "/"
+    hostname: str = ""
+    netns: str = ""
+    """Path of the network namespace to join; empty: the host's network."""
+    resolv_conf: str = ""
+    hosts: str = ""
+    """Contents for /etc/resolv.conf and /etc/hosts; empty: leave what the image has."""
+    mounts: tuple[Mount, ...] = ()
+    cpus: float = 0.0
+    memory: int = 0
+    pids: int = 0
+    """0: no limit. Memory is without swap."""
+    stop_signal: str = "SIGTERM"
+    labels: dict[str, str] = {}
+    log_max_size: int = 16 * 2**20
+    log_max_files: int = 3
+
+
+class Status(StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """`code` follows the shell: 128 + n for death by signal n. `oom`: killed by the kernel at the memory limit.
+
+    `code` is None when the runtime cannot know it any more (a reboot); `reason` then says why."""
+
+    code: int | None
+    oom: bool = False
+    at: int = 0
+    """Milliseconds since 1970."""
+    reason: str = ""
+
+    @property
+    def signal(self) -> int | None:
+        return self.code - 128 if self.code is not None and 128 < self.code <= 192 else None
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    status: Status
+    pid: int = 0
+    """Main process as the host sees it; 0 once it ended."""
+    created: int = 0
+    started: int = 0
+    exit: Exit | None = None
+    labels: dict[str, str] = {}
+    image: str = ""
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    cpu_seconds: float
+    """Since the start, summed over cores."""
+    memory: int
+    """Bytes in use, without reclaimable file cache."""
+    memory_limit: int = 0
+    pids: int = 0
+    net_rx: int = 0
+    net_tx: int = 0
+
+
+class RuntimeEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`exited` comes once for each container, also for those that ended while nobody listened."""
+
+    kind: Literal["exited", "oom"]
+    id: str
+    exit: Exit | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    time: int
+    """Nanoseconds since 1970."""
+    stream: Literal["stdout", "stderr"]
+    text: str
+    """Without the line's end; undecodable bytes are replaced."""
+
+
+class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
+    follow: bool = False
+    tail: int | None = None
+    """Only the last so many lines; None: all."""
+    since: int = 0
+    until: int = 0
+    """Nanoseconds since 1970; 0: no bound."""
+
+
+class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
+    args: tuple[str, ...]
+    env: dict[str, str] = {}
+    """Added to the container's own."""
+    user: str = ""
+    workdir: str = ""
+    tty: bool = False
+    stdin: bool = False
+    columns: int = 80
+    rows: int = 24
+
+
+class ExecSession(Protocol):
+    """A command running inside a container. Ends with its process; `close` kills what is left."""
+
+    async def read(self) -> tuple[Literal["stdout", "stderr"], bytes] | None:
+        """The next output, None at the end. With a terminal everything is `stdout`."""
+
+    async def write(self, data: bytes) -> None: ...
+    async def close_stdin(self) -> None: ...
+    async def resize(self, columns: int, rows: int) -> None: ...
+    async def wait(self) -> int:
+        """Exit code, 126/127 when the command cannot be run."""
+
+    async def close(self) -> None: ...
+
+
+class PullProgress(msgspec.Struct, frozen=True):
+    """`done` of `total` bytes over all blobs; `total` 0 while unknown."""
+
+    stage: Literal["resolving", "downloading", "unpacking", "done"]
+    done: int = 0
+    total: int = 0
+
+
+OnProgress = Callable[[PullProgress], None]
+
+
+class Runtime(Protocol):
+    """Errors: `NotFound` (unknown container or image), `Invalid` (a spec that cannot run: no such user, no such
+    executable), `Unsupported` (this machine cannot), `Unavailable` (try later: disk full, registry down)."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Probes the machine and adopts what runs. Raises `Unsupported` saying what is missing."""
+
+    async def close(self) -> None:
+        """Lets go of everything; containers keep running."""
+
+    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+        """The image, fetched if it is not here."""
+
+    async def create(self, spec: ContainerSpec) -> None:
+        """All set up but not running. Nothing is left behind when it fails."""
+
+    async def start(self, id: str) -> int:
+        """Runs it; the pid."""
+
+    async def stop(self, id: str, signal: str, grace: float) -> Exit:
+        """`signal`, then SIGKILL to everything inside after `grace` seconds; returns once all of it is dead."""
+
+    async def kill(self, id: str, signal: str) -> None: ...
+
+    async def wait(self, id: str) -> Exit: ...
+
+    async def remove(self, id: str) -> None:
+        """Kills it if it runs; removes root file system and record. Its log goes too."""
+
+    async def exec(self, id: str, spec: ExecSpec) -> ExecSession: ...
+
+    def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        """In order; with `follow` until the container ended and all was read."""
+
+    async def stats(self, id: str) -> Stats: ...
+
+    async def list(self) -> list[Container]: ...
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """One consumer. No polling beneath it where the kernel can tell."""
+
+
+Factory = Callable[[], Awaitable[Runtime]]

@@ -1,0 +1,45 @@
+"""The ledger: one order of all operations, made durable. `local` for one node, PBFT for several; nothing above
+knows which.
+
+A batch is durable before anyone hears of it: `submit` returns after it was agreed, stored (fsync) and applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from hivemind.security.envelope import Envelope
+from hivemind.state.state import Outcome, State
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What was agreed together. `time` (ms) is the only clock that state ever sees; it never goes back."""
+
+    sequence: int
+    previous: bytes
+    """BLAKE2b-256 of the batch before: the chain."""
+    time: int
+    envelopes: tuple[Envelope, ...] = ()
+    """Empty: a tick that lets timers fire."""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    sequence: int
+    outcome: Outcome
+
+
+class Ledger(Protocol):
+    state: State
+    """Read it freely; only the ledger changes it."""
+
+    async def submit(self, envelope: Envelope) -> Receipt:
+        """Durable and applied. An operation that state refuses raises that error; a duplicate (same signer and
+        nonce) returns the first receipt."""
+
+    def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
+        """Calls back after each applied batch, in order, in the loop's turn; returns the undo."""
+
+    async def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The nouns of Hivemind: frozen structs, their validation and how they show themselves. One kind a file."""

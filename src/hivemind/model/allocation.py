@@ -1,0 +1,160 @@
+"""The allocation: one replica of an app placed on one node. Its agreed states only ascend."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Literal
+
+from hivemind.model.base import Document, Record
+from hivemind.model.resource import Column, Resource
+
+
+class AllocationState(IntEnum):
+    """What the hive agreed about an allocation. The order is the law: a report never lowers it."""
+
+    PENDING = 0
+    """Wanted, but no node fits; `reason` says why."""
+    PLACED = 1
+    HEALTHY = 2
+    """Its node reported it ready for `min_healthy_time`."""
+    COMPLETE = 3
+    """Ended by itself with exit code 0 and is not to be restarted."""
+    FAILED = 4
+    """Ended, and the restart policy is exhausted; or it could never start."""
+    STOPPED = 5
+    """Its node reported that nothing of it runs any more after it was told to stop."""
+    LOST = 6
+    """Its node is gone."""
+
+    @property
+    def ended(self) -> bool:
+        return self >= AllocationState.COMPLETE
+
+
+class Desired(StrEnum):
+    RUN = "run"
+    STOP = "stop"
+
+
+class Allocation(Record, kw_only=True):
+    """Its `id` is derived from app, revision, slot and attempt, so that every node names it alike."""
+
+    id: str
+    project: str
+    app: str
+    """Id of the app."""
+    app_name: str
+    revision: int
+    slot: int
+    """Which replica it is, from 0."""
+    attempt: int
+    """The fencing number: reports of an older attempt for the same slot are refused."""
+    node: str = ""
+    desired: Desired = Desired.RUN
+    state: AllocationState = AllocationState.PENDING
+    reason: str = ""
+    exit_code: int | None = None
+    created: int = 0
+    placed: int = 0
+    updated: int = 0
+
+    @property
+    def live(self) -> bool:
+        """It holds, or may hold, resources and names on its node."""
+        return not self.state.ended
+
+
+class Phase(StrEnum):
+    """What a node observes of an allocation right now. Unlike the agreed state it goes to and fro."""
+
+    WAITING = "waiting"
+    PULLING = "pulling"
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Ending(Record, kw_only=True):
+    """How one container instance ended."""
+
+    instance: int
+    exit_code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+    reason: str = ""
+    started: int = 0
+    ended: int = 0
+
+
+class AllocationStatus(Record, kw_only=True):
+    """A node's observation of one allocation, kept in the shared store under `allocation/<id>`."""
+
+    phase: Phase = Phase.WAITING
+    ready: bool = False
+    health: Literal["none", "starting", "passing", "failing"] = "none"
+    instance: int = 0
+    """Number of the container instance; rises with each restart."""
+    restarts: int = 0
+    ip: str = ""
+    ports: dict[str, int] = {}
+    """`"80/tcp"` -> the port that answers at `ip` (differs from the declared one on shared networks)."""
+    runtime: str = ""
+    image_digest: str = ""
+    pid: int = 0
+    started: int = 0
+    message: str = ""
+    last: Ending | None = None
+    observed: int = 0
+
+
+class AllocationDocument(Document, kw_only=True):
+    kind: Literal["Allocation"] = "Allocation"
+    project: str
+    name: str
+    """`<app>.<slot>`, for people; several attempts share it."""
+    id: str
+    app: str
+    revision: int
+    slot: int
+    attempt: int
+    node: str
+    """Name of the node."""
+    desired: str
+    state: str
+    image: str
+    reason: str
+    exit_code: int | None
+    created: int
+    status: AllocationStatus
+
+    @property
+    def shown(self) -> str:
+        """The one word for tables: observed while it lives, agreed once it ended."""
+        if self.state in ("placed", "healthy"):
+            phase = str(self.status.phase)
+            return "unhealthy" if phase == "running" and self.status.health == "failing" else phase
+        return self.state
+
+
+ALLOCATION = Resource(
+    kind="Allocation",
+    plural="allocations",
+    short="alloc",
+    scope="project",
+    document=AllocationDocument,
+    columns=(
+        Column("ID", "id"),
+        Column("NAME", "name"),
+        Column("NODE", "node"),
+        Column("STATUS", "shown"),
+        Column("HEALTH", "status.health"),
+        Column("REV", "revision"),
+        Column("RESTARTS", "status.restarts"),
+        Column("IP", "status.ip", wide=True),
+        Column("AGE", "created", format="age"),
+        Column("MESSAGE", "status.message", wide=True),
+        Column("REASON", "reason", wide=True),
+    ),
+)

@@ -1,0 +1,45 @@
+"""The event: something that happened, as a node saw it. Kept in the shared store, newest last."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hivemind.model.base import Record
+from hivemind.model.resource import Column, Resource
+
+
+class Event(Record, kw_only=True):
+    """`id` is `<milliseconds>-<counter>` in fixed width, so that ids sort by time within a node."""
+
+    kind: Literal["Event"] = "Event"
+    id: str
+    time: int
+    """Milliseconds since 1970."""
+    type: str
+    """A dotted verb: `allocation.started`, `allocation.exited`, `app.deployed`, `node.cordoned`."""
+    level: Literal["info", "warning"] = "info"
+    project: str = ""
+    app: str = ""
+    allocation: str = ""
+    node: str = ""
+    by: str = ""
+    message: str = ""
+    name: str = ""
+    """The object it is about, for tables: `app` or `node` name."""
+
+
+EVENT = Resource(
+    kind="Event",
+    plural="events",
+    short="ev",
+    scope="hive",
+    document=Event,
+    columns=(
+        Column("AGE", "time", format="age"),
+        Column("TYPE", "type"),
+        Column("OBJECT", "name"),
+        Column("ALLOCATION", "allocation", wide=True),
+        Column("BY", "by", wide=True),
+        Column("MESSAGE", "message"),
+    ),
+)

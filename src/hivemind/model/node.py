@@ -1,0 +1,98 @@
+"""The node: one machine running the daemon."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hivemind.model.base import Document, Record, Spec
+from hivemind.model.names import Name
+from hivemind.model.resource import Column, Resource
+
+
+class Node(Record, kw_only=True):
+    """What the hive agreed about a node. Its id is its Ed25519 public key in hex."""
+
+    id: str
+    name: str
+    cpus: float = 0.0
+    """Cores it offers to allocations."""
+    memory: int = 0
+    """Bytes it offers to allocations."""
+    os: str = "linux"
+    arch: str = "amd64"
+    runtimes: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    schedulable: bool = True
+    """False once cordoned or drained."""
+    drained: bool = False
+    version: int = 1
+    joined: int = 0
+    updated: int = 0
+
+
+class NodeManifest(Spec, kw_only=True):
+    """What a person may change about a node."""
+
+    name: Name
+    labels: dict[str, str] = {}
+    schedulable: bool = True
+
+
+class NodeStatus(Record, kw_only=True):
+    """A node's observation of itself, kept in the shared store under `node/<id>`."""
+
+    addresses: tuple[str, ...] = ()
+    memory_used: int = 0
+    load: float = 0.0
+    disk_free: int = 0
+    version: str = ""
+    started: int = 0
+    observed: int = 0
+    runtime: str = ""
+    network: str = ""
+    problems: tuple[str, ...] = ()
+
+
+class NodeDocument(Document, kw_only=True):
+    kind: Literal["Node"] = "Node"
+    name: str
+    id: str
+    labels: dict[str, str]
+    schedulable: bool
+    drained: bool
+    version: int
+    cpus: float
+    memory: int
+    cpus_reserved: float
+    memory_reserved: int
+    allocations: int
+    os: str
+    arch: str
+    runtimes: tuple[str, ...]
+    joined: int
+    status: NodeStatus
+
+    @property
+    def shown(self) -> str:
+        return "drained" if self.drained else "ready" if self.schedulable else "cordoned"
+
+
+NODE = Resource(
+    kind="Node",
+    plural="nodes",
+    short="no",
+    scope="hive",
+    document=NodeDocument,
+    manifest=NodeManifest,
+    columns=(
+        Column("NAME", "name"),
+        Column("STATUS", "shown"),
+        Column("CPUS", "cpus"),
+        Column("MEMORY", "memory", format="bytes"),
+        Column("ALLOCS", "allocations"),
+        Column("RUNTIMES", "runtimes", format="list"),
+        Column("VERSION", "status.version", wide=True),
+        Column("ID", "id", format="short"),
+        Column("AGE", "joined", format="age"),
+    ),
+)

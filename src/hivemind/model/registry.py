@@ -1,0 +1,23 @@
+"""Every kind there is, in the order people see them."""
+
+from __future__ import annotations
+
+from hivemind.errors import Invalid
+from hivemind.model.allocation import ALLOCATION
+from hivemind.model.app import APP, DEPLOYMENT
+from hivemind.model.event import EVENT
+from hivemind.model.image import IMAGE
+from hivemind.model.node import NODE
+from hivemind.model.project import PROJECT
+from hivemind.model.resource import Resource
+
+RESOURCES: dict[str, Resource] = {r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, NODE, PROJECT, IMAGE, EVENT)}
+
+
+def find(word: str) -> Resource:
+    """The resource that a person means by `app`, `apps`, `a`. Raises `Invalid` that lists what there is."""
+    for resource in RESOURCES.values():
+        if resource.answers_to(word):
+            return resource
+    known = ", ".join(r.plural for r in RESOURCES.values())
+    raise Invalid(f"there is no kind {word!r}", hint=f"the kinds are {known}")

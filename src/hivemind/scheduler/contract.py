@@ -1,0 +1,61 @@
+"""What the scheduler is asked and what it answers. Values in, values out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hivemind.model.node import Node
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One allocation that wants a place."""
+
+    id: str
+    app: str
+    """Id of the app: replicas of one app are spread or packed with regard to each other."""
+    cpus: float = 0.0
+    memory: int = 0
+    host_ports: tuple[str, ...] = ()
+    """`"8080/tcp"`: published ports; two different apps cannot have the same on one node."""
+    constraints: tuple[str, ...] = ()
+    """`node.labels.zone==eu`, `node.name!=a`, `node.arch==amd64`, `node.os==linux`, `node.id==…`."""
+    runtime: str = "auto"
+    image: str = ""
+    os: str = ""
+    arch: str = ""
+    """Platform of the image, when known."""
+    placement: str = "spread"
+    priority: int = 50
+    avoid: tuple[str, ...] = ()
+    """Nodes where it failed before: only used when nothing else fits."""
+
+
+class Use(msgspec.Struct, frozen=True, kw_only=True):
+    """What is already placed on one node, per app: `{app: replicas}`, and what that sets aside."""
+
+    cpus: float = 0.0
+    memory: int = 0
+    apps: dict[str, int] = {}
+    ports: dict[str, str] = {}
+    """Published port -> id of the app that holds it."""
+
+
+class Hints(msgspec.Struct, frozen=True, kw_only=True):
+    """Agreed samples that only make placements better: never needed for a right one."""
+
+    images: dict[str, frozenset[str]] = {}
+    """Image reference -> nodes that hold it."""
+    latency: dict[str, dict[str, float]] = {}
+    """Node -> node -> milliseconds."""
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    ask: str
+    node: str = ""
+    """Empty: no node fits, and `explanation` says why: `0 of 5 nodes fit: 3 lack 2GiB memory, 2 are drained`."""
+    explanation: str = ""
+    scores: dict[str, float] = {}
+    """Score of the chosen node by scorer, for `describe`."""
+
+
+__all__ = ["Ask", "Hints", "Node", "Placement", "Use"]
