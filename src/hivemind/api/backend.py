@@ -1,0 +1,73 @@
+"""What the API needs of the node it speaks for. The daemon provides it; tests bring a small one of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec, LogLine, LogQuery, OnProgress, Stats
+from hivemind.model.image import Image
+from hivemind.security.identity import Identity
+from hivemind.state.operations import Operation
+from hivemind.state.state import Outcome, State
+from hivemind.store.contract import Store
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """What `GET /v1/status` says about this node and its hive."""
+
+    version: str
+    hive: str
+    node: str
+    node_name: str
+    runtime: str
+    network: str
+    started: int
+    sequence: int
+    digest: str
+    dns: str = ""
+    """`127.0.0.1:8653`: where the host may ask for names."""
+    problems: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    state: State
+    store: Store
+    administrator: Identity
+    """Whose key signs for a local administrator on the unix socket."""
+
+    async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
+        """Signs, has it agreed and applied. Raises the error that the operation was refused with.
+
+        The same `nonce` (from an Idempotency-Key) by the same identity gives the first outcome again."""
+
+    def ready(self) -> bool:
+        """The node has caught up, its runtime and network work."""
+
+    def info(self) -> Info: ...
+
+    def plan(self, operation: Operation, by: Identity) -> Sequence[dict[str, Any]]:
+        """What `submit` would make the hive do: `{"action", "object", "node", "detail"}` for each step."""
+
+    async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
+        """Raises `NotFound`; `Conflict` when it does not run."""
+
+    def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        """Over all instances of the allocation, ended ones too, as long as they are kept."""
+
+    async def stats(self, allocation: str) -> Stats: ...
+
+    async def images(self) -> list[Image]: ...
+
+    async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
+        """A `docker save` or OCI archive, plain, gzip or zstd compressed."""
+
+    async def pull_image(self, reference: str, on_progress: OnProgress) -> Image: ...
+
+    async def remove_image(self, reference: str) -> None:
+        """Raises `Conflict` naming the apps that use it."""
+
+    def metrics(self) -> str:
+        """Prometheus text exposition 0.0.4."""
