@@ -5,31 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec, LogLine, LogQuery, OnProgress, Stats
+from hivemind.model.answers import Info
 from hivemind.model.image import Image
 from hivemind.security.identity import Identity
 from hivemind.state.operations import Operation
 from hivemind.state.state import Outcome, State
 from hivemind.store.contract import Store
 
-
-class Info(msgspec.Struct, frozen=True, kw_only=True):
-    """What `GET /v1/status` says about this node and its hive."""
-
-    version: str
-    hive: str
-    node: str
-    node_name: str
-    runtime: str
-    network: str
-    started: int
-    sequence: int
-    digest: str
-    dns: str = ""
-    """`127.0.0.1:8653`: where the host may ask for names."""
-    problems: tuple[str, ...] = ()
+__all__ = ["Backend", "Info"]
 
 
 class Backend(Protocol):

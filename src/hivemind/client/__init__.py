@@ -1,0 +1,5 @@
+"""The public, typed client. `from hivemind.client import Hivemind`."""
+
+from hivemind.client.client import Hivemind
+
+__all__ = ["Hivemind"]

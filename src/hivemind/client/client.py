@@ -1,0 +1,86 @@
+"""The public client: everything that the command line can do, as typed calls.
+
+    hive = Hivemind()                                   # the local daemon's unix socket
+    hive = Hivemind("https://node-1:3000", token="hm_…", ca="/etc/hivemind/ca.pem")
+    hive.apps.deploy(AppManifest(name="web", spec=AppSpec(image="nginx:latest")))
+    hive.apps.scale("web", 3)
+    for line in hive.apps.logs_follow("web"):
+        print(line.text)
+
+Every call raises an error of `hivemind.errors`: the one that the server names, or `Unavailable` when no
+daemon answers. An object of this class may be shared between threads; each stream belongs to its reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from hivemind.client.collection import Collection
+from hivemind.client.connection import DEFAULT_ENDPOINT, Connection
+from hivemind.client.nouns import Allocations, Apps, Images, Nodes
+from hivemind.client.streams import server_sent_events
+from hivemind.model.answers import Info
+from hivemind.model.app import DEPLOYMENT, DeploymentDocument
+from hivemind.model.base import decode
+from hivemind.model.event import EVENT, Event
+from hivemind.model.project import PROJECT, ProjectDocument
+from hivemind.model.resource import Resource
+
+
+class Hivemind:
+    """A hive, reached at one of its nodes.
+
+    `endpoint`: `unix:///path/of/a.sock`, `http://host:port` or `https://host:port`. `token`: needed for all but
+    the unix socket. `ca`: a file of PEM certificates to trust instead of the system's. `timeout`: seconds that
+    the daemon may stay silent during a plain call.
+    """
+
+    def __init__(
+        self, endpoint: str = DEFAULT_ENDPOINT, *, token: str = "", ca: str = "", timeout: float = 60.0
+    ) -> None:
+        self._connection = Connection(endpoint, token=token, ca=ca, timeout=timeout)
+        self.endpoint = endpoint
+        self.apps = Apps(self._connection)
+        self.allocations = Allocations(self._connection)
+        self.deployments: Collection[DeploymentDocument] = Collection(self._connection, DEPLOYMENT)
+        self.nodes = Nodes(self._connection)
+        self.projects: Collection[ProjectDocument] = Collection(self._connection, PROJECT)
+        self.images = Images(self._connection)
+
+    def collection(self, resource: Resource) -> Collection[Any]:
+        """The documents of any kind: what `get`, `describe`, `apply` and `delete` stand on."""
+        return Collection(self._connection, resource)
+
+    def status(self) -> Info:
+        return decode(self._connection.call("GET", "/v1/status").body, Info)
+
+    def events(
+        self, *, project: str = "", app: str = "", type: str = "", limit: int | None = None
+    ) -> list[Event]:
+        """What happened, oldest first; with `limit` only the newest so many."""
+        query = {"project": project, "app": app, "type": type}
+        events: list[Event] = list(Collection[Event](self._connection, EVENT).each(query=query))
+        return events[-limit:] if limit else events
+
+    def events_follow(
+        self, *, project: str = "", app: str = "", type: str = "", after: str | None = None
+    ) -> Iterator[Event]:
+        """Events as they happen, without end; `after` an event's id, or from now when None.
+
+        A broken connection is taken up again where it broke; `Unavailable` once that fails too."""
+        query = {"project": project, "app": app, "type": type}
+        for message in server_sent_events(self._connection, "/v1/events", query, after):
+            yield decode(message.data, Event)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Hivemind:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

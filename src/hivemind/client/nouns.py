@@ -1,0 +1,206 @@
+"""What can be done with some kinds beyond list, get, put and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
+
+from hivemind.client.collection import Collection
+from hivemind.client.connection import Connection
+from hivemind.client.streams import lines
+from hivemind.model.allocation import ALLOCATION, AllocationDocument
+from hivemind.model.answers import (
+    AllocationStats,
+    ExecRequest,
+    ImageList,
+    LogEntry,
+    PullProgress,
+)
+from hivemind.model.app import APP, AppDocument, AppManifest
+from hivemind.model.base import decode, encode
+from hivemind.model.image import IMAGE, ImageDocument
+from hivemind.model.names import DEFAULT_PROJECT
+from hivemind.model.node import NODE, NodeDocument
+
+if TYPE_CHECKING:
+    from hivemind.client.exec import ExecSession
+
+_CHUNK = 1 << 18
+
+
+class Apps(Collection[AppDocument]):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, APP)
+
+    def deploy(
+        self, manifest: AppManifest, project: str = DEFAULT_PROJECT, *, if_version: int | None = None
+    ) -> AppDocument:
+        """`put` under its own name. `status.deployment` of the answer is the deployment to wait for."""
+        return self.put(manifest, project, if_version=if_version)
+
+    def scale(self, name: str, replicas: int, project: str = DEFAULT_PROJECT) -> AppDocument:
+        return self._verb(name, "scale", project, encode({"replicas": replicas}))
+
+    def restart(self, name: str, project: str = DEFAULT_PROJECT) -> AppDocument:
+        """Replaces every replica, one by one."""
+        return self._verb(name, "restart", project)
+
+    def stop(self, name: str, project: str = DEFAULT_PROJECT) -> AppDocument:
+        return self._verb(name, "stop", project)
+
+    def start(self, name: str, project: str = DEFAULT_PROJECT) -> AppDocument:
+        return self._verb(name, "start", project)
+
+    def logs(
+        self,
+        name: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        tail: int | None = None,
+        since: int = 0,
+        until: int = 0,
+    ) -> Iterator[LogEntry]:
+        """What all its replicas wrote, dead ones too, in order of time (nanoseconds since 1970; 0: no bound)."""
+        path = f"{self.path(name, project)}/logs"
+        return _logs(self._connection, path, {"tail": tail, "since": since or None, "until": until or None})
+
+    def logs_follow(
+        self, name: str, project: str = DEFAULT_PROJECT, *, tail: int | None = None, since: int = 0
+    ) -> Iterator[LogEntry]:
+        """The same, then what comes, replicas that join later included, until the app is gone."""
+        path = f"{self.path(name, project)}/logs"
+        return _follow(self._connection, path, {"tail": tail, "since": since or None})
+
+    def _verb(self, name: str, verb: str, project: str, body: bytes = b"{}") -> AppDocument:
+        answer = self._connection.call("POST", f"{self.path(name, project)}/{verb}", body=body)
+        return decode(answer.body, AppDocument)
+
+
+class Allocations(Collection[AllocationDocument]):
+    """Allocations answer to an id, an unambiguous beginning of one, or `<app>.<slot>`."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, ALLOCATION)
+
+    def logs(
+        self,
+        id: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        tail: int | None = None,
+        since: int = 0,
+        until: int = 0,
+    ) -> Iterator[LogEntry]:
+        path = f"{self.path(id, project)}/logs"
+        return _logs(self._connection, path, {"tail": tail, "since": since or None, "until": until or None})
+
+    def logs_follow(
+        self, id: str, project: str = DEFAULT_PROJECT, *, tail: int | None = None, since: int = 0
+    ) -> Iterator[LogEntry]:
+        """Ends when the allocation has ended and all was read."""
+        path = f"{self.path(id, project)}/logs"
+        return _follow(self._connection, path, {"tail": tail, "since": since or None})
+
+    def stats(self, id: str, project: str = DEFAULT_PROJECT) -> AllocationStats:
+        return decode(self._connection.call("GET", f"{self.path(id, project)}/stats").body, AllocationStats)
+
+    def exec(
+        self,
+        id: str,
+        args: Sequence[str],
+        project: str = DEFAULT_PROJECT,
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        tty: bool = False,
+        stdin: bool = False,
+        columns: int = 80,
+        rows: int = 24,
+    ) -> ExecSession:
+        """Runs a command inside. Raises `NotFound`, or `Conflict` when the allocation does not run."""
+        from hivemind.client.exec import ExecSession
+
+        request = ExecRequest(
+            args=tuple(args),
+            env=dict(env or {}),
+            user=user,
+            workdir=workdir,
+            tty=tty,
+            stdin=stdin,
+            columns=columns,
+            rows=rows,
+        )
+        return ExecSession(self._connection, f"{self.path(id, project)}/exec", request)
+
+
+class Nodes(Collection[NodeDocument]):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, NODE)
+
+    def cordon(self, name: str) -> NodeDocument:
+        """Nothing new is placed there."""
+        return self._verb(name, "cordon")
+
+    def uncordon(self, name: str) -> NodeDocument:
+        return self._verb(name, "uncordon")
+
+    def drain(self, name: str) -> NodeDocument:
+        """Cordoned, and what runs there is moved or stopped."""
+        return self._verb(name, "drain")
+
+    def _verb(self, name: str, verb: str) -> NodeDocument:
+        return decode(
+            self._connection.call("POST", f"{self.path(name)}/{verb}", body=b"{}").body, NodeDocument
+        )
+
+
+class Images(Collection[ImageDocument]):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, IMAGE)
+
+    def load(self, archive: IO[bytes], on_sent: Callable[[int], None] | None = None) -> list[ImageDocument]:
+        """Uploads a `docker save` or OCI archive; `on_sent` hears the bytes sent so far."""
+        answer = self._connection.call(
+            "POST",
+            "/v1/images/load",
+            body=_chunks(archive, on_sent),
+            headers={"Content-Type": "application/x-tar"},
+        )
+        return decode(answer.body, ImageList).items
+
+    def pull(self, reference: str) -> Iterator[PullProgress]:
+        """Fetches it from its registry. The last value has `image`. Raises what made it fail."""
+        body = encode({"reference": reference})
+        for line in lines(self._connection, "POST", "/v1/images/pull", body=body):
+            progress = decode(line, PullProgress)
+            if progress.error is not None:
+                raise progress.error.error()
+            yield progress
+
+    def delete(self, name: str, project: str = DEFAULT_PROJECT, *, if_version: int | None = None) -> None:
+        """By reference or digest. Raises `Conflict` naming the apps that use it."""
+        self._connection.call("DELETE", f"/v1/images/{quote(name, safe='/:@')}")
+
+
+def _logs(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[LogEntry]:
+    for line in lines(connection, "GET", path, query=query):
+        yield decode(line, LogEntry)
+
+
+def _follow(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[LogEntry]:
+    from hivemind.client.websocket import WebSocket
+
+    with WebSocket(connection, path, query) as socket:
+        while (message := socket.receive()) is not None:
+            yield decode(message, LogEntry)
+
+
+def _chunks(archive: IO[bytes], on_sent: Callable[[int], None] | None) -> Iterator[bytes]:
+    sent = 0
+    while chunk := archive.read(_CHUNK):
+        yield chunk
+        sent += len(chunk)
+        if on_sent:
+            on_sent(sent)
