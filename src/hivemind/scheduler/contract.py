@@ -52,7 +52,7 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True):
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
     ask: str
     node: str = ""
-    """Empty: no node fits, and `explanation` says why: `0 of 5 nodes fit: 3 lack 2GiB memory, 2 are drained`."""
+    """Empty: no node fits. `explanation` says why: `0 of 5 nodes fit: 3 lack 2GiB memory, 2 are drained`."""
     explanation: str = ""
     scores: dict[str, float] = {}
     """Score of the chosen node by scorer, for `describe`."""

@@ -1,0 +1,12 @@
+"""Every placement rule, in the order in which they are asked. The first that refuses gives the reason."""
+
+from __future__ import annotations
+
+from hivemind.scheduler.filters import constraints, drained, platform, ports, resources
+from hivemind.scheduler.filters.contract import Filter, Reason
+
+FILTERS: dict[str, Filter] = {
+    f.name: f for f in (drained.FILTER, platform.FILTER, constraints.FILTER, ports.FILTER, resources.FILTER)
+}
+
+__all__ = ["FILTERS", "Filter", "Reason"]

@@ -1,0 +1,25 @@
+"""A published port belongs to one app on each node; all replicas of that app share it."""
+
+from __future__ import annotations
+
+from hivemind.model.node import Node
+from hivemind.scheduler.contract import Ask
+from hivemind.scheduler.filters.contract import Filter, Reason
+from hivemind.scheduler.load import Load
+
+
+def check(node: Node, load: Load, ask: Ask) -> Reason | None:
+    taken = [port for port in ask.host_ports if load.ports.get(port, ask.app) != ask.app]
+    if not taken:
+        return None
+    ports = f"port {taken[0]}" if len(taken) == 1 else f"ports {', '.join(sorted(taken))}"
+    return Reason(f"already publishes {ports} for another app", f"already publish {ports} for another app")
+
+
+FILTER = Filter(
+    "ports",
+    check,
+    reads=("host_ports", "app"),
+    concerns=lambda ask: bool(ask.host_ports),
+    watches_load=True,
+)

@@ -1,0 +1,32 @@
+"""A node must have as many cores and as much memory left as the ask sets aside."""
+
+from __future__ import annotations
+
+from hivemind.model.node import Node
+from hivemind.model.quantity import show_bytes
+from hivemind.scheduler.contract import Ask
+from hivemind.scheduler.filters.contract import Filter, Reason
+from hivemind.scheduler.load import Load, micros
+
+
+def check(node: Node, load: Load, ask: Ask) -> Reason | None:
+    short_of_memory = ask.memory > 0 and load.memory + ask.memory > node.memory
+    short_of_cpu = ask.cpus > 0 and load.cpus + micros(ask.cpus) > micros(node.cpus)
+    if not (short_of_memory or short_of_cpu):
+        return None
+    wants = []
+    if short_of_memory:
+        wants.append(f"{show_bytes(ask.memory)} memory")
+    if short_of_cpu:
+        wants.append(f"{ask.cpus:g} {'core' if ask.cpus == 1 else 'cores'}")
+    lacking = " and ".join(wants)
+    return Reason(f"lacks {lacking}", f"lack {lacking}")
+
+
+FILTER = Filter(
+    "resources",
+    check,
+    reads=("cpus", "memory"),
+    concerns=lambda ask: ask.cpus > 0 or ask.memory > 0,
+    watches_load=True,
+)

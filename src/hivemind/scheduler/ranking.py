@@ -1,0 +1,73 @@
+"""A ranking of nodes by points in which one node's points change cheaply.
+
+Nodes stand on a ring, each at a fixed position. Among those with equal points the one that comes first on the
+ring at or after a starting position is taken: every ask starts elsewhere, so ties spread over the nodes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterable
+
+
+class Ranking:
+    """Positions with points; costs are logarithmic, but for a memory move of a few kilobytes."""
+
+    __slots__ = ("_order", "_points", "_ties")
+
+    def __init__(self, entries: Iterable[tuple[int, int]] = ()) -> None:
+        """`entries` are (position, points) in ascending order of position."""
+        self._points: dict[int, int] = {}
+        self._ties: dict[int, list[int]] = {}
+        for position, points in entries:
+            self._points[position] = points
+            self._ties.setdefault(points, []).append(position)
+        self._order = sorted(self._ties)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._points
+
+    def get(self, position: int) -> int | None:
+        return self._points.get(position)
+
+    def top(self) -> int | None:
+        return self._order[-1] if self._order else None
+
+    def set(self, position: int, points: int | None) -> None:
+        """None takes it out."""
+        before = self._points.get(position)
+        if before == points:
+            return
+        if before is not None:
+            self._remove(position, before)
+        if points is not None:
+            self._points[position] = points
+            if points in self._ties:
+                insort(self._ties[points], position)
+            else:
+                self._ties[points] = [position]
+                insort(self._order, points)
+
+    def _remove(self, position: int, points: int) -> None:
+        del self._points[position]
+        ties = self._ties[points]
+        del ties[bisect_left(ties, position)]
+        if not ties:
+            del self._ties[points]
+            del self._order[bisect_left(self._order, points)]
+
+    def best(self, start: int, skip: Container[int] = (), floor: int | None = None) -> tuple[int, int] | None:
+        """(points, position) of the best that is not in `skip`; None when it has fewer than `floor`."""
+        for points in reversed(self._order):
+            if floor is not None and points < floor:
+                return None
+            ties = self._ties[points]
+            first = bisect_left(ties, start)
+            for step in range(len(ties)):
+                position = ties[(first + step) % len(ties)]
+                if position not in skip:
+                    return points, position
+        return None

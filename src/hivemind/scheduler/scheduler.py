@@ -1,0 +1,103 @@
+"""The scheduler: gives each ask the best node that fits it, or says why none does.
+
+Asks are placed by priority, then the large before the small (which are easier to fit), then by app and id, so
+the answer depends on nothing but the values that come in. What asks have in common is computed once: see
+`pool` for requirements, `preference` for apps. The choice is exactly the one that comparing every node for
+every ask would make; the property tests compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hivemind.model.node import Node
+from hivemind.scheduler.cluster import Cluster
+from hivemind.scheduler.contract import Ask, Hints, Placement, Use
+from hivemind.scheduler.explanation import explain, fitting, refusals
+from hivemind.scheduler.filters import FILTERS
+from hivemind.scheduler.pool import Key, Pools
+from hivemind.scheduler.preference import Preference
+from hivemind.scheduler.scorers import SCORERS
+
+
+class Scheduler:
+    """Keeps its rankings between calls of `place`; every placement counts at once for those that follow."""
+
+    def __init__(
+        self, nodes: Mapping[str, Node], uses: Mapping[str, Use], hints: Hints | None = None
+    ) -> None:
+        """A node without a use is empty."""
+        self._cluster = Cluster(nodes, uses, hints or Hints())
+        self._pools = Pools(self._cluster, FILTERS, SCORERS)
+        self._refusals: dict[Key, tuple[int, str]] = {}
+
+    def place(self, asks: Iterable[Ask]) -> list[Placement]:
+        """One placement for each ask, in the order in which they were decided. Never raises for an ask."""
+        placements = []
+        kind: tuple[object, ...] | None = None
+        for ask in sorted(asks, key=_turn):
+            if kind != (kind := _kind(ask)):
+                key = self._pools.key(ask)
+                pool = self._pools.get(key, ask)
+                particular = [
+                    s
+                    for s in SCORERS.values()
+                    if s.exceptions is not None and s.concerns(ask, self._cluster.hints)
+                ]
+                scorers = [s for s in SCORERS.values() if s.concerns(ask, self._cluster.hints)]
+                preference = Preference(self._cluster, pool, ask, particular)
+            position = preference.choose(ask)
+            if position is None:
+                placements.append(Placement(ask=ask.id, explanation=self._why_not(key, ask)))
+                continue
+            node, load = self._cluster.nodes[position], self._cluster.loads[position]
+            scores = {s.name: s.score(node, load, ask, self._cluster.hints) for s in scorers}
+            fit = len(pool.ranking)
+            self._cluster.put(ask, position)
+            pool.refresh()
+            preference.placed(position)
+            placements.append(
+                Placement(ask=ask.id, node=node.id, explanation=self._why(fit, node, ask), scores=scores)
+            )
+        return placements
+
+    def _why(self, fit: int, node: Node, ask: Ask) -> str:
+        reason = fitting(fit, len(self._cluster.nodes))
+        return f"{reason}; it failed here before, but no other node fits" if node.id in ask.avoid else reason
+
+    def _why_not(self, key: Key, ask: Ask) -> str:
+        """Kept for the next ask with the same requirements, until a load changes."""
+        changes = len(self._cluster.changes)
+        known = self._refusals.get(key)
+        if known is None or known[0] != changes:
+            known = changes, explain(refusals(self._cluster, FILTERS.values(), ask))
+            self._refusals[key] = known
+        return known[1]
+
+
+def _turn(ask: Ask) -> tuple[object, ...]:
+    """Asks of one kind stand together in this order."""
+    return (-ask.priority, -ask.memory, -ask.cpus, *_kind(ask), ask.id)
+
+
+def _kind(ask: Ask) -> tuple[object, ...]:
+    """All that filters and scorers may look at: everything but id, priority and the nodes to avoid."""
+    return (
+        ask.app,
+        ask.cpus,
+        ask.memory,
+        ask.image,
+        ask.host_ports,
+        ask.constraints,
+        ask.runtime,
+        ask.os,
+        ask.arch,
+        ask.placement,
+    )
+
+
+def place(
+    asks: Iterable[Ask], nodes: Mapping[str, Node], uses: Mapping[str, Use], hints: Hints | None = None
+) -> list[Placement]:
+    """Places all asks at once. Preparing costs time for every node, so ask for many in one call."""
+    return Scheduler(nodes, uses, hints).place(asks)
