@@ -1,4 +1,4 @@
-"""What the API needs of the node it speaks for. The daemon provides it; tests bring a small one of their own."""
+"""What the API needs of the node it speaks for. The daemon provides it; tests bring their own."""
 
 from __future__ import annotations
 

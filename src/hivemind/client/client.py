@@ -32,9 +32,9 @@ from hivemind.model.resource import Resource
 class Hivemind:
     """A hive, reached at one of its nodes.
 
-    `endpoint`: `unix:///path/of/a.sock`, `http://host:port` or `https://host:port`. `token`: needed for all but
-    the unix socket. `ca`: a file of PEM certificates to trust instead of the system's. `timeout`: seconds that
-    the daemon may stay silent during a plain call.
+    `endpoint`: `unix:///path/of/a.sock`, `http://host:port` or `https://host:port`. `token`: needed for all
+    but the unix socket. `ca`: a file of PEM certificates to trust instead of the system's. `timeout`: seconds
+    that the daemon may stay silent.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -107,8 +107,7 @@ class Collection(Generic[D]):
         return self.path(name, project)
 
     def _document(self, body: bytes) -> D:
-        document: D = decode(body, self.resource.document)  # type: ignore[arg-type]
-        return document
+        return cast(D, decode(body, self.resource.document))
 
 
 def _matching(version: int | None) -> dict[str, str]:

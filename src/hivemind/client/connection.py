@@ -1,4 +1,4 @@
-"""One HTTP/1.1 exchange with a daemon, over its unix socket, TCP or TLS. Failures become Hivemind's errors."""
+"""HTTP/1.1 with a daemon, over its unix socket, TCP or TLS. Failures become Hivemind's errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -27,7 +28,7 @@ Body = bytes | Iterable[bytes] | None
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: HTTPMessage
     body: bytes
 
 
@@ -214,7 +215,7 @@ def target(path: str, query: Mapping[str, object] | None) -> str:
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
-def _error(status: int, headers: Mapping[str, str], body: bytes) -> HivemindError:
+def _error(status: int, headers: HTTPMessage, body: bytes) -> HivemindError:
     if headers.get("Content-Type", "").startswith(PROBLEM_FORMAT):
         return msgspec.json.decode(body, type=Problem).error()
     return from_code(

@@ -61,7 +61,7 @@ class Apps(Collection[AppDocument]):
         since: int = 0,
         until: int = 0,
     ) -> Iterator[LogEntry]:
-        """What all its replicas wrote, dead ones too, in order of time (nanoseconds since 1970; 0: no bound)."""
+        """What all its replicas wrote, dead ones too, by time (nanoseconds since 1970; 0: no bound)."""
         path = f"{self.path(name, project)}/logs"
         return _logs(self._connection, path, {"tail": tail, "since": since or None, "until": until or None})
 

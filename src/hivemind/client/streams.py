@@ -28,7 +28,7 @@ def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
         for line in response:
             if line.strip():
                 yield line
-        # A cut chunked body ends like a whole one when it is read by lines; only a whole one is closed by then.
+        # Read by lines, a body cut short ends like a whole one; but only a whole one is closed by then.
         if not response.isclosed():
             raise Unavailable("the answer broke off", hint="ask again")
     except TimeoutError:

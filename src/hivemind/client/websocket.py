@@ -32,16 +32,17 @@ class WebSocket:
         self._refusal: list[bytes] | None = None
         self._status = 0
         self._open = False
-        self._closed: HivemindError | bool = False
+        self._ended = False
+        self._failure: HivemindError | None = None
         headers = [(name.encode(), value.encode()) for name, value in connection.headers().items()]
         try:
             self._send(
                 events.Request(host=connection.authority, target=target(path, query), extra_headers=headers)
             )
-            while not self._open and not self._closed:
+            while not self._open and not self._ended:
                 self._pump()
-            if isinstance(self._closed, HivemindError):
-                raise self._closed
+            if self._failure:
+                raise self._failure
         except BaseException:
             self._socket.close()
             raise
@@ -52,20 +53,20 @@ class WebSocket:
 
     @property
     def pending(self) -> bool:
-        return bool(self._arrived) or bool(self._closed)
+        return bool(self._arrived) or self._ended
 
     def receive(self) -> bytes | None:
-        """The next message, text as UTF-8; None once the daemon closed in good order, else raises what it said."""
+        """The next message, text as UTF-8; None once the daemon closed in good order, else it raises."""
         while not self._arrived:
-            if isinstance(self._closed, HivemindError):
-                raise self._closed
-            if self._closed:
+            if self._failure:
+                raise self._failure
+            if self._ended:
                 return None
             self._pump()
         return self._arrived.popleft()
 
     def send(self, data: bytes | str) -> None:
-        self._send(events.Message(data=data))
+        self._send(events.TextMessage(data=data) if isinstance(data, str) else events.BytesMessage(data=data))
 
     def _send(self, event: events.Event) -> None:
         with self._lock:
@@ -95,13 +96,13 @@ class WebSocket:
             ) from None
         for event in happened:
             self._take(event)
-        if not data and not self._closed:
-            self._closed = Unavailable(f"the connection to {self._endpoint} broke off", hint="ask again")
+        if not data and not self._ended:
+            self._end(Unavailable(f"the connection to {self._endpoint} broke off", hint="ask again"))
 
     def _take(self, event: events.Event) -> None:
         if isinstance(event, events.AcceptConnection):
             self._open = True
-        elif isinstance(event, events.Message):
+        elif isinstance(event, events.TextMessage | events.BytesMessage):
             data = event.data.encode() if isinstance(event.data, str) else bytes(event.data)
             self._part.append(data)
             if event.message_finished:
@@ -112,23 +113,26 @@ class WebSocket:
         elif isinstance(event, events.RejectConnection):
             self._refusal, self._status = [], event.status_code
             if not event.has_body:
-                self._closed = _refused(event.status_code, b"")
+                self._end(_refused(event.status_code, b""))
         elif isinstance(event, events.RejectData) and self._refusal is not None:
             self._refusal.append(bytes(event.data))
             if event.body_finished:
-                self._closed = _refused(self._status, b"".join(self._refusal))
+                self._end(_refused(self._status, b"".join(self._refusal)))
         elif isinstance(event, events.CloseConnection):
-            self._closed = True if event.code in (1000, 1001) else _ended(event.code, event.reason or "")
+            self._end(_farewell(event.code, event.reason or ""))
+
+    def _end(self, failure: HivemindError | None) -> None:
+        self._ended, self._failure = True, failure
 
     def close(self) -> None:
         """At once, without waiting for the daemon's farewell."""
         try:
-            if self._open and not self._closed:
+            if self._open and not self._ended:
                 self._send(events.CloseConnection(code=1000))
         except Unavailable:
             pass  # it is gone already, which is what was wanted
         finally:
-            self._closed = self._closed or True
+            self._ended = True
             self._socket.close()
 
     def __enter__(self) -> WebSocket:
@@ -149,7 +153,9 @@ def _refused(status: int, body: bytes) -> HivemindError:
         )
 
 
-def _ended(code: int, reason: str) -> HivemindError:
+def _farewell(code: int, reason: str) -> HivemindError | None:
+    if code in (1000, 1001):
+        return None
     if code == 1012:
         return Unavailable("the daemon is stopping", hint="ask again once it is back")
     return Unavailable(f"the daemon closed the stream: {reason or code}", hint="ask again")
