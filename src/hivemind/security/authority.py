@@ -1,0 +1,49 @@
+"""Who may do what: one table from operation to the role it needs.
+
+Roles ascend: each may do everything that the ones below it may. Nodes stand beside this ladder: they say facts
+about themselves and have no wishes of their own. That a node speaks only about itself is checked where the
+operation is applied, because only there is it known whom the operation is about.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hivemind.errors import Forbidden
+from hivemind.model.principal import Role
+
+NEEDED: Final[dict[str, Role]] = {
+    "app.deploy": Role.OPERATOR,
+    "app.scale": Role.OPERATOR,
+    "app.restart": Role.OPERATOR,
+    "app.stop": Role.OPERATOR,
+    "app.start": Role.OPERATOR,
+    "app.delete": Role.OPERATOR,
+    "project.put": Role.ADMIN,
+    "project.delete": Role.ADMIN,
+    "node.update": Role.ADMIN,
+    "node.drain": Role.ADMIN,
+    "principal.register": Role.ADMIN,
+}
+"""Operations of people, by their tag. What is not listed is allowed to nobody."""
+
+FACTS: Final[frozenset[str]] = frozenset({"node.register", "allocations.report"})
+"""Operations by which a node speaks about itself."""
+
+
+def may(role: Role, operation: str, *, is_node: bool = False) -> None:
+    """Returns if a principal of that role, or a node, may submit the operation of that tag. Raises `Forbidden`."""
+    if operation in FACTS:
+        if not is_node:
+            raise Forbidden(f"{operation} is a report that only a node makes, about itself")
+        return
+    needed = NEEDED.get(operation)
+    if needed is None:
+        raise Forbidden(f"nobody may do {operation!r}: this version does not know it")
+    if is_node:
+        raise Forbidden(f"a node may not do {operation}", hint="sign it with a person's key")
+    if role < needed:
+        raise Forbidden(
+            f"{operation} needs the role {needed.name.lower()}, and this key has {role.name.lower()}",
+            hint=f"ask an administrator for a token with the role {needed.name.lower()}",
+        )
