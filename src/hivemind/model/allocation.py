@@ -52,6 +52,8 @@ class Allocation(Record, kw_only=True):
     node: str = ""
     desired: Desired = Desired.RUN
     state: AllocationState = AllocationState.PENDING
+    failing: bool = False
+    """Its node tries and tries but it does not get healthy; a deployment of its revision gives up."""
     reason: str = ""
     exit_code: int | None = None
     created: int = 0

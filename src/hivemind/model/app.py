@@ -86,20 +86,31 @@ class AppSpec(Spec, kw_only=True):
     def validate(self) -> None:
         """What the types alone cannot say. Raises `Invalid`."""
         if not self.image and not (self.command or self.entrypoint):
-            raise Invalid("an app needs an image or a command", hint="give --image, or --command with --runtime process")
+            raise Invalid(
+                "an app needs an image or a command", hint="give --image, or --command with --runtime process"
+            )
         if not self.image and self.runtime not in ("process", "fake"):
-            raise Invalid("only the process runtime runs without an image", hint="give --image, or --runtime process")
+            raise Invalid(
+                "only the process runtime runs without an image", hint="give --image, or --runtime process"
+            )
         for protocol in ("tcp", "udp"):
             hosts = [p.host for p in self.ports if p.host and p.protocol == protocol]
             if len(hosts) != len(set(hosts)):
-                raise Invalid("the same host port is published twice", hint="give each --port its own host port")
+                raise Invalid(
+                    "the same host port is published twice", hint="give each --port its own host port"
+                )
         if len({(p.container, p.protocol) for p in self.ports}) != len(self.ports):
             raise Invalid("the same container port is listed twice")
         probe = self.check.probe if self.check else None
-        if probe and not isinstance(probe, CommandProbe) and not probe.port and not any(
-            p.protocol == "tcp" for p in self.ports
+        if (
+            probe
+            and not isinstance(probe, CommandProbe)
+            and not probe.port
+            and not any(p.protocol == "tcp" for p in self.ports)
         ):
-            raise Invalid("the health check names no port and the app declares none", hint="add a port to the check")
+            raise Invalid(
+                "the health check names no port and the app declares none", hint="add a port to the check"
+            )
 
 
 class App(Record, kw_only=True):
@@ -117,8 +128,12 @@ class App(Record, kw_only=True):
     stable: int = 0
     """The last revision whose deployment succeeded; 0 before the first."""
     stopped: bool = False
+    deleted: bool = False
+    """Its name is free again; the record stays until nothing of it runs any more."""
+    serial: int = 0
+    """The highest attempt number ever given to one of its allocations."""
     version: int = 1
-    """Counts every change of this record: the ETag."""
+    """Counts every change that a person made: the ETag."""
     created: int = 0
     updated: int = 0
 

@@ -126,7 +126,11 @@ def show_bytes(amount: float) -> str:
     """1536 -> '1.5KiB'."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(amount) < 1024:
-            return f"{amount:.0f}{unit}" if unit == "B" or amount >= 100 else f"{amount:.1f}{unit}".replace(".0", "")
+            return (
+                f"{amount:.0f}{unit}"
+                if unit == "B" or amount >= 100
+                else f"{amount:.1f}{unit}".replace(".0", "")
+            )
         amount /= 1024
     return f"{amount:.1f}TiB"
 

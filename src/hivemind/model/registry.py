@@ -11,7 +11,9 @@ from hivemind.model.node import NODE
 from hivemind.model.project import PROJECT
 from hivemind.model.resource import Resource
 
-RESOURCES: dict[str, Resource] = {r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, NODE, PROJECT, IMAGE, EVENT)}
+RESOURCES: dict[str, Resource] = {
+    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, NODE, PROJECT, IMAGE, EVENT)
+}
 
 
 def find(word: str) -> Resource:

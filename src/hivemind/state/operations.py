@@ -106,6 +106,7 @@ class DeleteApp(Operation, kw_only=True, tag="app.delete"):
 class AllocationReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     state: AllocationState
+    failing: bool = False
     reason: str = ""
     exit_code: int | None = None
 

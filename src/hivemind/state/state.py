@@ -7,11 +7,22 @@ digest. There is no clock here but the batch's, no dice, and nothing depends on 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from hivemind.errors import HivemindError, from_code
+from hivemind.model.allocation import Allocation, AllocationState
+from hivemind.model.app import App, AppSpec, Deployment, DeploymentState, Revision
+from hivemind.model.base import Record, decode, encode
+from hivemind.model.node import Node
+from hivemind.model.principal import Principal
+from hivemind.model.project import Project
+from hivemind.scheduler.contract import Use
 from hivemind.state.operations import Operation
+from hivemind.state.tables import Change, Table, Tables
+
+_REPLIES_KEPT = 256
+"""Outcomes remembered for each signer, so that a repeated operation is answered and not done again."""
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -22,39 +33,271 @@ class Signed(msgspec.Struct, frozen=True):
     operation: Operation
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one operation: `code` is empty when it was accepted."""
 
     code: str = ""
     message: str = ""
     hint: str = ""
     id: str = ""
-    """Id of the object it made or changed (an app's, a deployment's for deploys in `deployment`)."""
+    """Id of the object it made or changed."""
     deployment: str = ""
     version: int = 0
 
-    def raise_for_error(self) -> None: ...
+    def raise_for_error(self) -> None:
+        if self.code:
+            raise from_code(self.code, self.message, self.hint)
+
+
+class Reply(Record, kw_only=True):
+    """An outcome as it is remembered; `serial` orders the replies of one signer."""
+
+    signer: str
+    nonce: str
+    serial: int
+    outcome: Outcome
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    hive: str
+    sequence: int
+    time: int
+    serial: int
+    tables: dict[str, dict[str, msgspec.Raw]]
 
 
 class State:
-    hive: str
-    """Id of the hive; part of every signature."""
-    time: int
-    """Milliseconds since 1970 of the last batch."""
-    sequence: int
+    """All tables, their indexes, and `apply`. Read the tables freely; only `apply` writes them."""
 
-    def __init__(self, hive: str) -> None: ...
+    def __init__(self, hive: str) -> None:
+        self.hive = hive
+        """Id of the hive; part of every signature."""
+        self.sequence = 0
+        self.time = 0
+        """Milliseconds since 1970 of the last batch."""
+        self.apps: Table[App] = Table("apps", App)
+        self.revisions: Table[Revision] = Table("revisions", Revision)
+        self.deployments: Table[Deployment] = Table("deployments", Deployment)
+        self.allocations: Table[Allocation] = Table("allocations", Allocation)
+        self.nodes: Table[Node] = Table("nodes", Node)
+        self.projects: Table[Project] = Table("projects", Project)
+        self.principals: Table[Principal] = Table("principals", Principal)
+        self.replies: Table[Reply] = Table("replies", Reply)
+        self._names: dict[tuple[str, str], str] = {}
+        self._by_app: dict[str, set[str]] = {}
+        self._by_node: dict[str, set[str]] = {}
+        self._by_signer: dict[str, list[str]] = {}
+        self._running: dict[str, str] = {}
+        self._uses: dict[str, Use] = {}
+        self.pending: set[str] = set()
+        """Ids of the allocations that wait for a place."""
+        self._serial = 0
+        self.tables = Tables(
+            [
+                self.apps, self.revisions, self.deployments, self.allocations,
+                self.nodes, self.projects, self.principals, self.replies,
+            ],
+            self._reindex,
+        )  # fmt: skip
+        self.deadlines: dict[str, int] = {}
+        """App id -> when (ms) its strategy wants to look again."""
+        self.dirty: set[str] = set()
+        """Ids of apps to reconcile in this batch."""
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def find_app(self, project: str, name: str) -> App | None:
+        found = self._names.get((project, name))
+        return self.apps[found] if found else None
+
+    def allocations_of(self, app: str) -> list[Allocation]:
+        """Ended ones too, by slot and attempt."""
+        mine = [self.allocations[id] for id in self._by_app.get(app, ())]
+        return sorted(mine, key=lambda a: (a.slot, a.attempt))
+
+    def allocations_on(self, node: str) -> list[Allocation]:
+        return [self.allocations[id] for id in sorted(self._by_node.get(node, ()))]
+
+    def spec_of(self, allocation: Allocation) -> AppSpec:
+        return self.revision(allocation.app, allocation.revision).spec
+
+    def revision(self, app: str, number: int) -> Revision:
+        return self.revisions[revision_key(app, number)]
+
+    def revisions_of(self, app: App) -> list[Revision]:
+        """Those still kept, oldest first."""
+        keys = (revision_key(app.id, number) for number in range(1, app.latest + 1))
+        return [self.revisions[key] for key in keys if key in self.revisions]
+
+    def running_deployment(self, app: str) -> Deployment | None:
+        found = self._running.get(app)
+        return self.deployments[found] if found else None
+
+    def uses(self) -> dict[str, Use]:
+        """What is set aside on every node; computed again only where something changed."""
+        for node in self.nodes:
+            if node not in self._uses:
+                self._uses[node] = self._use_of(node)
+        return {node: self._uses[node] for node in self.nodes}
+
+    def _use_of(self, node: str) -> Use:
+        cpus, memory = 0.0, 0
+        apps: dict[str, int] = {}
+        ports: dict[str, str] = {}
+        for allocation in self.allocations_on(node):
+            if allocation.live:
+                spec = self.spec_of(allocation)
+                cpus += spec.resources.cpus
+                memory += spec.resources.memory
+                apps[allocation.app] = apps.get(allocation.app, 0) + 1
+                ports |= {f"{p.host}/{p.protocol}": allocation.app for p in spec.ports if p.host}
+        return Use(cpus=round(cpus, 6), memory=memory, apps=apps, ports=ports)
+
+    # -- changing --------------------------------------------------------------------------------------------
 
     def apply(self, sequence: int, time: int, operations: Sequence[Signed]) -> list[Outcome]:
-        """One agreed batch. Never raises for a bad operation: its outcome says why it was refused."""
+        """One agreed batch. Never raises for a bad operation: its outcome says why it was refused.
+
+        Afterwards `changes` holds what this batch changed."""
+        from hivemind.state.reconcile import reconcile
+
+        if sequence != self.sequence + 1 or time < self.time:
+            raise AssertionError(
+                f"batch {sequence} at {time} cannot follow batch {self.sequence} at {self.time}"
+            )
+        self.sequence, self.time = sequence, time
+        self.tables.log.clear()
+        outcomes = [self._perform(signed) for signed in operations]
+        self.dirty |= {app for app, due in self.deadlines.items() if due <= time}
+        reconcile(self)
+        return outcomes
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        return self.tables.log
+
+    def _perform(self, signed: Signed) -> Outcome:
+        from hivemind.state.handlers import handle
+
+        key = f"{signed.signer}/{signed.nonce}"
+        if key in self.replies:
+            return self.replies[key].outcome
+        mark = len(self.tables.log)
+        dirty = set(self.dirty)
+        try:
+            outcome = handle(self, signed.operation, signed.signer)
+        except HivemindError as error:
+            self.tables.undo(mark)
+            self.dirty = dirty
+            outcome = Outcome(code=error.code, message=error.message, hint=error.hint)
+        self._remember(key, signed, outcome)
+        return outcome
+
+    def _remember(self, key: str, signed: Signed, outcome: Outcome) -> None:
+        """Strangers leave no trace: they could fill the memory with refusals."""
+        if signed.signer not in self.principals:
+            return
+        self._serial += 1
+        reply = Reply(signer=signed.signer, nonce=signed.nonce, serial=self._serial, outcome=outcome)
+        self.tables.put(self.replies, key, reply)
+        mine = self._by_signer[signed.signer]
+        if len(mine) > _REPLIES_KEPT:
+            self.tables.remove(self.replies, mine[0])
 
     def deadline(self) -> int | None:
         """When (ms) the next timer wants a batch, even an empty one."""
+        return min(self.deadlines.values(), default=None)
+
+    # -- digest, snapshot ------------------------------------------------------------------------------------
 
     def digest(self) -> bytes:
         """BLAKE2b-256 over everything; costs only what changed since the last call."""
+        return self.tables.digest()
 
-    def snapshot(self) -> bytes: ...
+    def snapshot(self) -> bytes:
+        return encode(
+            Snapshot(
+                format=1, hive=self.hive, sequence=self.sequence, time=self.time, serial=self._serial,
+                tables=self.tables.dump(),
+            )
+        )  # fmt: skip
 
     @classmethod
-    def restore(cls, snapshot: bytes) -> State: ...
+    def restore(cls, snapshot: bytes) -> State:
+        from hivemind.state.reconcile import recall_deadlines
+
+        saved = decode(snapshot, Snapshot)
+        state = cls(saved.hive)
+        state.sequence, state.time, state._serial = saved.sequence, saved.time, saved.serial
+        state.tables.load(saved.tables)
+        state._settle_replies()
+        recall_deadlines(state)
+        return state
+
+    def fork(self) -> State:
+        """An independent copy, to try things on."""
+        other = State(self.hive)
+        other.sequence, other.time, other._serial = self.sequence, self.time, self._serial
+        self.tables.copy_to(other.tables)
+        other._settle_replies()
+        other.deadlines = dict(self.deadlines)
+        return other
+
+    def _settle_replies(self) -> None:
+        """Loading goes by key; replies are forgotten by age."""
+        for keys in self._by_signer.values():
+            keys.sort(key=lambda key: self.replies[key].serial)
+
+    # -- indexes ---------------------------------------------------------------------------------------------
+
+    def _reindex(self, change: Change) -> None:
+        if change.table == "apps":
+            self._reindex_app(change.old, change.new)
+        elif change.table == "allocations":
+            self._reindex_allocation(change.old, change.new)
+        elif change.table == "deployments":
+            self._reindex_deployment(change.old, change.new)
+        elif change.table == "replies":
+            if change.new is None:
+                self._by_signer[change.old.signer].remove(change.key)
+            else:
+                self._by_signer.setdefault(change.new.signer, []).append(change.key)
+
+    def _reindex_app(self, old: App | None, new: App | None) -> None:
+        if old and not old.deleted:
+            self._names.pop((old.project, old.name), None)
+        if new and not new.deleted:
+            self._names[new.project, new.name] = new.id
+
+    def _reindex_allocation(self, old: Allocation | None, new: Allocation | None) -> None:
+        if old:
+            _drop(self._by_app, old.app, old.id)
+            _drop(self._by_node, old.node, old.id)
+            self._uses.pop(old.node, None)
+            self.pending.discard(old.id)
+        if new:
+            self._uses.pop(new.node, None)
+            if new.state is AllocationState.PENDING:
+                self.pending.add(new.id)
+            self._by_app.setdefault(new.app, set()).add(new.id)
+            if new.node:
+                self._by_node.setdefault(new.node, set()).add(new.id)
+
+    def _reindex_deployment(self, old: Deployment | None, new: Deployment | None) -> None:
+        if old and self._running.get(old.app) == old.id:
+            del self._running[old.app]
+        if new and new.state is DeploymentState.RUNNING:
+            self._running[new.app] = new.id
+
+
+def revision_key(app: str, number: int) -> str:
+    return f"{app}/{number:08d}"
+
+
+def _drop(index: dict[str, set[str]], key: str, member: str) -> None:
+    members = index.get(key)
+    if members:
+        members.discard(member)
+        if not members:
+            del index[key]

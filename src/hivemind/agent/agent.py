@@ -1,0 +1,286 @@
+"""The agent: makes this node run what the hive agreed it shall run.
+
+It gives each allocation a worker, wakes it when something concerns it (an agreed change, an ending, a probe),
+and shares what the workers need. No clock drives it; only the node's own sample is taken from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from hivemind.agent.compose import allocation_of
+from hivemind.agent.endpoints import Endpoints, status_key
+from hivemind.agent.logs import read_logs
+from hivemind.agent.reporter import Reporter
+from hivemind.agent.watch import Target
+from hivemind.agent.worker import Worker
+from hivemind.drivers.network.contract import Network
+from hivemind.drivers.runtimes.contract import (
+    Container,
+    ExecSession,
+    ExecSpec,
+    LogLine,
+    LogQuery,
+    Runtime,
+    Stats,
+)
+from hivemind.errors import Conflict, NotFound, Unsupported
+from hivemind.model.allocation import Allocation, AllocationStatus
+from hivemind.model.app import AppSpec
+from hivemind.model.base import decode, encode
+from hivemind.model.image import Image
+from hivemind.protocols.dns.zone import Zone
+from hivemind.state.operations import ReportAllocations
+from hivemind.state.state import Outcome, State
+from hivemind.store.contract import Store
+from hivemind.store.events import EventLog
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """`runtimes` by name, the node's default first; `networks` by the name of the runtime they serve."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        node_name: str,
+        state: State,
+        store: Store,
+        events: EventLog,
+        runtimes: Mapping[str, Runtime],
+        networks: Mapping[str, Network],
+        submit: Callable[[ReportAllocations], Awaitable[Outcome]],
+        set_zone: Callable[[Zone], None],
+    ) -> None:
+        self.node = node
+        self.node_name = node_name
+        self.state = state
+        self.reporter = Reporter(node, submit)
+        self.endpoints = Endpoints(state, store, self.network_for, set_zone)
+        self._store = store
+        self._events = events
+        self._runtimes = runtimes
+        self._networks = networks
+        self._workers: dict[str, Worker] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pulls: dict[tuple[str, str], asyncio.Task[Image]] = {}
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Adopts what runs, removes what nobody wants any more, goes on with the rest."""
+        found = await self._adopt()
+        mine = {a.id for a in self.state.allocations_on(self.node)}
+        for orphan in sorted(set(found) - mine):
+            for runtime, container in found[orphan].values():
+                log.info("removing container %s: the hive does not know it", container.id)
+                await runtime.remove(container.id)
+        for network in {id(n): n for n in self._networks.values()}.values():
+            await network.prune({a.id for a in self.state.allocations_on(self.node) if a.live})
+        for id_ in sorted(mine):
+            instances = {number: container for number, (_, container) in found.get(id_, {}).items()}
+            self._begin(self.state.allocations[id_], instances)
+        for entry in list(self._store.range("allocation/")):
+            if entry.writer == self.node and entry.key.removeprefix("allocation/") not in mine:
+                self._store.delete(entry.key)
+        for runtime in self._runtimes.values():
+            self.spawn(self._follow(runtime))
+        self.spawn(self.endpoints.run())
+        self.spawn(self.reporter.run())
+        self.endpoints.changed()
+
+    async def _adopt(self) -> dict[str, dict[int, tuple[Runtime, Container]]]:
+        """Allocation id -> instance -> what its runtime still has of it."""
+        found: dict[str, dict[int, tuple[Runtime, Container]]] = {}
+        for runtime in self._runtimes.values():
+            for container in await runtime.list():
+                try:
+                    allocation, instance = allocation_of(container.id)
+                except ValueError:
+                    continue
+                found.setdefault(allocation, {})[instance] = (runtime, container)
+        return found
+
+    async def stop(self) -> None:
+        """Lets go. Containers keep running."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a task of the agent failed", exc_info=error)
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def agreed(self) -> None:
+        """To be called after each batch, with the state's changes still there."""
+        for change in self.state.changes:
+            if change.table == "allocations":
+                self._allocation_changed(change.key, change.new)
+            elif change.table == "apps":
+                self.endpoints.changed()
+
+    def _allocation_changed(self, id: str, allocation: Allocation | None) -> None:
+        worker = self._workers.get(id)
+        if worker:
+            worker.wake()
+        elif allocation and allocation.node == self.node:
+            self._begin(allocation, {})
+
+    def _begin(self, allocation: Allocation, instances: dict[int, Container]) -> None:
+        spec = self.state.spec_of(allocation)
+        try:
+            worker = Worker(self, allocation, spec, instances)
+        except Unsupported as error:
+            log.error("allocation %s cannot run here: %s", allocation.id, error)
+            return
+        self._workers[allocation.id] = worker
+        self.spawn(self._run(worker))
+
+    async def _run(self, worker: Worker) -> None:
+        try:
+            await worker.run()
+        finally:
+            self._workers.pop(worker.id, None)
+
+    async def _follow(self, runtime: Runtime) -> None:
+        async for event in runtime.events():
+            try:
+                id, instance = allocation_of(event.id)
+            except ValueError:
+                continue
+            worker = self._workers.get(id)
+            if worker is None:
+                continue
+            if event.kind == "exited" and event.exit:
+                worker.exited(instance, event.exit)
+            elif event.kind == "oom" and (allocation := self.state.allocations.get(id)):
+                self.event(
+                    allocation,
+                    "allocation.oom",
+                    "the kernel killed a process inside for memory",
+                    warning=True,
+                )
+
+    # -- what workers need -----------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds that only go forward, for waiting."""
+        return time.monotonic()
+
+    def clock(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def runtime_for(self, spec: AppSpec) -> Runtime:
+        name = next(iter(self._runtimes)) if spec.runtime == "auto" else spec.runtime
+        if name not in self._runtimes:
+            raise Unsupported(f"this node has no {name} runtime", hint=f"it has {', '.join(self._runtimes)}")
+        return self._runtimes[name]
+
+    def network_for(self, spec: AppSpec) -> Network:
+        name = next(iter(self._runtimes)) if spec.runtime == "auto" else spec.runtime
+        return self._networks.get(name) or next(iter(self._networks.values()))
+
+    def probe_target(self, worker: Worker, spec: AppSpec) -> Target:
+        attached = self.network_for(spec).attachments().get(worker.id)
+
+        async def run(arguments: tuple[str, ...]) -> tuple[int, str]:
+            return await self._run_inside(worker, arguments)
+
+        return Target(
+            ip=attached.ip if attached else "127.0.0.1",
+            ports=dict(attached.ports) if attached else {},
+            declared=tuple(p.container for p in spec.ports if p.protocol == "tcp"),
+            run=run,
+            now=self.now,
+            spawn=self.spawn,
+        )
+
+    async def _run_inside(self, worker: Worker, arguments: tuple[str, ...]) -> tuple[int, str]:
+        """Exit code and output (at most 4 KiB) of a command inside the running container."""
+        container = worker.current
+        if container is None:
+            return 1, "the container does not run"
+        session = await self._runtimes[worker.runtime_name].exec(container, ExecSpec(args=arguments))
+        output = b""
+        try:
+            while chunk := await session.read():
+                output = (output + chunk[1])[:4096]
+            return await session.wait(), output.decode(errors="replace")
+        finally:
+            await session.close()
+
+    async def image(self, runtime: Runtime, reference: str) -> Image:
+        """One pull for all who want the same image at the same time; it goes on while anybody waits."""
+        key = (runtime.name, reference)
+        task = self._pulls.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(runtime.pull(reference))
+            self._pulls[key] = task
+            task.add_done_callback(lambda done: self._pulls.pop(key, None))
+        return await asyncio.shield(task)
+
+    def last_status(self, allocation: str) -> AllocationStatus | None:
+        entry = self._store.get(status_key(allocation))
+        return decode(entry.value, AllocationStatus) if entry and entry.value else None
+
+    def put_status(self, allocation: str, status: AllocationStatus) -> None:
+        self._store.put(status_key(allocation), encode(status))
+
+    def forget_status(self, allocation: str) -> None:
+        self._store.delete(status_key(allocation))
+
+    def event(self, allocation: Allocation, type: str, message: str, *, warning: bool = False) -> None:
+        self._events.append(
+            type,
+            message,
+            level="warning" if warning else "info",
+            project=allocation.project,
+            app=allocation.app_name,
+            allocation=allocation.id,
+            name=f"{allocation.app_name}.{allocation.slot}",
+        )
+
+    # -- what the API asks -----------------------------------------------------------------------------------
+
+    async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
+        worker = self._find(allocation)
+        container = worker.current
+        if container is None:
+            raise Conflict(
+                f"allocation {allocation} does not run", hint="hivemind ps -a shows what runs and what ended"
+            )
+        return await self._runtimes[worker.runtime_name].exec(container, spec)
+
+    async def stats(self, allocation: str) -> Stats:
+        worker = self._find(allocation)
+        if worker.current is None:
+            raise Conflict(f"allocation {allocation} does not run")
+        return await self._runtimes[worker.runtime_name].stats(worker.current)
+
+    def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        """Over all instances that are kept, oldest first; following goes on with the next instance."""
+        worker = self._find(allocation)
+        return read_logs(worker, self._runtimes[worker.runtime_name], query)
+
+    def _find(self, allocation: str) -> Worker:
+        worker = self._workers.get(allocation)
+        if worker is None:
+            raise NotFound(
+                f"allocation {allocation!r} is not on this node", hint="hivemind ps -a lists allocations"
+            )
+        return worker

@@ -1,0 +1,137 @@
+"""Where healthy replicas answer: published ports and names, derived from the shared store's view.
+
+Level-triggered: every cycle computes the whole table and zone and hands them to the drivers, which change only
+what differs. A cycle runs when an allocation's observation or the agreed state changes, never by a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from hivemind.drivers.network.contract import Backend, Network, Published
+from hivemind.errors import HivemindError
+from hivemind.model.allocation import AllocationStatus
+from hivemind.model.app import App, AppSpec
+from hivemind.model.base import decode
+from hivemind.protocols.dns.zone import Endpoint, Zone
+from hivemind.state.state import State
+from hivemind.store.contract import Store
+
+log = logging.getLogger(__name__)
+
+
+def status_key(allocation: str) -> str:
+    return f"allocation/{allocation}"
+
+
+class Endpoints:
+    """`network_of` tells which network carries the published ports of an app of a runtime."""
+
+    def __init__(
+        self,
+        state: State,
+        store: Store,
+        network_of: Callable[[AppSpec], Network],
+        set_zone: Callable[[Zone], None],
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._network_of = network_of
+        self._set_zone = set_zone
+        self._networks: dict[str, Network] = {}
+        self._dirty = asyncio.Event()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._hidden: set[str] = set()
+        self._statuses: dict[str, AllocationStatus] = {}
+        self.failures: Mapping[Published, str] = {}
+        """Ports that could not be published, with the reason."""
+
+    def changed(self) -> None:
+        self._dirty.set()
+
+    async def withdraw(self, allocation: str) -> None:
+        """Returns once nobody is sent to the allocation any more."""
+        self._hidden.add(allocation)
+        await self.settled()
+
+    def forget(self, allocation: str) -> None:
+        self._hidden.discard(allocation)
+
+    async def settled(self) -> None:
+        """Returns after a whole cycle that began after this call."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiters.append(done)
+        self._dirty.set()
+        await done
+
+    def failure_of(self, spec: AppSpec) -> str:
+        """Why a port of this app is not published; empty when all are."""
+        wanted = [Published(p.protocol, p.host) for p in spec.ports if p.host]
+        return next((self.failures[port] for port in wanted if port in self.failures), "")
+
+    async def run(self) -> None:
+        undo = self._store.subscribe("allocation/", lambda entries: self._dirty.set())
+        try:
+            while True:
+                await self._dirty.wait()
+                self._dirty.clear()
+                waiters, self._waiters = self._waiters, []
+                await self._cycle()
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+        finally:
+            undo()
+
+    async def _cycle(self) -> None:
+        tables: dict[str, dict[Published, tuple[Backend, ...]]] = {name: {} for name in self._networks}
+        zone: list[Endpoint] = []
+        ready = self._ready()
+        for app in self._state.apps.values():
+            if app.deleted:
+                continue
+            spec = self._state.revision(app.id, app.revision).spec
+            network = self._network_of(spec)
+            self._networks[network.name] = network
+            statuses = ready.get(app.id, {})
+            tables.setdefault(network.name, {}).update(_published(spec, statuses))
+            zone += _named(app, spec, statuses)
+        self._set_zone(Zone.build(zone))
+        failures: dict[Published, str] = {}
+        for name, table in tables.items():
+            try:
+                failures |= await self._networks[name].publish(table)
+            except HivemindError as error:
+                log.error("published ports could not be changed: %s", error)
+        self.failures = failures
+
+    def _ready(self) -> dict[str, dict[int, AllocationStatus]]:
+        """App id -> slot -> status of each replica that takes requests. Of two in one slot the newer counts too."""
+        found: dict[str, dict[int, AllocationStatus]] = {}
+        for entry in self._store.range("allocation/"):
+            id = entry.key.removeprefix("allocation/")
+            allocation = self._state.allocations.get(id)
+            if allocation is None or not allocation.live or id in self._hidden or entry.value is None:
+                continue
+            status = decode(entry.value, AllocationStatus)
+            if status.ready:
+                found.setdefault(allocation.app, {})[allocation.attempt] = status
+        return found
+
+
+def _published(
+    spec: AppSpec, statuses: Mapping[int, AllocationStatus]
+) -> dict[Published, tuple[Backend, ...]]:
+    table = {}
+    for port in spec.ports:
+        if port.host:
+            inside = f"{port.container}/{port.protocol}"
+            backends = [(s.ip, s.ports.get(inside, port.container)) for _, s in sorted(statuses.items())]
+            table[Published(port.protocol, port.host)] = tuple(backends)
+    return table
+
+
+def _named(app: App, spec: AppSpec, statuses: Mapping[int, AllocationStatus]) -> list[Endpoint]:
+    raise NotImplementedError

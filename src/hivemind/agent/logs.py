@@ -1,0 +1,68 @@
+"""The log of an allocation: that of all its instances, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from hivemind.drivers.runtimes.contract import LogLine, LogQuery, Runtime
+from hivemind.errors import NotFound
+
+
+class Source(Protocol):
+    """What is asked of a worker."""
+
+    @property
+    def containers(self) -> list[str]: ...
+
+    @property
+    def over(self) -> bool: ...
+
+    async def changed(self) -> None: ...
+
+
+async def read_logs(source: Source, runtime: Runtime, query: LogQuery) -> AsyncIterator[LogLine]:
+    """In order. With `tail` the last so many lines over all instances; with `follow` until no instance can come."""
+    shown: set[str] = set()
+    if query.tail is not None:
+        last = await _last(source, runtime, replace(query, follow=False))
+        for line in last:
+            yield line
+        if not query.follow:
+            return
+        shown = set(source.containers[:-1])
+        query = replace(query, tail=None, since=last[-1].time + 1 if last else query.since)
+    while True:
+        for container in [id for id in source.containers if id not in shown]:
+            shown.add(container)
+            async for line in _read(runtime, container, query):
+                yield line
+        if not query.follow:
+            return
+        while all(id in shown for id in source.containers):
+            if source.over:
+                return
+            await source.changed()
+
+
+async def _last(source: Source, runtime: Runtime, query: LogQuery) -> list[LogLine]:
+    """The last `query.tail` lines, taken from the newest instance first."""
+    wanted = query.tail or 0
+    lines: list[LogLine] = []
+    for container in reversed(source.containers):
+        if len(lines) >= wanted:
+            break
+        asked = replace(query, tail=wanted - len(lines))
+        lines = [line async for line in _read(runtime, container, asked)] + lines
+    return lines
+
+
+async def _read(runtime: Runtime, container: str, query: LogQuery) -> AsyncIterator[LogLine]:
+    """Nothing for an instance that was removed meanwhile."""
+    try:
+        async for line in runtime.logs(container, query):
+            yield line
+    except NotFound:
+        return

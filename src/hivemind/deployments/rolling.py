@@ -1,0 +1,145 @@
+"""The rolling strategy: replicas are replaced a few at a time, each new one healthy before the next old one goes.
+
+A *slot* is one of the `replicas` places of an app. Within a slot an allocation of the wanted revision is
+*fresh*, any other *stale*. Level-triggered: the plan depends only on what is there, so it is the same whether
+it is made for the first time or after a crash, and a first deploy, a scale, a heal and a roll-back are one
+rule.
+
+Never: more than `max_parallel` slots in change because of an update; a stale healthy replica stopped before
+its fresh one is healthy (start-first); a fresh replica started beside its stale one (stop-first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Revert, Settle, Step
+from hivemind.model.allocation import Allocation, AllocationState, Desired
+from hivemind.model.app import App, AppSpec, Deployment, DeploymentState
+
+
+class _Slot:
+    """The allocations of one slot, sorted by what they mean."""
+
+    def __init__(self, revision: int, leaving: frozenset[str], allocations: Iterable[Allocation]) -> None:
+        mine = sorted(allocations, key=lambda a: a.attempt)
+        wanted = [a for a in mine if a.live and a.desired is Desired.RUN]
+        self.fresh = [a for a in wanted if a.revision == revision and a.node not in leaving]
+        self.stale = [a for a in wanted if a.revision != revision or a.node in leaving]
+        self.stopping = [a for a in mine if a.live and a.desired is Desired.STOP]
+        of_revision = [a for a in mine if a.revision == revision]
+        self.last = of_revision[-1] if of_revision else None
+
+    @property
+    def healthy(self) -> bool:
+        return any(a.state is AllocationState.HEALTHY for a in self.fresh)
+
+    @property
+    def finished(self) -> bool:
+        """Its newest allocation ended by itself, and the restart policy leaves it at that."""
+        return self.last is not None and self.last.state in (AllocationState.COMPLETE, AllocationState.FAILED)
+
+    @property
+    def unsettled(self) -> list[Allocation]:
+        return [a for a in self.fresh if a.state < AllocationState.HEALTHY]
+
+
+def plan(
+    app: App,
+    spec: AppSpec,
+    allocations: Sequence[Allocation],
+    deployment: Deployment | None,
+    now: int,
+    leaving: frozenset[str] = frozenset(),
+) -> Plan:
+    """`spec` is that of `app.revision`; `deployment` the running one, if any; `leaving` nodes being drained."""
+    wanted = 0 if app.stopped or app.deleted else app.replicas
+    slots: dict[int, list[Allocation]] = {index: [] for index in range(wanted)}
+    surplus: list[Allocation] = []
+    for allocation in allocations:
+        (slots[allocation.slot] if allocation.slot in slots else surplus).append(allocation)
+    why = "the app was deleted" if app.deleted else "the app was stopped" if app.stopped else "scaled down"
+    steps: list[Step] = [
+        Halt(a.id, why)
+        for a in sorted(surplus, key=lambda a: a.attempt)
+        if a.live and a.desired is Desired.RUN
+    ]
+    view = [_Slot(app.revision, leaving, slots[index]) for index in range(wanted)]
+    if deployment and (failure := _failure(spec, view, now)):
+        steps.append(Conclude(DeploymentState.FAILED, failure))
+        if app.stable and app.stable != app.revision:
+            steps.append(Revert(app.stable))
+        return Plan(tuple(steps))
+    steps += _roll(spec, view, app.revision)
+    if all(slot.healthy or slot.finished for slot in view) and not any(slot.stale for slot in view):
+        if app.stable != app.revision and not app.deleted and all(_good(slot) for slot in view):
+            steps.append(Settle(app.revision))
+        if deployment:
+            steps.append(Conclude(DeploymentState.SUCCEEDED, ""))
+    return Plan(tuple(steps), _deadline(spec, view) if deployment else None)
+
+
+def _good(slot: _Slot) -> bool:
+    return slot.healthy or (slot.last is not None and slot.last.state is AllocationState.COMPLETE)
+
+
+def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
+    steps: list[Step] = []
+    changing = sum(1 for slot in view if not (slot.healthy or slot.finished or _untouched(slot)))
+    for index, slot in enumerate(view):
+        if slot.healthy:
+            steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]
+            continue
+        useless = [a for a in slot.stale if a.state < AllocationState.HEALTHY]
+        steps += [Halt(a.id, f"replaced by revision {revision}") for a in useless]
+        serving = [a for a in slot.stale if a.state is AllocationState.HEALTHY]
+        if serving and not slot.fresh:
+            if changing >= spec.update.max_parallel:
+                continue
+            changing += 1
+            if spec.update.order == "stop-first":
+                steps += [Halt(a.id, f"making room for revision {revision}") for a in serving]
+            elif not slot.finished:
+                steps.append(Place(index, revision))
+        elif (
+            serving
+            and any(a.state is AllocationState.PENDING for a in slot.fresh)
+            and serving[0].revision == revision
+        ):
+            # Its node is being drained and no other has room: it goes all the same.
+            steps += [Halt(a.id, "its node is drained") for a in serving]
+        elif not slot.fresh and not slot.finished and not _waits(spec, slot):
+            steps.append(Place(index, revision))
+    return steps
+
+
+def _untouched(slot: _Slot) -> bool:
+    """The update has not come to it yet: only stale replicas, none of them told to stop."""
+    return bool(slot.stale) and not slot.fresh and not slot.stopping
+
+
+def _waits(spec: AppSpec, slot: _Slot) -> bool:
+    """With stop-first the fresh replica waits until the old one is really gone."""
+    return spec.update.order == "stop-first" and bool(slot.stopping)
+
+
+def _failure(spec: AppSpec, view: Sequence[_Slot], now: int) -> str:
+    """Why the running deployment has failed; empty while it has not."""
+    for index, slot in enumerate(view):
+        if slot.last and slot.last.state is AllocationState.FAILED:
+            return f"replica {index} failed: {slot.last.reason or 'it ended'}"
+        for allocation in slot.unsettled:
+            if allocation.failing:
+                return f"replica {index} does not get healthy: {allocation.reason}"
+            if now >= _due(spec, allocation):
+                late = f"replica {index} was not healthy after {spec.update.healthy_deadline:g}s"
+                return f"{late}: {allocation.reason}" if allocation.reason else late
+    return ""
+
+
+def _due(spec: AppSpec, allocation: Allocation) -> int:
+    return (allocation.placed or allocation.created) + int(spec.update.healthy_deadline * 1000)
+
+
+def _deadline(spec: AppSpec, view: Sequence[_Slot]) -> int | None:
+    return min((_due(spec, a) for slot in view for a in slot.unsettled), default=None)

@@ -1,0 +1,54 @@
+"""What operations do to projects."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from hivemind.errors import Conflict, Forbidden, NotFound, Stale
+from hivemind.model.names import DEFAULT_PROJECT
+from hivemind.model.principal import Principal
+from hivemind.model.project import Project
+from hivemind.state.operations import DeleteProject, PutProject
+from hivemind.state.state import Outcome, State
+
+
+def put(state: State, operation: PutProject, who: Principal) -> Outcome:
+    manifest = operation.manifest
+    old = state.projects.get(manifest.name)
+    check_version(operation.if_version, old.version if old else 0)
+    if old is None:
+        new = Project(name=manifest.name, labels=manifest.labels, created=state.time, updated=state.time)
+    elif old.labels == manifest.labels:
+        new = old
+    else:
+        new = replace(old, labels=manifest.labels, version=old.version + 1, updated=state.time)
+    state.tables.put(state.projects, new.name, new)
+    return Outcome(id=new.name, version=new.version)
+
+
+def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
+    old = state.projects.get(operation.name)
+    if old is None:
+        raise NotFound(f"there is no project {operation.name!r}", hint="hivemind project ls shows them")
+    check_version(operation.if_version, old.version)
+    if old.name == DEFAULT_PROJECT:
+        raise Forbidden("the default project cannot be removed")
+    apps = [app.name for app in state.apps.values() if app.project == old.name]
+    if apps:
+        raise Conflict(
+            f"project {old.name!r} still has {len(apps)} apps: {', '.join(apps[:5])}",
+            hint=f"remove them first: hivemind app rm --project {old.name} NAME",
+        )
+    state.tables.remove(state.projects, old.name)
+    return Outcome(id=old.name)
+
+
+def check_version(wanted: int | None, found: int) -> None:
+    """The `If-Match` of a write. 0 stands for an object that is not there."""
+    if wanted is not None and wanted != found:
+        raise Stale(
+            f"you changed version {wanted}, but it is at version {found}"
+            if found
+            else "it is not there any more",
+            hint="read it again and repeat your change",
+        )

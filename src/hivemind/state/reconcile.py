@@ -1,0 +1,211 @@
+"""After the operations of a batch: plan every app that something happened to, place what wants a place.
+
+Runs inside `apply`, so every node computes the same placement and no scheduler leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from hivemind.deployments import rolling
+from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Revert, Settle, Step
+from hivemind.model.allocation import Allocation, AllocationState, Desired
+from hivemind.model.app import App
+from hivemind.model.names import derive_id
+from hivemind.scheduler.contract import Ask
+from hivemind.scheduler.scheduler import place
+from hivemind.state.state import State, revision_key
+
+_ROUNDS = 50
+"""More rounds than any plan can need; beyond them the strategy is defective."""
+_ENDED_KEPT = 2
+"""Ended allocations kept for each slot, so that their logs can still be read."""
+_DEPLOYMENTS_KEPT = 20
+
+
+def reconcile(state: State) -> None:
+    for _ in range(_ROUNDS):
+        if not state.dirty:
+            return
+        dirty, state.dirty = sorted(state.dirty), set()
+        for app in dirty:
+            _plan_app(state, app)
+        _place_pending(state)
+        for app in dirty:
+            _forget(state, app)
+    raise AssertionError(f"planning does not come to rest: {sorted(state.dirty)}")
+
+
+def recall_deadlines(state: State) -> None:
+    """After a restore: everything is at rest, so planning again only tells the timers."""
+    for id in state.apps:
+        _set_deadline(state, id, _plan(state, state.apps[id]))
+
+
+def _plan(state: State, app: App) -> Plan:
+    leaving = frozenset(node.id for node in state.nodes.values() if node.drained)
+    return rolling.plan(
+        app,
+        state.revision(app.id, app.revision).spec,
+        state.allocations_of(app.id),
+        state.running_deployment(app.id),
+        state.time,
+        leaving,
+    )
+
+
+def _plan_app(state: State, id: str) -> None:
+    app = state.apps.get(id)
+    if app is None:
+        return
+    plan = _plan(state, app)
+    for step in plan.steps:
+        _EXECUTE[type(step)](state, state.apps[id], step)
+        state.dirty.add(id)
+    _set_deadline(state, id, plan)
+
+
+def _set_deadline(state: State, id: str, plan: Plan) -> None:
+    if plan.deadline is None:
+        state.deadlines.pop(id, None)
+    else:
+        state.deadlines[id] = plan.deadline
+
+
+# -- steps ---------------------------------------------------------------------------------------------------
+
+
+def _place(state: State, app: App, step: Place) -> None:
+    attempt = app.serial + 1
+    state.tables.put(state.apps, app.id, replace(app, serial=attempt))
+    allocation = Allocation(
+        id=derive_id("allocation", app.id, step.slot, attempt),
+        project=app.project,
+        app=app.id,
+        app_name=app.name,
+        revision=step.revision,
+        slot=step.slot,
+        attempt=attempt,
+        created=state.time,
+        updated=state.time,
+    )
+    state.tables.put(state.allocations, allocation.id, allocation)
+
+
+def _halt(state: State, app: App, step: Halt) -> None:
+    old = state.allocations[step.allocation]
+    if old.state is AllocationState.PENDING:
+        new = replace(old, desired=Desired.STOP, state=AllocationState.STOPPED, reason=step.reason)
+    else:
+        new = replace(old, desired=Desired.STOP, reason=step.reason)
+    state.tables.put(state.allocations, new.id, replace(new, updated=state.time))
+
+
+def _conclude(state: State, app: App, step: Conclude) -> None:
+    running = state.running_deployment(app.id)
+    assert running, "only a running deployment is concluded"
+    ended = replace(running, state=step.state, reason=step.reason, ended=state.time)
+    state.tables.put(state.deployments, ended.id, ended)
+    _trim_deployments(state, app)
+
+
+def _settle(state: State, app: App, step: Settle) -> None:
+    state.tables.put(state.apps, app.id, replace(app, stable=step.revision))
+
+
+def _revert(state: State, app: App, step: Revert) -> None:
+    state.tables.put(state.apps, app.id, replace(app, revision=step.revision, updated=state.time))
+
+
+_EXECUTE: dict[type[Step], Callable[[State, App, Any], None]] = {
+    Place: _place,
+    Halt: _halt,
+    Conclude: _conclude,
+    Settle: _settle,
+    Revert: _revert,
+}
+
+
+# -- placing -------------------------------------------------------------------------------------------------
+
+
+def _place_pending(state: State) -> None:
+    if not state.pending:
+        return
+    asks = [_ask(state, state.allocations[id]) for id in sorted(state.pending)]
+    for placement in place(asks, state.nodes, state.uses()):
+        old = state.allocations[placement.ask]
+        if placement.node:
+            new = replace(
+                old, node=placement.node, state=AllocationState.PLACED, placed=state.time, reason=""
+            )
+        else:
+            new = replace(old, reason=placement.explanation)
+        if new != old:
+            state.tables.put(state.allocations, new.id, replace(new, updated=state.time))
+
+
+def _ask(state: State, allocation: Allocation) -> Ask:
+    spec = state.spec_of(allocation)
+    return Ask(
+        id=allocation.id,
+        app=allocation.app,
+        cpus=spec.resources.cpus,
+        memory=spec.resources.memory,
+        host_ports=tuple(sorted(f"{p.host}/{p.protocol}" for p in spec.ports if p.host)),
+        constraints=spec.constraints,
+        runtime=spec.runtime,
+        image=spec.image,
+        placement=spec.placement,
+        priority=spec.priority,
+    )
+
+
+# -- forgetting ----------------------------------------------------------------------------------------------
+
+
+def _forget(state: State, id: str) -> None:
+    """Ended allocations beyond the newest few of each slot, and everything of a deleted app that is all gone."""
+    app = state.apps.get(id)
+    if app is None:
+        return
+    allocations = state.allocations_of(id)
+    if app.deleted and not any(a.live for a in allocations):
+        _purge(state, app)
+        return
+    seen: dict[int, int] = {}
+    for allocation in reversed(allocations):
+        if allocation.live:
+            continue
+        seen[allocation.slot] = seen.get(allocation.slot, 0) + 1
+        beyond = allocation.slot >= app.replicas and allocation.state is AllocationState.STOPPED
+        if seen[allocation.slot] > (1 if beyond else _ENDED_KEPT):
+            state.tables.remove(state.allocations, allocation.id)
+    _trim_revisions(state, app)
+
+
+def _purge(state: State, app: App) -> None:
+    for allocation in state.allocations_of(app.id):
+        state.tables.remove(state.allocations, allocation.id)
+    for deployment in [d for d in state.deployments.values() if d.app == app.id]:
+        state.tables.remove(state.deployments, deployment.id)
+    for number in range(1, app.latest + 1):
+        state.tables.remove(state.revisions, revision_key(app.id, number))
+    state.deadlines.pop(app.id, None)
+    state.tables.remove(state.apps, app.id)
+
+
+def _trim_deployments(state: State, app: App) -> None:
+    mine = sorted((d for d in state.deployments.values() if d.app == app.id), key=lambda d: d.target)
+    for deployment in mine[:-_DEPLOYMENTS_KEPT]:
+        state.tables.remove(state.deployments, deployment.id)
+
+
+def _trim_revisions(state: State, app: App) -> None:
+    needed = {app.revision, app.stable} | {a.revision for a in state.allocations_of(app.id)}
+    for number in range(1, app.latest - _DEPLOYMENTS_KEPT + 1):
+        if number not in needed:
+            state.tables.remove(state.revisions, revision_key(app.id, number))

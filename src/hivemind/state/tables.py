@@ -1,0 +1,112 @@
+"""The tables of state: records by key, with a change log, undo and the incremental digest.
+
+Nobody writes a record but through `put` and `remove`, so the indexes and the digest can never be forgotten.
+Iteration is always in key order: the order in which records came must not matter to any node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from hivemind.model.base import decode, encode
+from hivemind.state.partition import PartitionTree
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One record before and after; None where there was or is none."""
+
+    table: str
+    key: str
+    old: Any
+    new: Any
+
+
+class Table(Mapping[str, R], Generic[R]):
+    """A read-only view for everyone but `Tables`; iterates in key order."""
+
+    def __init__(self, name: str, type: type[R]) -> None:
+        self.name = name
+        self.type = type
+        self._rows: dict[str, R] = {}
+
+    def __getitem__(self, key: str) -> R:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+
+class Tables:
+    """Several tables that change together. `on_change` keeps the indexes of their owner."""
+
+    def __init__(self, tables: list[Table[Any]], on_change: Callable[[Change], None]) -> None:
+        self._tables = {table.name: table for table in tables}
+        self._on_change = on_change
+        self._tree = PartitionTree()
+        self._unhashed: set[tuple[str, str]] = set()
+        self.log: list[Change] = []
+        """Every change since it was last cleared, in order."""
+
+    def put(self, table: Table[R], key: str, record: R) -> None:
+        self._write(table, key, record)
+
+    def remove(self, table: Table[R], key: str) -> None:
+        self._write(table, key, None)
+
+    def _write(self, table: Table[Any], key: str, record: Any) -> None:
+        old = table._rows.get(key)
+        if old == record:
+            return
+        self._store(Change(table.name, key, old, record))
+        self.log.append(Change(table.name, key, old, record))
+
+    def _store(self, change: Change) -> None:
+        rows = self._tables[change.table]._rows
+        if change.new is None:
+            rows.pop(change.key, None)
+        else:
+            rows[change.key] = change.new
+        self._unhashed.add((change.table, change.key))
+        self._on_change(change)
+
+    def undo(self, mark: int) -> None:
+        """Takes back every change after the first `mark` of the log."""
+        while len(self.log) > mark:
+            done = self.log.pop()
+            self._store(Change(done.table, done.key, done.new, done.old))
+
+    def digest(self) -> bytes:
+        for name, key in self._unhashed:
+            record = self._tables[name]._rows.get(key)
+            self._tree.set(f"{name}\0{key}".encode(), None if record is None else encode(record))
+        self._unhashed.clear()
+        return self._tree.root()
+
+    def dump(self) -> dict[str, dict[str, msgspec.Raw]]:
+        return {
+            name: {key: msgspec.Raw(encode(table[key])) for key in table}
+            for name, table in self._tables.items()
+        }
+
+    def load(self, dumped: dict[str, dict[str, msgspec.Raw]]) -> None:
+        for name, rows in dumped.items():
+            table = self._tables[name]
+            for key, raw in rows.items():
+                self._store(Change(name, key, None, decode(bytes(raw), table.type)))
+
+    def copy_to(self, other: Tables) -> None:
+        """Records are frozen, so a copy shares them."""
+        for name, table in self._tables.items():
+            for key in table:
+                other._store(Change(name, key, None, table[key]))
