@@ -1,8 +1,8 @@
 """Who may do what: one table from operation to the role it needs.
 
-Roles ascend: each may do everything that the ones below it may. Nodes stand beside this ladder: they say facts
-about themselves and have no wishes of their own. That a node speaks only about itself is checked where the
-operation is applied, because only there is it known whom the operation is about.
+Roles ascend: each may do everything that the ones below it may. Nodes stand beside this ladder: they say
+facts about themselves and have no wishes of their own. That a node speaks only about itself is checked where
+the operation is applied, because only there is it known whom the operation is about.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FACTS: Final[frozenset[str]] = frozenset({"node.register", "allocations.report"}
 
 
 def may(role: Role, operation: str, *, is_node: bool = False) -> None:
-    """Returns if a principal of that role, or a node, may submit the operation of that tag. Raises `Forbidden`."""
+    """Returns if a principal of that role, or a node, may submit the operation; raises `Forbidden`."""
     if operation in FACTS:
         if not is_node:
             raise Forbidden(f"{operation} is a report that only a node makes, about itself")

@@ -1,0 +1,198 @@
+"""The ledger's file: batches, checkpoints and the head, in SQLite.
+
+    batch       sequence, body (the encoded batch), hash (its link of the chain),
+                before (digest of the state that it was applied to)
+    checkpoint  sequence, time, head (the chain's at that sequence), digest (the state's), snapshot
+    head        the one newest sequence and hash, in every transaction, on a page of its own
+
+The state's digest after a batch is known only once the batch is durable, so each batch carries the digest of
+the state before it, and a checkpoint carries its own: replay compares every one of them but the very last.
+Nothing here knows an event loop: one thread at a time calls it, and every method may wait for the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from hivemind.errors import Corrupt, Unavailable, Unsupported
+from hivemind.ledger import chain, wal
+from hivemind.ledger.contract import Batch
+
+SCHEMA = 1
+_APPLICATION = 0x48495645  # "HIVE"
+_KEPT_CHECKPOINTS = 2
+_TABLES = """
+CREATE TABLE batch (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL, hash BLOB NOT NULL,
+                    before BLOB NOT NULL);
+CREATE TABLE checkpoint (sequence INTEGER PRIMARY KEY, time INTEGER NOT NULL, head BLOB NOT NULL,
+                         digest BLOB NOT NULL, snapshot BLOB NOT NULL);
+CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), sequence INTEGER NOT NULL, hash BLOB NOT NULL);
+"""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    sequence: int
+    time: int
+    head: bytes
+    digest: bytes
+    snapshot: bytes
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A batch as it was found, its place in the chain verified."""
+
+    batch: Batch
+    hash: bytes
+    before: bytes
+    size: int
+
+
+class Log:
+    """An open ledger file. Raises `Corrupt` or `Unsupported` when it cannot be trusted or understood."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if wal.damaged(path.with_name(path.name + "-wal")):
+            self._corrupt("durable transactions lie behind a damaged part of its write-ahead log")
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare()
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.Error):
+                self._translate(error)
+            raise
+
+    def _prepare(self) -> None:
+        # Nobody else opens this file (see lock.py): exclusive mode needs no shared-memory file, which a full
+        # disk could turn into a SIGBUS.
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "cache_size=-512",
+                       "journal_size_limit=4194304", "cell_size_check=ON"):  # fmt: skip
+            self._db.execute(f"PRAGMA {pragma}")
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if not tables and not version:
+            self._db.executescript(
+                f"BEGIN; PRAGMA application_id={_APPLICATION}; PRAGMA user_version={SCHEMA}; {_TABLES}COMMIT;"
+            )
+        elif application != _APPLICATION:
+            self._corrupt("it is not a ledger of Hivemind")
+        elif version > SCHEMA:
+            raise Unsupported(
+                f"{self._path} was written by a newer Hivemind (format {version}, this one knows {SCHEMA})",
+                hint="install that version again, or a newer one",
+            )
+
+    def append(self, batch: Batch, body: bytes, before: bytes) -> None:
+        """Durable when it returns. Raises `Unavailable` when the disk is full; then nothing was written."""
+        hash = chain.link(body)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (batch.sequence, body, hash, before))
+            self._db.execute("REPLACE INTO head VALUES (0, ?, ?)", (batch.sequence, hash))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._abort(error)
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Durable when it returns; batches that only forgotten checkpoints needed are deleted with them."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(checkpoint)
+            )
+            self._db.execute(
+                "INSERT OR IGNORE INTO head VALUES (0, ?, ?)", (checkpoint.sequence, checkpoint.head)
+            )
+            oldest = self._db.execute(
+                "SELECT sequence FROM checkpoint ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+                (_KEPT_CHECKPOINTS - 1,),
+            ).fetchone()
+            if oldest:
+                self._db.execute("DELETE FROM checkpoint WHERE sequence < ?", oldest)
+                self._db.execute("DELETE FROM batch WHERE sequence <= ?", oldest)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._abort(error)
+
+    def head(self) -> tuple[int, bytes] | None:
+        """The newest sequence and the chain's hash there; None for a new file."""
+        try:
+            row: tuple[int, bytes] | None = self._db.execute("SELECT sequence, hash FROM head").fetchone()
+        except sqlite3.Error as error:
+            self._translate(error)
+        return row
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """Newest first, unverified."""
+        try:
+            for row in self._db.execute("SELECT * FROM checkpoint ORDER BY sequence DESC"):
+                sequence, time, head, digest, snapshot = row
+                yield Checkpoint(sequence=sequence, time=time, head=head, digest=digest, snapshot=snapshot)
+        except sqlite3.Error as error:
+            self._translate(error)
+
+    def batches(self) -> Iterator[Stored]:
+        """Those that are kept, oldest first, each verified against the one before, the last with the head."""
+        last: Stored | None = None
+        try:
+            for sequence, body, hash, before in self._db.execute("SELECT * FROM batch ORDER BY sequence"):
+                last = self._verified(sequence, body, hash, before, last)
+                yield last
+        except sqlite3.Error as error:
+            self._translate(error)
+        if last and self.head() != (last.batch.sequence, last.hash):
+            self._corrupt(f"its newest batches, after {last.batch.sequence}, are missing")
+
+    def _verified(
+        self, sequence: int, body: bytes, hash: bytes, before: bytes, last: Stored | None
+    ) -> Stored:
+        if not isinstance(body, bytes) or chain.link(body) != hash:
+            self._corrupt(f"batch {sequence} does not match its hash")
+        try:
+            batch = chain.decode(body)
+        except msgspec.DecodeError as error:
+            self._corrupt(f"batch {sequence} cannot be read: {error}")
+        if batch.sequence != sequence or (last and sequence != last.batch.sequence + 1):
+            self._corrupt(f"batches are missing before {sequence}")
+        if last and (batch.previous != last.hash or batch.time < last.batch.time):
+            self._corrupt(f"batch {sequence} does not follow from the one before it")
+        return Stored(batch, hash, before, len(body))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _abort(self, error: sqlite3.Error) -> NoReturn:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._translate(error)
+
+    def _translate(self, error: sqlite3.Error) -> NoReturn:
+        kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self._corrupt(str(error))
+        if kind == sqlite3.SQLITE_FULL:
+            raise Unavailable(
+                f"the disk that holds {self._path} is full: nothing can be agreed",
+                hint="free some space there and try again; nothing that was accepted is lost",
+            ) from error
+        raise Unavailable(
+            f"cannot use {self._path}: {error}",
+            hint="check the disk and the permissions of the data directory",
+        ) from error
+
+    def _corrupt(self, what: str) -> NoReturn:
+        raise corrupt(self._path, what)
+
+
+def corrupt(path: Path, what: str) -> Corrupt:
+    return Corrupt(
+        f"the ledger {path} is damaged: {what}",
+        hint=f"check the disk; restore {path.parent} from a backup, or move it away to start an empty hive",
+    )

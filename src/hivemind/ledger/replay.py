@@ -1,0 +1,103 @@
+"""From the file to the state: the newest checkpoint that can be trusted, and every batch after it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from hivemind.errors import Conflict, Corrupt, HivemindError
+from hivemind.ledger import chain
+from hivemind.ledger.contract import Batch
+from hivemind.ledger.log import Checkpoint, Log, corrupt
+from hivemind.state.operations import decode_operation
+from hivemind.state.state import Signed, State
+
+_logger = logging.getLogger(__name__)
+
+
+class Replayed(msgspec.Struct):
+    """Where a ledger stands. `batches` and `size` (bytes) count what came after the newest checkpoint."""
+
+    state: State
+    head: bytes
+    batches: int = 0
+    size: int = 0
+
+
+def replay(log: Log, path: Path, hive: str) -> Replayed:
+    """Raises `Corrupt` when a batch or every checkpoint is damaged, `Conflict` for another hive's file."""
+    newest = log.head()
+    if newest is None:
+        return _begin(log, path, hive)
+    checkpoint, state = _newest_sound(log, path)
+    if state.hive != hive:
+        raise Conflict(
+            f"{path} belongs to the hive {state.hive}, not to {hive}",
+            hint="give the data directory of this hive",
+        )
+    found = Replayed(state, checkpoint.head)
+    for stored in log.batches():
+        if stored.batch.sequence == checkpoint.sequence and stored.hash != checkpoint.head:
+            raise corrupt(path, f"checkpoint {checkpoint.sequence} and the batches disagree")
+        if stored.batch.sequence <= checkpoint.sequence:
+            continue
+        if stored.batch.previous != found.head:
+            raise corrupt(
+                path, f"batch {stored.batch.sequence} does not follow from checkpoint {checkpoint.sequence}"
+            )
+        if stored.before != state.digest():
+            raise _diverged(path, stored.batch.sequence)
+        state.apply(stored.batch.sequence, stored.batch.time, signed(stored.batch))
+        found.head = stored.hash
+        found.batches += 1
+        found.size += stored.size
+    if newest != (state.sequence, found.head):
+        raise corrupt(path, f"its newest batches, {state.sequence + 1} to {newest[0]}, are missing")
+    return found
+
+
+def signed(batch: Batch) -> list[Signed]:
+    """The operations of a batch whose envelopes were checked when they were accepted."""
+    return [Signed(e.signer, e.nonce, decode_operation(e.payload)) for e in batch.envelopes]
+
+
+def _begin(log: Log, path: Path, hive: str) -> Replayed:
+    """A new ledger is a checkpoint of the empty state."""
+    if next(log.checkpoints(), None) or next(log.batches(), None):
+        raise corrupt(path, "its head is missing")
+    state = State(hive)
+    log.checkpoint(
+        Checkpoint(sequence=0, time=0, head=chain.GENESIS, digest=state.digest(), snapshot=state.snapshot())
+    )
+    return Replayed(state, chain.GENESIS)
+
+
+def _newest_sound(log: Log, path: Path) -> tuple[Checkpoint, State]:
+    for checkpoint in log.checkpoints():
+        state = _restored(checkpoint)
+        if state:
+            return checkpoint, state
+        _logger.warning(
+            "checkpoint %d of %s is damaged; falling back to the one before it", checkpoint.sequence, path
+        )
+    raise corrupt(path, "no checkpoint can be trusted")
+
+
+def _restored(checkpoint: Checkpoint) -> State | None:
+    try:
+        state = State.restore(checkpoint.snapshot)
+        sound = state.digest() == checkpoint.digest and state.sequence == checkpoint.sequence
+    except (msgspec.DecodeError, HivemindError, ValueError, TypeError, KeyError) as error:
+        _logger.warning("checkpoint %d cannot be read: %s", checkpoint.sequence, error)
+        return None
+    return state if sound else None
+
+
+def _diverged(path: Path, sequence: int) -> Corrupt:
+    return Corrupt(
+        f"replaying {path} gives another state before batch {sequence} than the one recorded there",
+        hint="if Hivemind was upgraded after a crash, start the version before once, stop it, upgrade again; "
+        f"otherwise restore {path.parent} from a backup",
+    )
