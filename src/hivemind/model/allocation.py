@@ -36,7 +36,7 @@ class Desired(StrEnum):
     STOP = "stop"
 
 
-class Allocation(Record, kw_only=True):
+class Allocation(Record, frozen=True, kw_only=True):
     """Its `id` is derived from app, revision, slot and attempt, so that every node names it alike."""
 
     id: str
@@ -78,7 +78,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-class Ending(Record, kw_only=True):
+class Ending(Record, frozen=True, kw_only=True):
     """How one container instance ended."""
 
     instance: int
@@ -90,7 +90,7 @@ class Ending(Record, kw_only=True):
     ended: int = 0
 
 
-class AllocationStatus(Record, kw_only=True):
+class AllocationStatus(Record, frozen=True, kw_only=True):
     """A node's observation of one allocation, kept in the shared store under `allocation/<id>`."""
 
     phase: Phase = Phase.WAITING
@@ -111,7 +111,7 @@ class AllocationStatus(Record, kw_only=True):
     observed: int = 0
 
 
-class AllocationDocument(Document, kw_only=True):
+class AllocationDocument(Document, frozen=True, kw_only=True):
     kind: Literal["Allocation"] = "Allocation"
     project: str
     name: str

@@ -92,7 +92,7 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
 
 
-class AllocationStats(Document, kw_only=True):
+class AllocationStats(Document, frozen=True, kw_only=True):
     allocation: str
     cpu_seconds: float
     """Since the start, summed over cores."""

@@ -18,7 +18,7 @@ PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\Z")]
 
 
-class Port(Spec, kw_only=True):
+class Port(Spec, frozen=True, kw_only=True):
     """A port the container listens on; with `host`, also published on every node."""
 
     container: PortNumber
@@ -26,7 +26,7 @@ class Port(Spec, kw_only=True):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
-class Resources(Spec, kw_only=True):
+class Resources(Spec, frozen=True, kw_only=True):
     """`cpus` and `memory` are both what is set aside on the node and the limit of the container.
 
     Zero means no limit, and nothing is set aside."""
@@ -36,7 +36,7 @@ class Resources(Spec, kw_only=True):
     pids: Annotated[int, Meta(ge=0, le=4_194_304)] = 0
 
 
-class Restart(Spec, kw_only=True):
+class Restart(Spec, frozen=True, kw_only=True):
     """What happens when the main process of a replica ends."""
 
     policy: Literal["always", "on-failure", "no"] = "always"
@@ -44,13 +44,13 @@ class Restart(Spec, kw_only=True):
     """For `on-failure`: how often at most; 0 is without end."""
 
 
-class Stop(Spec, kw_only=True):
+class Stop(Spec, frozen=True, kw_only=True):
     signal: Annotated[str, Meta(pattern=r"^(SIG)?[A-Z0-9+]+\Z")] | None = None
     """The image's own stop signal, else SIGTERM, when absent."""
     grace: Seconds = 10.0
 
 
-class Update(Spec, kw_only=True):
+class Update(Spec, frozen=True, kw_only=True):
     """How one revision replaces another."""
 
     order: Literal["start-first", "stop-first"] = "start-first"
@@ -61,7 +61,7 @@ class Update(Spec, kw_only=True):
     """A replica that is not healthy this long after it was placed fails the deployment."""
 
 
-class AppSpec(Spec, kw_only=True):
+class AppSpec(Spec, frozen=True, kw_only=True):
     """The immutable part of an app: what one replica is. A change of it makes a new revision."""
 
     image: Annotated[str, Meta(max_length=512)] = ""
@@ -113,7 +113,7 @@ class AppSpec(Spec, kw_only=True):
             )
 
 
-class App(Record, kw_only=True):
+class App(Record, frozen=True, kw_only=True):
     """What the hive agreed about an app. The spec of each revision stands in its own `Revision`."""
 
     id: str
@@ -138,7 +138,7 @@ class App(Record, kw_only=True):
     updated: int = 0
 
 
-class Revision(Record, kw_only=True):
+class Revision(Record, frozen=True, kw_only=True):
     """One immutable spec of an app."""
 
     app: str
@@ -156,7 +156,7 @@ class DeploymentState(StrEnum):
     SUPERSEDED = "superseded"
 
 
-class Deployment(Record, kw_only=True):
+class Deployment(Record, frozen=True, kw_only=True):
     """One change of an app from revision `source` (0: none) to revision `target`."""
 
     id: str
@@ -171,7 +171,7 @@ class Deployment(Record, kw_only=True):
     ended: int = 0
 
 
-class AppManifest(Spec, kw_only=True):
+class AppManifest(Spec, frozen=True, kw_only=True):
     """What a person writes to the API or into `app.yaml`."""
 
     name: Name
@@ -180,7 +180,7 @@ class AppManifest(Spec, kw_only=True):
     spec: AppSpec
 
 
-class AppStatus(Document, kw_only=True):
+class AppStatus(Document, frozen=True, kw_only=True):
     phase: Literal["running", "deploying", "degraded", "pending", "failing", "stopped", "completed"]
     ready: int
     running: int
@@ -194,7 +194,7 @@ class AppStatus(Document, kw_only=True):
     """The one thing to know now: why something is not placed, why a deployment failed."""
 
 
-class AppDocument(Document, kw_only=True):
+class AppDocument(Document, frozen=True, kw_only=True):
     kind: Literal["App"] = "App"
     project: str
     name: str
@@ -212,7 +212,7 @@ class AppDocument(Document, kw_only=True):
         return f"{self.status.ready}/{self.status.desired}"
 
 
-class DeploymentDocument(Document, kw_only=True):
+class DeploymentDocument(Document, frozen=True, kw_only=True):
     kind: Literal["Deployment"] = "Deployment"
     project: str
     name: str

@@ -1,6 +1,6 @@
 """What every struct of the model shares: three base classes and the canonical encoding.
 
-msgspec does not inherit `kw_only`, so each subclass says it again.
+Type checkers and msgspec want `frozen` and `kw_only` said again by each subclass.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from hivemind.model.base import Spec
 from hivemind.model.quantity import Seconds
 
 
-class CommandProbe(Spec, kw_only=True, tag="command", tag_field="kind"):
+class CommandProbe(Spec, frozen=True, kw_only=True, tag="command", tag_field="kind"):
     """Runs a command inside the container; exit code 0 is healthy."""
 
     command: Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
-class HttpProbe(Spec, kw_only=True, tag="http", tag_field="kind"):
+class HttpProbe(Spec, frozen=True, kw_only=True, tag="http", tag_field="kind"):
     """GETs a path; any status from 200 to 399 is healthy."""
 
     path: Annotated[str, Meta(pattern="^/")] = "/"
@@ -24,7 +24,7 @@ class HttpProbe(Spec, kw_only=True, tag="http", tag_field="kind"):
     """A container port; the app's first declared port when absent."""
 
 
-class TcpProbe(Spec, kw_only=True, tag="tcp", tag_field="kind"):
+class TcpProbe(Spec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     """Opens a connection; accepted is healthy."""
 
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
@@ -33,7 +33,7 @@ class TcpProbe(Spec, kw_only=True, tag="tcp", tag_field="kind"):
 Probe = CommandProbe | HttpProbe | TcpProbe
 
 
-class Check(Spec, kw_only=True):
+class Check(Spec, frozen=True, kw_only=True):
     """Ready after one success; unhealthy after `retries` failures in a row, then restarted."""
 
     probe: Probe

@@ -18,7 +18,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class Reference(Record, kw_only=True):
+class Reference(Record, frozen=True, kw_only=True):
     """A parsed image reference. `str()` of it is its full, canonical form."""
 
     registry: str
@@ -59,7 +59,7 @@ def parse_reference(text: str) -> Reference:
     )
 
 
-class ImageConfig(Record, kw_only=True):
+class ImageConfig(Record, frozen=True, kw_only=True):
     """The part of an OCI image configuration that decides how its containers start."""
 
     entrypoint: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class ImageConfig(Record, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class Image(Record, kw_only=True):
+class Image(Record, frozen=True, kw_only=True):
     """An image that this node holds, all its blobs verified."""
 
     digest: str
@@ -90,7 +90,7 @@ class Image(Record, kw_only=True):
     created: int = 0
 
 
-class ImageDocument(Document, kw_only=True):
+class ImageDocument(Document, frozen=True, kw_only=True):
     kind: Literal["Image"] = "Image"
     name: str
     id: str

@@ -9,7 +9,7 @@ from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
 
 
-class Node(Record, kw_only=True):
+class Node(Record, frozen=True, kw_only=True):
     """What the hive agreed about a node. Its id is its Ed25519 public key in hex."""
 
     id: str
@@ -30,7 +30,7 @@ class Node(Record, kw_only=True):
     updated: int = 0
 
 
-class NodeManifest(Spec, kw_only=True):
+class NodeManifest(Spec, frozen=True, kw_only=True):
     """What a person may change about a node."""
 
     name: Name
@@ -38,7 +38,7 @@ class NodeManifest(Spec, kw_only=True):
     schedulable: bool = True
 
 
-class NodeStatus(Record, kw_only=True):
+class NodeStatus(Record, frozen=True, kw_only=True):
     """A node's observation of itself, kept in the shared store under `node/<id>`."""
 
     addresses: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class NodeStatus(Record, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
-class NodeDocument(Document, kw_only=True):
+class NodeDocument(Document, frozen=True, kw_only=True):
     kind: Literal["Node"] = "Node"
     name: str
     id: str

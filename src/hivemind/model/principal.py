@@ -17,7 +17,7 @@ class Role(IntEnum):
     """Also nodes, projects and principals."""
 
 
-class Principal(Record, kw_only=True):
+class Principal(Record, frozen=True, kw_only=True):
     """A person or a node. `id` is the Ed25519 public key in hex."""
 
     id: str

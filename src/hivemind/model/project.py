@@ -9,7 +9,7 @@ from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
 
 
-class Project(Record, kw_only=True):
+class Project(Record, frozen=True, kw_only=True):
     name: str
     labels: dict[str, str] = {}
     version: int = 1
@@ -17,12 +17,12 @@ class Project(Record, kw_only=True):
     updated: int = 0
 
 
-class ProjectManifest(Spec, kw_only=True):
+class ProjectManifest(Spec, frozen=True, kw_only=True):
     name: Name
     labels: dict[str, str] = {}
 
 
-class ProjectDocument(Document, kw_only=True):
+class ProjectDocument(Document, frozen=True, kw_only=True):
     kind: Literal["Project"] = "Project"
     name: str
     labels: dict[str, str]

@@ -6,13 +6,11 @@ signed (see `security.envelope`), so fields are only ever added, with defaults.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from hivemind.model.allocation import AllocationState
 from hivemind.model.app import AppManifest
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 from hivemind.model.node import NodeManifest
 from hivemind.model.principal import Principal
 from hivemind.model.project import ProjectManifest
@@ -22,13 +20,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_
     """Base of all operations."""
 
 
-class RegisterPrincipal(Operation, kw_only=True, tag="principal.register"):
+class RegisterPrincipal(Operation, frozen=True, kw_only=True, tag="principal.register"):
     """The first one of a new hive is accepted from anyone and becomes its administrator."""
 
     principal: Principal
 
 
-class RegisterNode(Operation, kw_only=True, tag="node.register"):
+class RegisterNode(Operation, frozen=True, kw_only=True, tag="node.register"):
     """A node says what it is and offers. Sent at every start; agreed labels and schedulability are kept."""
 
     id: str
@@ -41,30 +39,30 @@ class RegisterNode(Operation, kw_only=True, tag="node.register"):
     labels: dict[str, str] = {}
 
 
-class UpdateNode(Operation, kw_only=True, tag="node.update"):
+class UpdateNode(Operation, frozen=True, kw_only=True, tag="node.update"):
     manifest: NodeManifest
     if_version: int | None = None
 
 
-class DrainNode(Operation, kw_only=True, tag="node.drain"):
+class DrainNode(Operation, frozen=True, kw_only=True, tag="node.drain"):
     """Unschedulable, and every allocation on it is moved or stopped."""
 
     name: str
 
 
-class PutProject(Operation, kw_only=True, tag="project.put"):
+class PutProject(Operation, frozen=True, kw_only=True, tag="project.put"):
     manifest: ProjectManifest
     if_version: int | None = None
 
 
-class DeleteProject(Operation, kw_only=True, tag="project.delete"):
+class DeleteProject(Operation, frozen=True, kw_only=True, tag="project.delete"):
     """Refused while it has apps."""
 
     name: str
     if_version: int | None = None
 
 
-class DeployApp(Operation, kw_only=True, tag="app.deploy"):
+class DeployApp(Operation, frozen=True, kw_only=True, tag="app.deploy"):
     """Creates the app or changes it. Only a changed `spec` makes a new revision."""
 
     project: str
@@ -74,30 +72,30 @@ class DeployApp(Operation, kw_only=True, tag="app.deploy"):
     """Refuse with `Conflict` if the name is taken."""
 
 
-class ScaleApp(Operation, kw_only=True, tag="app.scale"):
+class ScaleApp(Operation, frozen=True, kw_only=True, tag="app.scale"):
     project: str
     name: str
     replicas: int
 
 
-class RestartApp(Operation, kw_only=True, tag="app.restart"):
+class RestartApp(Operation, frozen=True, kw_only=True, tag="app.restart"):
     """A new revision of the same spec: replicas are replaced one by one."""
 
     project: str
     name: str
 
 
-class StopApp(Operation, kw_only=True, tag="app.stop"):
+class StopApp(Operation, frozen=True, kw_only=True, tag="app.stop"):
     project: str
     name: str
 
 
-class StartApp(Operation, kw_only=True, tag="app.start"):
+class StartApp(Operation, frozen=True, kw_only=True, tag="app.start"):
     project: str
     name: str
 
 
-class DeleteApp(Operation, kw_only=True, tag="app.delete"):
+class DeleteApp(Operation, frozen=True, kw_only=True, tag="app.delete"):
     project: str
     name: str
     if_version: int | None = None
@@ -111,8 +109,8 @@ class AllocationReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     exit_code: int | None = None
 
 
-class ReportAllocations(Operation, kw_only=True, tag="allocations.report"):
-    """A node's facts about its own allocations that must change a decision. Only the node itself may say them."""
+class ReportAllocations(Operation, frozen=True, kw_only=True, tag="allocations.report"):
+    """A node's facts about its allocations that must change a decision. Only the node itself may say them."""
 
     node: str
     reports: tuple[AllocationReport, ...]
@@ -134,6 +132,8 @@ AnyOperation = (
     | ReportAllocations
 )
 
+_decoder: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(AnyOperation)
+
 
 def encode_operation(operation: Operation) -> bytes:
     return encode(operation)
@@ -141,6 +141,4 @@ def encode_operation(operation: Operation) -> bytes:
 
 def decode_operation(data: bytes) -> Operation:
     """Raises `msgspec.DecodeError` for anything that is not exactly an operation."""
-    decoded: Any = decode(data, AnyOperation)
-    assert isinstance(decoded, Operation)
-    return decoded
+    return _decoder.decode(data)

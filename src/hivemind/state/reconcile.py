@@ -168,7 +168,7 @@ def _ask(state: State, allocation: Allocation) -> Ask:
 
 
 def _forget(state: State, id: str) -> None:
-    """Ended allocations beyond the newest few of each slot, and everything of a deleted app that is all gone."""
+    """Ended allocations beyond the newest few of each slot, and all of a deleted app once nothing runs."""
     app = state.apps.get(id)
     if app is None:
         return

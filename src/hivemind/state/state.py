@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise from_code(self.code, self.message, self.hint)
 
 
-class Reply(Record, kw_only=True):
+class Reply(Record, frozen=True, kw_only=True):
     """An outcome as it is remembered; `serial` orders the replies of one signer."""
 
     signer: str

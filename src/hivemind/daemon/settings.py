@@ -1,0 +1,191 @@
+"""Every setting of the daemon: one frozen struct a room. Flags, environment, TOML keys and docs derive from here.
+
+A field `web_port` of the section `api` is the flag `--web-port`, the variable HIVEMIND_WEB_PORT and the key
+`web_port` under `[api]` in hivemind.toml. A flag beats the environment, which beats the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, inspect
+
+from hivemind.errors import Invalid
+from hivemind.model.base import Spec
+from hivemind.model.quantity import Bytes, Cores, read
+
+
+def _about(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class NodeSettings(Spec, frozen=True, kw_only=True):
+    data_dir: Annotated[str, _about("where the node keeps everything; made when missing")] = ""
+    run_dir: Annotated[str, _about("where sockets and namespaces are pinned until the next boot")] = ""
+    node_name: Annotated[str, _about("name of this node; the machine's host name when empty")] = ""
+    runtime: Annotated[
+        Literal["auto", "oci", "process"],
+        _about("how containers run; auto takes oci where the machine can, else process"),
+    ] = "auto"
+    cpus: Annotated[Cores, _about("CPU cores offered to allocations; 0: all of them")] = 0.0
+    memory: Annotated[Bytes, _about("memory offered to allocations; 0: all but a tenth")] = 0
+    labels: Annotated[dict[str, str], _about("labels for constraints, as key=value, several times")] = {}
+
+
+class ApiSettings(Spec, frozen=True, kw_only=True):
+    web_port: Annotated[int, Meta(ge=0, le=65535), _about("TCP port of the API; 0: only the unix socket")] = 3000
+    web_host: Annotated[str, _about("address the API listens on; beyond loopback it needs TLS")] = "127.0.0.1"
+    tls_cert: Annotated[str, _about("PEM file with the certificate chain")] = ""
+    tls_key: Annotated[str, _about("PEM file with the private key")] = ""
+    socket: Annotated[str, _about("unix socket for the local administrator; in the run dir when empty")] = ""
+
+
+class NetworkSettings(Spec, frozen=True, kw_only=True):
+    subnet: Annotated[str, _about("addresses for this node's containers, as 10.200.0.0/22; auto: a free one")] = "auto"
+    publish_host: Annotated[str, _about("address of ports published by the process runtime")] = "127.0.0.1"
+    dns_port: Annotated[
+        int, Meta(ge=0, le=65535), _about("loopback port where this machine may ask for names; 0: none")
+    ] = 8653
+    dns_upstream: Annotated[
+        tuple[str, ...], _about("name servers for all other names; those of the machine when empty")
+    ] = ()
+
+
+class LogSettings(Spec, frozen=True, kw_only=True):
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("least severe level shown")] = "info"
+    log_format: Annotated[Literal["auto", "console", "json"], _about("auto: console on a terminal, else json")] = "auto"
+
+
+class Settings(Spec, frozen=True, kw_only=True):
+    node: NodeSettings = NodeSettings()
+    api: ApiSettings = ApiSettings()
+    network: NetworkSettings = NetworkSettings()
+    log: LogSettings = LogSettings()
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting as every surface shows it."""
+
+    section: str
+    field: str
+    default: Any
+    about: str
+    choices: tuple[str, ...] = ()
+    many: Literal["", "list", "pairs"] = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.field.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "HIVEMIND_" + self.field.upper()
+
+
+def options() -> Iterator[Option]:
+    """Every setting, in the order of the structs."""
+    top = inspect.type_info(Settings)
+    assert isinstance(top, inspect.StructType)
+    for section in top.fields:
+        assert isinstance(section.type, inspect.StructType)
+        for field in section.type.fields:
+            yield _option(section.name, field)
+
+
+def _option(section: str, field: inspect.Field) -> Option:
+    kind, about = field.type, ""
+    while isinstance(kind, inspect.Metadata):
+        about = (kind.extra_json_schema or {}).get("description", about)
+        kind = kind.type
+    default = field.default if field.default is not inspect.NODEFAULT else field.default_factory()  # type: ignore[operator]
+    return Option(
+        section=section,
+        field=field.name,
+        default=default,
+        about=about,
+        choices=tuple(str(v) for v in kind.values) if isinstance(kind, inspect.LiteralType) else (),
+        many="pairs" if isinstance(kind, inspect.DictType) else "list" if isinstance(kind, inspect.VarTupleType) else "",
+    )
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str = "") -> Settings:
+    """`flags` by field name, only those that were given. `config` is the path of a TOML file; the default one
+    is read only if it is there. Raises `Invalid` that names the place of the fault."""
+    raw = _read_file(config)
+    for option in options():
+        given: Any = flags.get(option.field)
+        if given is None and option.variable in environ:
+            given = _from_text(option, environ[option.variable])
+        if given is not None:
+            raw.setdefault(option.section, {})[option.field] = given
+    settings: Settings = read(_typed(raw), Settings)
+    return _with_places(settings)
+
+
+def _read_file(config: str) -> dict[str, Any]:
+    path = Path(config or "/etc/hivemind/hivemind.toml")
+    if not config and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise Invalid(f"the configuration {path} cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"{path}: {error}", hint="the file is TOML; docs/configuration.md shows one") from None
+
+
+def _from_text(option: Option, text: str) -> Any:
+    if option.many == "list":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if option.many == "pairs":
+        return pairs(text.split(","))
+    return text
+
+
+def pairs(items: list[str]) -> dict[str, str]:
+    """`["zone=eu"]` -> `{"zone": "eu"}`."""
+    for item in items:
+        if "=" not in item:
+            raise Invalid(f"{item!r} is not key=value")
+    return dict(item.split("=", 1) for item in items)
+
+
+def _typed(raw: dict[str, Any]) -> dict[str, Any]:
+    """Flags and variables are text; ports are numbers."""
+    numbers = {(o.section, o.field) for o in options() if isinstance(o.default, int) and o.field != "memory"}
+    for section, field in numbers:
+        value = raw.get(section, {}).get(field) if isinstance(raw.get(section), dict) else None
+        if isinstance(value, str) and value.isdigit():
+            raw[section][field] = int(value)
+    return raw
+
+
+def _with_places(settings: Settings) -> Settings:
+    """Directories depend on who runs the daemon."""
+    node = settings.node
+    data = node.data_dir or default_data_dir()
+    run = node.run_dir or (default_run_dir() if not node.data_dir else str(Path(data) / "run"))
+    node = msgspec.structs.replace(node, data_dir=data, run_dir=run)
+    api = settings.api
+    if not api.socket:
+        api = msgspec.structs.replace(api, socket=str(Path(run) / "hivemind.sock"))
+    return msgspec.structs.replace(settings, node=node, api=api)
+
+
+def default_data_dir() -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/hivemind"
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    return str(Path(home) / "hivemind")
+
+
+def default_run_dir() -> str:
+    if os.geteuid() == 0:
+        return "/run/hivemind"
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return str(Path(base) / "hivemind") if base else str(Path(default_data_dir()) / "run")
