@@ -1,0 +1,63 @@
+"""Waiting for the hive to change, without asking again and again: the stream of events wakes us."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+
+from hivemind.client.client import Hivemind
+from hivemind.errors import HivemindError
+
+_LOOK_AGAIN = 2.0
+"""Seconds. What changes without an event (a health that is still `starting`) is seen this late."""
+_SETTLE = 0.05
+"""Seconds. Events come in bursts; one look serves a whole burst."""
+
+
+class Changes:
+    """Wakes whoever waits whenever something happens in a project.
+
+    Made before the change that one waits for is asked for, so that nothing falls in between.
+    """
+
+    def __init__(self, hive: Hivemind, project: str, app: str = "") -> None:
+        self._woken: queue.Queue[None] = queue.Queue()
+        known = hive.events(limit=1)
+        after = known[-1].id if known else None
+        self._thread = threading.Thread(
+            target=self._listen, args=(hive, project, app, after), name="events", daemon=True
+        )
+        self._thread.start()
+
+    def _listen(self, hive: Hivemind, project: str, app: str, after: str | None) -> None:
+        try:
+            for _ in hive.events_follow(project=project, app=app, after=after):
+                self._woken.put(None)
+        except HivemindError:
+            # The waiting side asks the daemon itself at every look and reports that it is gone.
+            return
+
+    def looks(self, deadline: float | None, tick: float = _LOOK_AGAIN) -> Iterator[bool]:
+        """Each item is a moment to look, the first at once; True when `tick` passed without any event.
+
+        Ends at `deadline`, a time of `time.monotonic()`."""
+        yield False
+        while deadline is None or time.monotonic() < deadline:
+            left = tick if deadline is None else max(min(tick, deadline - time.monotonic()), 0.0)
+            idle = not self._wait(left)
+            yield idle
+
+    def _wait(self, seconds: float) -> bool:
+        try:
+            self._woken.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        until = time.monotonic() + _SETTLE
+        while (left := until - time.monotonic()) > 0:
+            try:
+                self._woken.get(timeout=left)
+            except queue.Empty:
+                break
+        return True

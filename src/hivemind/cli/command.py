@@ -1,0 +1,108 @@
+"""What a command is: a declaration. Parser, help, completion and the reference in docs/ all derive from it.
+
+A declaration names its handler as `module:function`; the module is imported only when the command runs, so
+that `hivemind --help` stays quick. Named tuples, because dataclasses cost more to import than all of this.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FLAG, TEXT, INTEGER, SECONDS, BYTES, CORES = "flag", "text", "integer", "seconds", "bytes", "cores"
+
+
+class Option(NamedTuple):
+    """`--long`, `-s`. Its value arrives under the long name with underscores; None (or False) when not given."""
+
+    name: str
+    """`--replicas`."""
+    help: str
+    short: str = ""
+    """`-r`."""
+    kind: str = TEXT
+    metavar: str = ""
+    many: bool = False
+    """May be repeated; the value is a list."""
+    choices: tuple[str, ...] = ()
+    completes: str = ""
+    """What its value names, for completion: `app`, `allocation`, `node`, `kind`, `image`, `project`, `file`."""
+    hidden: bool = False
+    alias: str = ""
+    """Another long spelling."""
+
+    @property
+    def key(self) -> str:
+        return self.name.lstrip("-").replace("-", "_")
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        return tuple(s for s in (self.short, self.name, self.alias) if s)
+
+
+class Argument(NamedTuple):
+    """A word without a dash. With `flag`, it may be written `--flag WORD` as well."""
+
+    name: str
+    """As help shows it: `NAME`."""
+    help: str
+    required: bool = True
+    many: bool = False
+    """Takes all words that are left; the value is a list."""
+    rest: bool = False
+    """A command line of its own: takes everything from its first word on, dashes included; a list."""
+    dashed: bool = False
+    """Of a `rest`: it starts after `--` only."""
+    flag: str = ""
+    completes: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.name.lower().replace("-", "_")
+
+
+class Command(NamedTuple):
+    words: tuple[str, ...]
+    """`("app", "deploy")`."""
+    summary: str
+    handler: str = ""
+    """`hivemind.cli.commands.app:deploy`."""
+    arguments: tuple[Argument, ...] = ()
+    options: tuple[Option, ...] = ()
+    examples: tuple[str, ...] = ()
+    """Without the leading `hivemind`."""
+    description: str = ""
+    section: str = ""
+    """Under which heading `hivemind --help` lists it; only for what stands at the top."""
+    alias: str = ""
+    hidden: bool = False
+    raw: bool = False
+    """Its words are not parsed here: the handler finds them all in `args.words`."""
+
+    @property
+    def path(self) -> str:
+        return " ".join(("hivemind", *self.words))
+
+    @property
+    def rest(self) -> Argument | None:
+        return next((a for a in self.arguments if a.rest), None)
+
+
+class Group(NamedTuple):
+    """A noun with verbs below it."""
+
+    name: str
+    summary: str
+    section: str
+
+
+GLOBAL_OPTIONS = (
+    Option("--host", "The daemon to talk to: unix:///path, http://host:port or https://host:port"
+           " (HIVEMIND_HOST; the local daemon's socket).", short="-H", metavar="ADDRESS"),
+    Option("--token", "Signs in to it (HIVEMIND_TOKEN); not needed on the unix socket.", metavar="TOKEN"),
+    Option("--ca", "PEM file of certificates to trust (HIVEMIND_CA).", metavar="FILE", completes="file"),
+    Option("--project", "The project to work in (HIVEMIND_PROJECT; default).", metavar="PROJECT",
+           completes="project"),
+    Option("--verbose", "Show the trace of an error.", short="-v", kind=FLAG),
+    Option("--help", "Show this help.", short="-h", kind=FLAG),
+)  # fmt: skip

@@ -1,0 +1,211 @@
+"""Waiting until an app is as it was wished, showing how it gets there, and saying why when it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hivemind.cli.changes import Changes
+from hivemind.cli.context import Context
+from hivemind.cli.live import Line, Live
+from hivemind.errors import HivemindError, NotFound, TimedOut
+from hivemind.model.allocation import AllocationDocument
+from hivemind.model.app import AppDocument, DeploymentDocument
+
+PATIENCE = 600.0
+"""Seconds that a command waits unless --timeout says otherwise."""
+_UNPLACED = 10.0
+"""Seconds after which an app that no node can take is reported instead of waited for."""
+
+
+class Failed(HivemindError):
+    """The change was accepted and could not be carried out."""
+
+    code, status, exit_code, title = "failed", 500, 1, "Failed"
+
+
+@dataclass(frozen=True)
+class View:
+    """What one look at an app found. `app` is None once it is gone; `deployment` is the one waited for."""
+
+    app: AppDocument | None
+    allocations: list[AllocationDocument] = field(default_factory=list)
+    deployment: DeploymentDocument | None = None
+
+    @property
+    def live(self) -> list[AllocationDocument]:
+        return [a for a in self.allocations if not ended(a)]
+
+    @property
+    def current(self) -> list[AllocationDocument]:
+        """Of the revision that shall run."""
+        return [a for a in self.live if self.app and a.revision == self.app.status.revision]
+
+
+Done = Callable[[View], bool]
+
+
+def ended(allocation: AllocationDocument) -> bool:
+    return allocation.state in ("complete", "failed", "stopped", "lost")
+
+
+def running(view: View) -> bool:
+    """As many healthy replicas as wished, all of the right revision, and nothing else."""
+    if view.app is None or view.app.status.phase == "stopped":
+        return True
+    if view.deployment and view.deployment.state == "running":
+        return False
+    status = view.app.status
+    if status.phase == "completed":
+        return True
+    healthy = sum(a.state == "healthy" for a in view.current)
+    return healthy >= view.app.replicas and status.ready >= status.desired and len(view.live) <= view.app.replicas
+
+
+def gone(view: View) -> bool:
+    """Nothing of it runs any more."""
+    return not view.live
+
+
+def watch(context: Context, name: str) -> Changes:
+    """To be made before the change is asked for."""
+    return Changes(context.hive, context.project, name)
+
+
+def settle(
+    context: Context, changes: Changes, name: str, done: Done, title: str, *, deployment: str = ""
+) -> AppDocument | None:
+    """Waits until `done`. Raises `Failed` with the reason and the last words of the replica that failed, or
+    `TimedOut`."""
+    patience = context.args.get("timeout", PATIENCE)
+    started = time.monotonic()
+    unplaced_since: float | None = None
+    view = View(None)
+    with Live(context.terminal) as live:
+        tick = 0.1 if live.animated else 2.0
+        for idle in changes.looks(started + patience, tick):
+            if not idle or not live.animated or time.monotonic() - started > 2.0:
+                view = look(context, name, deployment)
+            live.update(f"{title}  {_progress(view)} {time.monotonic() - started:.0f}s", _lines(view))
+            if _failed(view):
+                raise explain(context, view)
+            if done(view):
+                live.clear()
+                return view.app
+            unplaced_since = (unplaced_since or time.monotonic()) if _unplaced(view) else None
+            if unplaced_since and time.monotonic() - unplaced_since > _UNPLACED:
+                raise explain(context, view)
+    raise TimedOut(
+        f"{name} did not get there within {patience:g} seconds: {_progress(view)}",
+        hint=f"it goes on in the background; hivemind describe app {name}",
+    )
+
+
+def look(context: Context, name: str, deployment: str = "") -> View:
+    hive, project = context.hive, context.project
+    try:
+        app = hive.apps.get(name, project)
+    except NotFound:
+        app = None
+    allocations = hive.allocations.list(project, app=name)
+    allocations.sort(key=lambda a: (a.slot, a.attempt))
+    waited_for = None
+    if deployment:
+        try:
+            waited_for = hive.deployments.get(deployment, project)
+        except NotFound:
+            waited_for = None
+    return View(app, allocations, waited_for)
+
+
+def _failed(view: View) -> bool:
+    if view.deployment and view.deployment.state == "failed":
+        return True
+    if view.app is None or view.deployment and view.deployment.state == "running":
+        return False
+    return view.app.status.phase == "failing"
+
+
+def _unplaced(view: View) -> bool:
+    """All that is missing is a node for it."""
+    waiting = [a for a in view.live if a.state == "pending"]
+    return bool(waiting) and all(a.state in ("pending", "healthy") for a in view.current)
+
+
+def explain(context: Context, view: View) -> Failed:
+    """Why it did not work: the reason, the last words of a replica that failed, the next step."""
+    assert view.app is not None
+    name = view.app.name
+    reason = (view.deployment.reason if view.deployment else "") or view.app.status.message
+    pending = next((a for a in view.live if a.state == "pending"), None)
+    if not reason and pending:
+        reason = pending.reason or "no node takes it"
+    culprit = _culprit(view)
+    if culprit:
+        reason = reason or culprit.reason or culprit.status.message
+        _print_last_words(context, culprit)
+    if pending and not culprit:
+        return Failed(
+            f"{name} is not running: {reason}",
+            hint="it starts by itself once there is room; hivemind node ls shows what each node has",
+        )
+    kept = view.deployment and view.deployment.source
+    still = " The replicas of the revision before keep running." if kept else ""
+    return Failed(f"{name} failed: {reason or 'its replicas do not get healthy'}.{still}".replace("..", "."),
+                  hint=f"hivemind app logs {name} shows all it wrote, hivemind describe app {name} what happened")  # fmt: skip
+
+
+def _culprit(view: View) -> AllocationDocument | None:
+    target = view.deployment.target if view.deployment else view.app.status.revision if view.app else 0
+    suspects = [a for a in view.allocations if a.revision == target]
+    for test in (
+        lambda a: a.state == "failed",
+        lambda a: a.status.phase == "backoff",
+        lambda a: a.status.last is not None,
+        lambda a: a.status.health == "failing",
+        lambda a: a.state in ("placed", "stopped") and a.status.message,
+    ):
+        if found := [a for a in suspects if test(a)]:
+            return max(found, key=lambda a: (a.attempt, a.created))
+    return None
+
+
+def _print_last_words(context: Context, allocation: AllocationDocument) -> None:
+    try:
+        lines = list(context.hive.allocations.logs(allocation.id, context.project, tail=10))
+    except HivemindError as error:
+        context.note(f"(its log cannot be read: {error.message})")
+        return
+    if lines:
+        context.note(f"The last lines of {allocation.name} ({allocation.id}):")
+        for line in lines:
+            context.note("  " + context.terminal.paint(line.text, "dim"))
+
+
+def _progress(view: View) -> str:
+    if view.app is None:
+        return f"{len(view.live)} left" if view.live else "gone"
+    if view.app.status.phase == "stopped":
+        return f"{len(view.live)} left"
+    return f"{sum(a.state == 'healthy' for a in view.current)}/{view.app.replicas} healthy"
+
+
+def _lines(view: View) -> list[Line]:
+    several = len({a.revision for a in view.live}) > 1
+    return [
+        Line(a.name + (f" (rev {a.revision})" if several else ""), describe(a), _detail(a)) for a in view.live
+    ]
+
+
+def describe(allocation: AllocationDocument) -> str:
+    """The one word for a replica on its way."""
+    if allocation.shown == "running" and allocation.state != "healthy":
+        return "checking" if allocation.status.health in ("starting", "failing") else "running"
+    return "healthy" if allocation.shown == "running" else allocation.shown
+
+
+def _detail(allocation: AllocationDocument) -> str:
+    if allocation.state == "pending":
+        return allocation.reason
+    return allocation.status.message

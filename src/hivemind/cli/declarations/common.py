@@ -1,0 +1,47 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from hivemind.cli.command import FLAG, INTEGER, SECONDS, Argument, Option
+
+APP = Argument("NAME", "The app.", flag="--name", completes="app")
+APPS = Argument("NAME", "The apps.", flag="--name", many=True, completes="app")
+TARGET = Argument(
+    "NAME",
+    "An app, or one replica of it: `web.0`, an allocation's id or its beginning.",
+    flag="--name",
+    completes="target",
+)
+OUTPUT = Option(
+    "--output",
+    "How to print: table, wide, json, yaml or name.",
+    short="-o",
+    metavar="FORMAT",
+    choices=("table", "wide", "json", "yaml", "name"),
+)
+PLAIN_OUTPUT = OUTPUT._replace(help="How to print: table, json or yaml.", choices=("table", "json", "yaml"))
+ALL_PROJECTS = Option("--all-projects", "Of every project.", short="-A", kind=FLAG)
+DETACH = Option("--detach", "Return at once instead of waiting until it is so.", short="-d", kind=FLAG)
+TIMEOUT = Option(
+    "--timeout", "Give up waiting after this long (10m).", kind=SECONDS, metavar="TIME"
+)
+WAITING = (DETACH, TIMEOUT)
+DRY_RUN = Option("--dry-run", "Show what would be done and change nothing.", kind=FLAG)
+REPLICAS = Option("--replicas", "How many replicas run.", kind=INTEGER, metavar="N")
+
+LOGS = (
+    Option("--follow", "Keep printing what comes; Ctrl-C ends it.", short="-f", kind=FLAG),
+    Option("--tail", "Only the last lines (a number, or all).", short="-n", metavar="N"),
+    Option("--since", "Only what is newer: 10m, or 2026-01-31T12:00:00Z.", metavar="TIME"),
+    Option("--until", "Only what is older.", metavar="TIME"),
+    Option("--timestamps", "Print the time of each line.", short="-t", kind=FLAG),
+    Option("--no-prefix", "Do not print which replica wrote a line.", kind=FLAG),
+)
+EXEC = (
+    Option("--interactive", "Pass this terminal's input on.", short="-i", kind=FLAG),
+    Option("--tty", "Give the command a terminal.", short="-t", kind=FLAG),
+    Option("--env", "Set a variable.", short="-e", metavar="K=V", many=True),
+    Option("--user", "Run as this user.", short="-u", metavar="USER"),
+    Option("--workdir", "Run in this directory.", short="-w", metavar="DIR"),
+)
+COMMAND_LINE = Argument("COMMAND", "The command and its arguments.", rest=True)

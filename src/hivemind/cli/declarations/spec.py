@@ -1,0 +1,58 @@
+"""The options that describe what one replica of an app is. `cli.app_flags` turns them into a spec."""
+
+from __future__ import annotations
+
+from hivemind.cli.command import BYTES, CORES, FLAG, INTEGER, SECONDS, Option
+
+PROCESS = (
+    Option("--entrypoint", "Replaces the image's entry point.", metavar="'CMD ARG…'"),
+    Option("--env", "Sets a variable; `K` alone takes it from here.", short="-e", metavar="K=V", many=True),
+    Option("--env-file", "Reads variables from a file of K=V lines.", metavar="FILE", many=True, completes="file"),
+    Option("--user", "Runs as this user.", short="-u", metavar="USER[:GROUP]"),
+    Option("--workdir", "Runs in this directory.", short="-w", metavar="DIR"),
+)
+NETWORK = (
+    Option("--port", "Publishes a port of the container on the node; `80` alone only names it.", short="-p",
+           metavar="[HOST:]PORT[/udp]", many=True, alias="--publish"),
+    Option("--service", "The DNS name that finds its healthy replicas.", metavar="web.local"),
+)  # fmt: skip
+LIMITS = (
+    Option("--cpus", "Cores set aside, and the most it may use.", kind=CORES, metavar="0.5"),
+    Option("--memory", "Memory set aside, and the most it may use.", short="-m", kind=BYTES, metavar="256MiB"),
+    Option("--pids", "The most processes it may have.", kind=INTEGER, metavar="N", alias="--pids-limit"),
+)
+RESTART = Option("--restart", "When it ends: always, on-failure[:N] or no.", metavar="POLICY", completes="restart")
+HEALTH = (
+    Option("--health-cmd", "Healthy while this command, run inside, exits with 0.", metavar="'CMD ARG…'"),
+    Option("--health-http", "Healthy while this path answers 200-399.", metavar="[PORT]/PATH"),
+    Option("--health-tcp", "Healthy while this port accepts connections.", metavar="PORT", kind=INTEGER),
+    Option("--health-interval", "Time between two checks (5s).", kind=SECONDS, metavar="TIME"),
+    Option("--health-timeout", "How long one check may take (2s).", kind=SECONDS, metavar="TIME"),
+    Option("--health-retries", "Failures in a row that make it unhealthy (3).", kind=INTEGER, metavar="N"),
+    Option("--health-start-period", "Failures do not count this long after the start.", kind=SECONDS,
+           metavar="TIME"),
+    Option("--no-healthcheck", "Takes the health check away.", kind=FLAG),
+)  # fmt: skip
+STOP = (
+    Option("--stop-signal", "The signal that asks it to end (the image's own, else SIGTERM).", metavar="SIGNAL"),
+    Option("--stop-grace-period", "How long it may take to end before it is killed (10s).", kind=SECONDS,
+           metavar="TIME"),
+)  # fmt: skip
+RUNTIME = Option("--runtime", "What runs it.", metavar="NAME", choices=("auto", "oci", "process"))
+LABEL = Option("--label", "A label for people and programs.", short="-l", metavar="K=V", many=True)
+PLACEMENT = (
+    Option("--constraint", "Only on nodes where this holds, like node.labels.disk==ssd.", metavar="EXPR", many=True),
+    Option("--placement", "Spread over the nodes or pack tightly.", metavar="HOW", choices=("spread", "binpack")),
+    Option("--priority", "0 to 100 (50); the higher goes first.", kind=INTEGER, metavar="N"),
+)
+UPDATE = (
+    Option("--update-order", "Start the new replica before or after the old one stops.", metavar="ORDER",
+           choices=("start-first", "stop-first")),
+    Option("--update-parallel", "Replicas replaced at the same time (1).", kind=INTEGER, metavar="N"),
+    Option("--update-min-healthy", "How long a new replica must be healthy to count (1s).", kind=SECONDS,
+           metavar="TIME"),
+    Option("--update-deadline", "A replica not healthy after this long fails the deployment (5m).",
+           kind=SECONDS, metavar="TIME"),
+)  # fmt: skip
+
+REPLICA = (*PROCESS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE)
