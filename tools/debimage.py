@@ -43,12 +43,15 @@ UNUSED = (
     "usr/lib/systemd/*",
 )
 
-ADMINISTRATION = """
-perl* libperl* debconf* cdebconf* dpkg tar adduser passwd init-system-helpers sysvinit-utils lsb-
-base iproute2 ucf sensible-utils locales libpam* gcc-*-base libsemanage* libdb5* libbpf* libelf*
-libmnl* libtirpc* libgssapi* libkrb5* libk5* krb5-* libxtables* libcap2-bin coreutils debianutils
-procps media-types mawk libmd0*
-""".split()
+# fmt: off
+ADMINISTRATION = (
+    "perl*", "libperl*", "debconf*", "cdebconf*", "dpkg", "tar", "adduser", "passwd", "init-system-helpers",
+    "sysvinit-utils", "lsb-base", "iproute2", "ucf", "sensible-utils", "locales", "libpam*", "gcc-*-base",
+    "libsemanage*", "libdb5*", "libbpf*", "libelf*", "libmnl*", "libtirpc*", "libgssapi*", "libkrb5*",
+    "libk5*", "krb5-*", "libxtables*", "libcap2-bin", "coreutils", "debianutils", "procps", "media-types",
+    "mawk", "libmd0*",
+)
+# fmt: on
 """Packages that only installing needs."""
 
 PASSWD = """\
