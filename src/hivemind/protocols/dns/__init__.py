@@ -1,0 +1,1 @@
+"""The name service without sockets: what is asked, what is known, what is answered."""
