@@ -1,0 +1,83 @@
+"""Events of what was agreed: each batch's changes, told to people."""
+
+from __future__ import annotations
+
+from hivemind.model.app import App, Deployment, DeploymentState
+from hivemind.model.node import Node
+from hivemind.state.state import State
+from hivemind.state.tables import Change
+from hivemind.store.events import EventLog
+
+
+class Herald:
+    def __init__(self, state: State, events: EventLog) -> None:
+        self._state = state
+        self._events = events
+
+    def agreed(self) -> None:
+        """To be called after each batch, with the state's changes still there."""
+        for change in self._state.changes:
+            if change.table == "apps":
+                self._app(change.old, change.new)
+            elif change.table == "deployments":
+                self._deployment(change.old, change.new)
+            elif change.table == "nodes":
+                self._node(change.old, change.new)
+            elif change.table == "allocations":
+                self._allocation(change)
+
+    def _app(self, old: App | None, new: App | None) -> None:
+        if old is None and new:
+            self._tell(new, "app.created", f"{new.replicas} replicas wanted")
+        elif old and new is None:
+            self._tell(old, "app.removed", "nothing of it runs any more")
+        elif old and new:
+            if new.deleted and not old.deleted:
+                self._tell(new, "app.deleted", "its replicas are being stopped")
+            if new.stopped != old.stopped:
+                self._tell(new, "app.stopped" if new.stopped else "app.started", "")
+            if new.replicas != old.replicas:
+                self._tell(new, "app.scaled", f"from {old.replicas} to {new.replicas} replicas")
+            if new.revision < old.revision:
+                self._tell(new, "app.reverted", f"back to revision {new.revision}", warning=True)
+
+    def _deployment(self, old: Deployment | None, new: Deployment | None) -> None:
+        if new is None or (old and old.state is new.state):
+            return
+        failed = new.state is DeploymentState.FAILED
+        verb = "deploying" if new.state is DeploymentState.RUNNING else f"deployment-{new.state}"
+        message = f"revision {new.target}" + (f": {new.reason}" if new.reason else "")
+        self._events.append(
+            f"app.{verb}",
+            message,
+            level="warning" if failed else "info",
+            project=new.project,
+            app=new.app_name,
+            name=new.app_name,
+        )
+
+    def _node(self, old: Node | None, new: Node | None) -> None:
+        if new and old is None:
+            self._events.append("node.joined", f"{new.cpus:g} cores", node=new.name, name=new.name)
+        elif new and old and (new.schedulable, new.drained) != (old.schedulable, old.drained):
+            verb = "drained" if new.drained else "uncordoned" if new.schedulable else "cordoned"
+            self._events.append(f"node.{verb}", "", node=new.name, name=new.name)
+
+    def _allocation(self, change: Change) -> None:
+        new, old = change.new, change.old
+        if new is None or (old and old.reason == new.reason and old.state is new.state):
+            return
+        if not new.node and new.reason:
+            self._events.append(
+                "allocation.unplaced",
+                new.reason,
+                level="warning",
+                project=new.project,
+                app=new.app_name,
+                allocation=new.id,
+                name=f"{new.app_name}.{new.slot}",
+            )
+
+    def _tell(self, app: App, type: str, message: str, *, warning: bool = False) -> None:
+        level = "warning" if warning else "info"
+        self._events.append(type, message, level=level, project=app.project, app=app.name, name=app.name)  # type: ignore[arg-type]

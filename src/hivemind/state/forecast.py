@@ -1,0 +1,95 @@
+"""What an operation would make the hive do: computed by the code that will do it.
+
+The operation is applied to a copy of the state, and then the nodes' reports are played as if all went well,
+until nothing changes any more.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from hivemind.model.allocation import Allocation, AllocationState, Desired
+from hivemind.state.operations import AllocationReport, Operation, ReportAllocations
+from hivemind.state.state import Signed, State
+from hivemind.state.tables import Change
+
+_ROUNDS = 20_000
+
+
+class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
+    action: str
+    """`create`, `change`, `delete`, `start`, `stop`, `wait`."""
+    object: str
+    node: str = ""
+    """Name of the node."""
+    detail: str = ""
+
+
+def forecast(state: State, operation: Operation, signer: str) -> list[Foreseen]:
+    """Raises what the operation would be refused with."""
+    copy = state.fork()
+    time = copy.time
+    [outcome] = copy.apply(copy.sequence + 1, time, [Signed(signer, "forecast", operation)])
+    outcome.raise_for_error()
+    steps = _read(copy)
+    for _ in range(_ROUNDS):
+        reports = _all_goes_well(copy)
+        if not reports:
+            break
+        time += 1
+        signed = [Signed(report.node, f"forecast/{time}", report) for report in reports]
+        copy.apply(copy.sequence + 1, time, signed)
+        steps += _read(copy)
+    return steps
+
+
+def _all_goes_well(state: State) -> list[ReportAllocations]:
+    """Stops are played before starts get healthy, so that the order shown is the order of cause."""
+    reports: dict[str, list[AllocationReport]] = {}
+    for allocation in state.allocations.values():
+        if not allocation.live or not allocation.node:
+            continue
+        if allocation.desired is Desired.STOP:
+            reached = AllocationState.STOPPED
+        elif allocation.state is AllocationState.PLACED:
+            reached = AllocationState.HEALTHY
+        else:
+            continue
+        reports.setdefault(allocation.node, []).append(AllocationReport(id=allocation.id, state=reached))
+    return [ReportAllocations(node=node, reports=tuple(said)) for node, said in sorted(reports.items())]
+
+
+def _read(state: State) -> list[Foreseen]:
+    steps = []
+    for change in state.changes:
+        if change.table == "apps":
+            steps += _app(change)
+        elif change.table == "allocations" and change.new is not None:
+            steps += _allocation(state, change.old, change.new)
+    return steps
+
+
+def _app(change: Change) -> list[Foreseen]:
+    old, new = change.old, change.new
+    if new is None or (old and new.deleted):
+        return [Foreseen(action="delete", object=f"app {old.name}")] if new and not old.deleted else []
+    if old is None:
+        return [Foreseen(action="create", object=f"app {new.name}", detail=f"{new.replicas} replicas")]
+    if old.revision != new.revision:
+        return [Foreseen(action="change", object=f"app {new.name}", detail=f"to revision {new.revision}")]
+    if old.replicas != new.replicas:
+        return [
+            Foreseen(action="change", object=f"app {new.name}", detail=f"{old.replicas} to {new.replicas} replicas")
+        ]
+    return []
+
+
+def _allocation(state: State, old: Allocation | None, new: Allocation) -> list[Foreseen]:
+    name, node = f"{new.app_name}.{new.slot}", state.nodes[new.node].name if new.node else ""
+    if new.desired is Desired.STOP and (old is None or old.desired is Desired.RUN):
+        return [Foreseen(action="stop", object=name, node=node, detail=new.reason)]
+    if new.state is AllocationState.PLACED and (old is None or old.state is AllocationState.PENDING):
+        return [Foreseen(action="start", object=name, node=node, detail=f"revision {new.revision}")]
+    if new.state is AllocationState.PENDING and new.reason and (old is None or old.reason != new.reason):
+        return [Foreseen(action="wait", object=name, detail=new.reason)]
+    return []
