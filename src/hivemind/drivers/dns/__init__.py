@@ -1,0 +1,1 @@
+"""The name service on this machine: sockets, and the road to the machine's own name servers."""
