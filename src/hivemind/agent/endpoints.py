@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hivemind.drivers.network.contract import Backend, Network, Published
 from hivemind.errors import HivemindError
 from hivemind.model.allocation import AllocationStatus
 from hivemind.model.app import App, AppSpec
 from hivemind.model.base import decode
-from hivemind.protocols.dns.zone import Endpoint, Zone
+from hivemind.protocols.dns.zone import Entry, Zone
 from hivemind.state.state import State
 from hivemind.store.contract import Store
 
 log = logging.getLogger(__name__)
+
+Replica = tuple[int, int, AllocationStatus]
+"""Slot, attempt, and what its node sees of it."""
 
 
 def status_key(allocation: str) -> str:
@@ -44,7 +47,6 @@ class Endpoints:
         self._dirty = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
         self._hidden: set[str] = set()
-        self._statuses: dict[str, AllocationStatus] = {}
         self.failures: Mapping[Published, str] = {}
         """Ports that could not be published, with the reason."""
 
@@ -87,7 +89,7 @@ class Endpoints:
 
     async def _cycle(self) -> None:
         tables: dict[str, dict[Published, tuple[Backend, ...]]] = {name: {} for name in self._networks}
-        zone: list[Endpoint] = []
+        names: list[Entry] = []
         ready = self._ready()
         for app in self._state.apps.values():
             if app.deleted:
@@ -95,10 +97,10 @@ class Endpoints:
             spec = self._state.revision(app.id, app.revision).spec
             network = self._network_of(spec)
             self._networks[network.name] = network
-            statuses = ready.get(app.id, {})
-            tables.setdefault(network.name, {}).update(_published(spec, statuses))
-            zone += _named(app, spec, statuses)
-        self._set_zone(Zone.build(zone))
+            replicas = ready.get(app.id, [])
+            tables.setdefault(network.name, {}).update(_published(spec, replicas))
+            names += _named(app, spec, replicas)
+        self._set_zone(Zone.build(names))
         failures: dict[Published, str] = {}
         for name, table in tables.items():
             try:
@@ -107,9 +109,9 @@ class Endpoints:
                 log.error("published ports could not be changed: %s", error)
         self.failures = failures
 
-    def _ready(self) -> dict[str, dict[int, AllocationStatus]]:
-        """App id -> slot -> status of each replica that takes requests. Of two in one slot the newer counts too."""
-        found: dict[str, dict[int, AllocationStatus]] = {}
+    def _ready(self) -> dict[str, list[Replica]]:
+        """App id -> its replicas that take requests, by slot and attempt (both, while one replaces the other)."""
+        found: dict[str, list[Replica]] = {}
         for entry in self._store.range("allocation/"):
             id = entry.key.removeprefix("allocation/")
             allocation = self._state.allocations.get(id)
@@ -117,21 +119,33 @@ class Endpoints:
                 continue
             status = decode(entry.value, AllocationStatus)
             if status.ready:
-                found.setdefault(allocation.app, {})[allocation.attempt] = status
+                found.setdefault(allocation.app, []).append((allocation.slot, allocation.attempt, status))
+        for replicas in found.values():
+            replicas.sort(key=lambda replica: replica[:2])
         return found
 
 
-def _published(
-    spec: AppSpec, statuses: Mapping[int, AllocationStatus]
-) -> dict[Published, tuple[Backend, ...]]:
+def _published(spec: AppSpec, replicas: Sequence[Replica]) -> dict[Published, tuple[Backend, ...]]:
     table = {}
     for port in spec.ports:
         if port.host:
             inside = f"{port.container}/{port.protocol}"
-            backends = [(s.ip, s.ports.get(inside, port.container)) for _, s in sorted(statuses.items())]
-            table[Published(port.protocol, port.host)] = tuple(backends)
+            backends = tuple((status.ip, status.ports.get(inside, port.container)) for *_, status in replicas)
+            table[Published(port.protocol, port.host)] = backends
     return table
 
 
-def _named(app: App, spec: AppSpec, statuses: Mapping[int, AllocationStatus]) -> list[Endpoint]:
-    raise NotImplementedError
+def _named(app: App, spec: AppSpec, replicas: Sequence[Replica]) -> list[Entry]:
+    """One entry without an address keeps the name known while nobody is ready."""
+    common = {"project": app.project, "app": app.name, "service": spec.service}
+    if not replicas:
+        return [Entry(**common)]
+    return [
+        Entry(**common, slot=slot, ip=status.ip, ready=True, ports=_named_ports(spec, status))
+        for slot, _, status in replicas
+    ]
+
+
+def _named_ports(spec: AppSpec, status: AllocationStatus) -> tuple[tuple[str, int], ...]:
+    inside = [f"{port.container}/{port.protocol}" for port in spec.ports]
+    return tuple((name, status.ports.get(name, int(name.split("/")[0]))) for name in inside)

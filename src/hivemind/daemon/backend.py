@@ -1,0 +1,129 @@
+"""The node as the API sees it: see `api.backend.Backend`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, Protocol
+
+import msgspec
+
+import hivemind
+from hivemind.agent.agent import Agent
+from hivemind.api.backend import Info
+from hivemind.daemon.assembly import Machinery
+from hivemind.drivers.dns.server import NameServer
+from hivemind.drivers.runtimes.contract import (
+    ExecSession,
+    ExecSpec,
+    LogLine,
+    LogQuery,
+    OnProgress,
+    Stats,
+)
+from hivemind.errors import Conflict
+from hivemind.model.image import Image, parse_reference
+from hivemind.security.identity import Identity
+from hivemind.state.forecast import forecast
+from hivemind.state.operations import Operation
+from hivemind.state.state import Outcome, State
+from hivemind.store.contract import Store
+
+log = logging.getLogger(__name__)
+
+
+class Submit(Protocol):
+    def __call__(self, operation: Operation, by: Identity, nonce: str = "") -> Awaitable[Outcome]: ...
+
+
+class NodeBackend:
+    def __init__(
+        self,
+        *,
+        hive: str,
+        node: str,
+        node_name: str,
+        started: int,
+        state: State,
+        store: Store,
+        administrator: Identity,
+        submit: Submit,
+        agent: Agent,
+        machinery: Machinery,
+        names: NameServer,
+        dns: str,
+        problems: tuple[str, ...],
+    ) -> None:
+        self.state = state
+        self.store = store
+        self.administrator = administrator
+        self.node = node
+        self._hive = hive
+        self._node_name = node_name
+        self._started = started
+        self._submit = submit
+        self._agent = agent
+        self._machinery = machinery
+        self._names = names
+        self._dns = dns
+        self._problems = problems
+
+    async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
+        return await self._submit(operation, by, nonce)
+
+    def ready(self) -> bool:
+        return True
+
+    def info(self) -> Info:
+        default = self._machinery.default
+        return Info(
+            version=hivemind.__version__,
+            hive=self._hive,
+            node=self.node,
+            node_name=self._node_name,
+            runtime=default,
+            network=self._machinery.networks[default].name,
+            started=self._started,
+            sequence=self.state.sequence,
+            digest=self.state.digest().hex(),
+            dns=self._dns,
+            problems=self._problems,
+        )
+
+    def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
+        return [msgspec.to_builtins(step) for step in forecast(self.state, operation, by.public)]
+
+    async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
+        return await self._agent.exec(allocation, spec)
+
+    def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        return self._agent.logs(allocation, query)
+
+    async def stats(self, allocation: str) -> Stats:
+        return await self._agent.stats(allocation)
+
+    async def images(self) -> list[Image]:
+        return self._machinery.images.list()
+
+    async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
+        return await self._machinery.images.load(chunks)
+
+    async def pull_image(self, reference: str, on_progress: OnProgress) -> Image:
+        return await self._machinery.images.pull(reference, on_progress)
+
+    async def remove_image(self, reference: str) -> None:
+        wanted = str(parse_reference(reference))
+        users = sorted(
+            app.name
+            for app in self.state.apps.values()
+            for revision in [self.state.revision(app.id, app.revision)]
+            if revision.spec.image and str(parse_reference(revision.spec.image)) == wanted
+        )
+        if users:
+            raise Conflict(f"{reference} is used by {', '.join(users)}", hint="remove those apps first")
+        await self._machinery.images.remove(reference)
+
+    def metrics(self) -> str:
+        from hivemind.daemon.metrics import exposition
+
+        return exposition(self.state, self.info(), self._names)

@@ -1,0 +1,200 @@
+"""The node: everything put together. Opens the rooms from the ground up and closes them the other way round."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from hivemind.agent.agent import Agent
+from hivemind.api.server import ApiServer
+from hivemind.api.settings import ApiSettings
+from hivemind.daemon import capacity
+from hivemind.daemon.assembly import Machinery, assemble
+from hivemind.daemon.backend import NodeBackend
+from hivemind.daemon.herald import Herald
+from hivemind.daemon.keys import identity
+from hivemind.daemon.sampler import Sampler
+from hivemind.daemon.settings import Settings
+from hivemind.drivers.dns.forwarder import Forwarder
+from hivemind.drivers.dns.resolv_conf import ResolvConf
+from hivemind.drivers.dns.server import NameServer
+from hivemind.errors import HivemindError
+from hivemind.ledger.local import LocalLedger
+from hivemind.model.names import DEFAULT_PROJECT, derive_id
+from hivemind.model.principal import Principal, Role
+from hivemind.model.project import ProjectManifest
+from hivemind.security.envelope import seal
+from hivemind.security.identity import Identity
+from hivemind.state.operations import (
+    Operation,
+    PutProject,
+    RegisterNode,
+    RegisterPrincipal,
+    encode_operation,
+)
+from hivemind.state.state import Outcome
+from hivemind.store.events import EventLog
+from hivemind.store.local import LocalStore
+
+log = logging.getLogger(__name__)
+_TENTH = 10
+"""One part in so many of the memory is left to the machine itself."""
+
+
+def clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Node:
+    """`start`, then `stop`. Containers do not notice either."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self.name = settings.node.node_name or capacity.node_name()
+
+    async def start(self) -> None:
+        """Raises what stands in the way; whatever was opened until then is closed again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        started = clock()
+        data, run = Path(self._settings.node.data_dir), Path(self._settings.node.run_dir)
+        _private(data)
+        _private(run)
+        self._key, administrator = identity(data / "node.key"), identity(data / "admin.key")
+        self.hive = derive_id("hive", administrator.public, length=16)
+        self._ledger = await LocalLedger.open(data / "ledger", hive=self.hive, clock=clock)
+        self._on_stop(self._ledger.close)
+        store = await LocalStore.open(data / "store", identity=self._key, clock=clock)
+        self._on_stop(store.close)
+        machinery = await assemble(self._settings, self._key.public)
+        for part in (*machinery.runtimes.values(), *machinery.networks.values()):
+            self._on_stop(part.close)
+        events = EventLog(store, self._key.public, clock)
+        herald = Herald(self._ledger.state, events)
+        undo = self._ledger.subscribe(lambda batch: herald.agreed())
+        self._stack.callback(undo)
+        await self._introduce(administrator, machinery)
+        names, problems = await self._names(machinery)
+        agent = Agent(
+            node=self._key.public,
+            node_name=self.name,
+            state=self._ledger.state,
+            store=store,
+            events=events,
+            runtimes=machinery.runtimes,
+            networks=machinery.networks,
+            submit=lambda operation: self.submit(operation, self._key),
+            set_zone=names.set_zone,
+        )
+        await agent.start()
+        self._on_stop(agent.stop)
+        self._stack.callback(self._ledger.subscribe(lambda batch: agent.agreed()))
+        self.backend = NodeBackend(
+            hive=self.hive,
+            node=self._key.public,
+            node_name=self.name,
+            started=started,
+            state=self._ledger.state,
+            store=store,
+            administrator=administrator,
+            submit=self.submit,
+            agent=agent,
+            machinery=machinery,
+            names=names,
+            dns=f"127.0.0.1:{self._dns_port}" if self._dns_port else "",
+            problems=(*machinery.problems, *problems),
+        )
+        sampler = Sampler(self.backend, self._settings.node.data_dir)
+        sampler.start()
+        self._stack.callback(sampler.stop)
+        api = ApiServer(self.backend, self._api_settings())
+        await api.start()
+        self._on_stop(api.stop)
+        log.info("node %s is ready", self.name)
+
+    def _on_stop(self, close: Callable[[], Awaitable[None]]) -> None:
+        self._stack.push_async_callback(close)
+
+    async def submit(self, operation: Operation, by: Identity, nonce: str = "") -> Outcome:
+        sealed = seal(by, self.hive, nonce or os.urandom(12).hex(), encode_operation(operation))
+        receipt = await self._ledger.submit(sealed)
+        return receipt.outcome
+
+    async def _introduce(self, administrator: Identity, machinery: Machinery) -> None:
+        """A new hive is founded; an old one learns what this machine offers today."""
+        state = self._ledger.state
+        if administrator.public not in state.principals:
+            founder = Principal(id=administrator.public, name="admin", kind="person", role=Role.ADMIN)
+            await self.submit(RegisterPrincipal(principal=founder), administrator)
+        if self._key.public not in state.principals:
+            itself = Principal(id=self._key.public, name=self.name, kind="node")
+            await self.submit(RegisterPrincipal(principal=itself), administrator)
+        if DEFAULT_PROJECT not in state.projects:
+            await self.submit(PutProject(manifest=ProjectManifest(name=DEFAULT_PROJECT)), administrator)
+        settings, memory = self._settings.node, capacity.memory_total()
+        await self.submit(
+            RegisterNode(
+                id=self._key.public,
+                name=self.name,
+                cpus=settings.cpus or capacity.cores(),
+                memory=settings.memory or memory - memory // _TENTH,
+                arch=capacity.arch(),
+                runtimes=tuple(machinery.runtimes),
+                labels=settings.labels,
+            ),
+            self._key,
+        )
+
+    async def _names(self, machinery: Machinery) -> tuple[NameServer, list[str]]:
+        """The name server, and what it could not do: a node without names is better than no node."""
+        upstream = self._settings.network.dns_upstream
+        forwarder = Forwarder(lambda: [(address, 53) for address in upstream]) if upstream else Forwarder(
+            ResolvConf().upstreams
+        )
+        server = NameServer(forwarder)
+        self._on_stop(server.close)
+        problems: list[str] = []
+        self._dns_port = 0
+        if port := self._settings.network.dns_port:
+            try:
+                self._dns_port = await server.listen("127.0.0.1", port)
+            except HivemindError as error:
+                problems.append(f"no names for this machine: {error.message}")
+        for network in machinery.networks.values():
+            if network.dns_address:
+                try:
+                    await server.listen(network.dns_address, 53)
+                except HivemindError as error:
+                    problems.append(f"no names for containers: {error.message}")
+        for problem in problems:
+            log.warning("%s", problem)
+        return server, problems
+
+    def _api_settings(self) -> ApiSettings:
+        chosen = self._settings.api
+        return ApiSettings(
+            socket=chosen.socket,
+            host=chosen.web_host,
+            port=chosen.web_port or None,
+            tls_cert=chosen.tls_cert,
+            tls_key=chosen.tls_key,
+        )
+
+
+def _private(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
