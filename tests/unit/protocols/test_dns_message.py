@@ -5,7 +5,7 @@ from __future__ import annotations
 import dns.exception
 import dns.message
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hivemind.protocols.dns.answer import Forward, answer
@@ -108,6 +108,8 @@ def test_damaged_queries_never_raise(draw: st.DataObject) -> None:
 @given(st.binary(max_size=60))
 def test_what_is_read_agrees_with_dnspython(data: bytes) -> None:
     wire = header() + data
+    # dnspython follows pointers into the header; a question cannot have a pointer that makes sense.
+    assume(not any(byte >= 0xC0 for byte in data))
     try:
         theirs = dns.message.from_wire(wire, ignore_trailing=True)
     except (dns.exception.DNSException, ValueError):

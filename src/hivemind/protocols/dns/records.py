@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 Name = tuple[bytes, ...]
@@ -89,6 +90,20 @@ def parse_name(text: str) -> Name:
     return tuple(label.encode("ascii").lower() for label in text.rstrip(".").split(".") if label)
 
 
+@lru_cache(maxsize=8192)
+def pack(ip: str) -> bytes:
+    """The 4 or 16 bytes of a valid address."""
+    return ipaddress.ip_address(ip).packed
+
+
+def is_loopback(ip: str) -> bool:
+    packed = pack(ip)
+    return packed[0] == 127 if len(packed) == 4 else int.from_bytes(packed, "big") == 1
+
+
 def reverse_name(ip: str) -> Name:
     """`10.1.2.3` -> `3.2.1.10.in-addr.arpa`."""
-    return parse_name(ipaddress.ip_address(ip).reverse_pointer)
+    packed = pack(ip)
+    if len(packed) == 4:
+        return (*(str(byte).encode() for byte in reversed(packed)), b"in-addr", b"arpa")
+    return (*(digit.encode() for digit in reversed(packed.hex())), b"ip6", b"arpa")

@@ -12,7 +12,6 @@ SRV records. A name whose replicas are all unhealthy exists and has no address.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -25,6 +24,8 @@ from hivemind.protocols.dns.records import (
     Name,
     Pointer,
     Service,
+    is_loopback,
+    pack,
     parse_name,
     reverse_name,
 )
@@ -65,15 +66,7 @@ class _Names:
         return self.sets.setdefault(name, {})
 
     def frozen(self) -> dict[Name, Sets]:
-        """With the names between an apex and its leaves (`_tcp.web.local`), which exist but have nothing."""
-        done: dict[Name, Sets] = {
-            name: {type: tuple(data) for type, data in sets.items()} for name, sets in self.sets.items()
-        }
-        for name in self.sets:
-            for i in range(1, len(name)):
-                if any(name[j:] in self.apexes for j in range(i, len(name))):
-                    done.setdefault(name[i:], {})
-        return done
+        return {name: {type: tuple(data) for type, data in sets.items()} for name, sets in self.sets.items()}
 
 
 class Zone:
@@ -110,10 +103,11 @@ class Zone:
             mine = own.setdefault(entry.project, _Names())
             full = parse_name(f"{entry.app}.{entry.project}") + HIVE
             replica = (str(entry.slot).encode(), *full)
+            shared.touch(full[1:])
             _endpoint(shared, full, replica, entry)
             if entry.ip:
                 _endpoint(shared, replica, replica, entry)
-                if not ipaddress.ip_address(entry.ip).is_loopback:
+                if not is_loopback(entry.ip):
                     reverse.add(reverse_name(entry.ip), Pointer(replica))
             bare = parse_name(entry.app)
             if (entry.project, bare) not in services:
@@ -175,12 +169,12 @@ def _endpoint(names: _Names, name: Name, replica: Name, entry: Entry) -> None:
     names.touch(name)
     if not (entry.ready and entry.ip):
         return
-    names.add(name, Address(ipaddress.ip_address(entry.ip).packed))
+    names.add(name, Address(pack(entry.ip)))
     for port, number in entry.ports:
         label, _, protocol = port.partition("/")
-        names.add(
-            (f"_{label}".lower().encode(), f"_{protocol or 'tcp'}".encode(), *name), Service(number, replica)
-        )
+        parent = (f"_{protocol or 'tcp'}".encode(), *name)
+        names.touch(parent)
+        names.add((f"_{label}".lower().encode(), *parent), Service(number, replica))
 
 
 def _projects(entries: Iterable[Entry]) -> dict[str, str]:
