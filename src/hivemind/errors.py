@@ -28,6 +28,18 @@ class Invalid(HivemindError):
     code, status, exit_code, title = "invalid", 400, 2, "Invalid request"
 
 
+class WrongMethod(Invalid):
+    """That address exists, but not with this HTTP method."""
+
+    code, status, title = "wrong-method", 405, "Method not allowed"
+
+
+class WrongMedia(Invalid):
+    """The body is of a kind (`Content-Type`) that is not understood here."""
+
+    code, status, title = "wrong-media", 415, "Unsupported media type"
+
+
 class Unauthenticated(HivemindError):
     code, status, exit_code, title = "unauthenticated", 401, 3, "Not signed in"
 

@@ -1,0 +1,139 @@
+"""The documents: what the API shows of each kind, made of what was agreed and what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from hivemind.api.appstatus import app_status
+from hivemind.api.backend import Backend
+from hivemind.model.allocation import Allocation, AllocationDocument, AllocationStatus
+from hivemind.model.app import App, AppDocument, Deployment, DeploymentDocument
+from hivemind.model.base import decode
+from hivemind.model.image import Image, ImageDocument, parse_reference
+from hivemind.model.node import Node, NodeDocument, NodeStatus
+from hivemind.model.project import Project, ProjectDocument
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def observed(backend: Backend, key: str, type: type[S]) -> S:
+    """The latest observation under `key`, or a blank one."""
+    entry = backend.store.get(key)
+    return decode(entry.value, type) if entry and entry.value is not None else type()
+
+
+def app_document(backend: Backend, app: App) -> AppDocument:
+    state = backend.state
+    allocations = state.allocations_of(app.id)
+    pairs = [(a, observed(backend, f"allocation/{a.id}", AllocationStatus)) for a in allocations]
+    deployments = [d for d in state.deployments.values() if d.app == app.id]
+    spec = state.revision(app.id, app.revision).spec
+    return AppDocument(
+        project=app.project,
+        name=app.name,
+        id=app.id,
+        labels=app.labels,
+        version=app.version,
+        created=app.created,
+        updated=app.updated,
+        replicas=app.replicas,
+        spec=spec,
+        status=app_status(app, spec, pairs, max(deployments, key=lambda d: d.target, default=None)),
+    )
+
+
+def allocation_document(backend: Backend, allocation: Allocation) -> AllocationDocument:
+    state = backend.state
+    node = state.nodes.get(allocation.node)
+    return AllocationDocument(
+        project=allocation.project,
+        name=f"{allocation.app_name}.{allocation.slot}",
+        id=allocation.id,
+        app=allocation.app_name,
+        revision=allocation.revision,
+        slot=allocation.slot,
+        attempt=allocation.attempt,
+        node=node.name if node else "",
+        desired=str(allocation.desired),
+        state=allocation.state.name.lower(),
+        image=state.spec_of(allocation).image,
+        reason=allocation.reason,
+        exit_code=allocation.exit_code,
+        created=allocation.created,
+        status=observed(backend, f"allocation/{allocation.id}", AllocationStatus),
+    )
+
+
+def deployment_document(backend: Backend, deployment: Deployment) -> DeploymentDocument:
+    return DeploymentDocument(
+        project=deployment.project,
+        name=deployment.id,
+        id=deployment.id,
+        app=deployment.app_name,
+        source=deployment.source,
+        target=deployment.target,
+        state=str(deployment.state),
+        reason=deployment.reason,
+        started=deployment.started,
+        ended=deployment.ended,
+    )
+
+
+def node_document(backend: Backend, node: Node) -> NodeDocument:
+    state = backend.state
+    here = [a for a in state.allocations_on(node.id) if a.live]
+    reserved = [state.spec_of(a).resources for a in here]
+    return NodeDocument(
+        name=node.name,
+        id=node.id,
+        labels=node.labels,
+        schedulable=node.schedulable,
+        drained=node.drained,
+        version=node.version,
+        cpus=node.cpus,
+        memory=node.memory,
+        cpus_reserved=round(sum(r.cpus for r in reserved), 3),
+        memory_reserved=sum(r.memory for r in reserved),
+        allocations=len(here),
+        os=node.os,
+        arch=node.arch,
+        runtimes=node.runtimes,
+        joined=node.joined,
+        status=observed(backend, f"node/{node.id}", NodeStatus),
+    )
+
+
+def project_document(backend: Backend, project: Project) -> ProjectDocument:
+    apps = [app for app in backend.state.apps.values() if app.project == project.name and not app.deleted]
+    return ProjectDocument(
+        name=project.name,
+        labels=project.labels,
+        version=project.version,
+        apps=len(apps),
+        created=project.created,
+    )
+
+
+def image_document(backend: Backend, image: Image) -> ImageDocument:
+    short = [parse_reference(name).familiar for name in image.names]
+    return ImageDocument(
+        name=short[0] if short else image.digest,
+        id=image.digest,
+        names=tuple(short),
+        size=image.size,
+        os=image.os,
+        arch=image.arch,
+        created=image.created,
+        in_use=_users(backend, image),
+    )
+
+
+def _users(backend: Backend, image: Image) -> int:
+    """How many live allocations run it."""
+    state = backend.state
+    specs: Iterable[str] = (state.spec_of(a).image for a in state.allocations.values() if a.live)
+    mine = {*image.names, image.digest}
+    return sum(1 for written in specs if written and str(parse_reference(written)) in mine)

@@ -1,0 +1,103 @@
+"""Events as they happen, as server-sent events; or a page of those that did."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from msgspec import Meta
+from starlette.responses import Response, StreamingResponse
+
+from hivemind.api.collection import ListQuery, list_documents
+from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
+from hivemind.api.streams import rang
+from hivemind.errors import Invalid
+from hivemind.model.answers import Page
+from hivemind.model.base import decode
+from hivemind.model.event import EVENT, Event
+
+_PREFIX = "event/"
+_BATCH = 500
+_TEXT = Meta(max_length=253)
+
+
+class EventsQuery(ListQuery, kw_only=True):
+    follow: Annotated[bool, Meta(description="a stream without end, or a page of JSON")] = True
+    after: Annotated[
+        str, Meta(max_length=253, description="id of the last event seen; without it: from now")
+    ] = ""
+    project: Annotated[str, _TEXT] = ""
+    type: Annotated[str, Meta(max_length=253, description="`allocation.started`, or all of `allocation`")] = (
+        ""
+    )
+
+
+def event_endpoints() -> list[Endpoint]:
+    return [
+        Endpoint(
+            "GET",
+            "/v1/events",
+            "events.list",
+            "Follow events, resumed behind `Last-Event-ID` or `after`; with `follow=false` list them, oldest first.",
+            _events,
+            (
+                Answer(200, "Each event's data is an Event.", (Event,), "text/event-stream"),
+                Answer(200, "Some events.", (Page[Event],)),
+            ),
+            query=EventsQuery,
+            headers=("Last-Event-ID",),
+        )
+    ]
+
+
+async def _events(call: Call) -> Response:
+    query: EventsQuery = call.query
+    if not query.follow:
+        return await list_documents(call, EVENT, chosen=lambda event: matches(event, query))
+    after = call.connection.headers.get("last-event-id") or query.after
+    if not after.isascii() or len(after) > 253:
+        raise Invalid("that is not the id of an event", hint="send one that you received")
+    return StreamingResponse(
+        _stream(call, after), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+    )
+
+
+def matches(event: Event, query: EventsQuery) -> bool:
+    return (
+        query.project in ("", event.project)
+        and query.app in ("", event.app)
+        and (not query.type or event.type == query.type or event.type.startswith(f"{query.type}."))
+        and event.id > query.after
+    )
+
+
+async def _stream(call: Call, after: str) -> AsyncIterator[bytes]:
+    """Reads on from the last id whenever the bell rings, so nothing is lost and nothing piles up."""
+    store = call.backend.store
+    with call.streams.bell() as bell:
+        undo = store.subscribe(_PREFIX, lambda entries: bell.set())
+        try:
+            last = (
+                _PREFIX + after
+                if after
+                else next((e.key for e in store.range(_PREFIX, reverse=True, limit=1)), _PREFIX)
+            )
+            # An id by itself: a client that loses the connection before the first event knows where it was.
+            yield f"id: {last.removeprefix(_PREFIX) or '0'}\n\n".encode()
+            while not call.streams.closing:
+                for entry in store.range(_PREFIX, after=last, limit=_BATCH):
+                    last = entry.key
+                    if entry.value is None:
+                        continue
+                    event = decode(entry.value, Event)
+                    if matches(event, call.query):
+                        yield b"id: %s\nevent: %s\ndata: %s\n" % (
+                            event.id.encode(),
+                            event.type.encode(),
+                            encode_line(event),
+                        )
+                    bell.set()  # there may be more
+                if not await rang(bell, call.settings.heartbeat):
+                    yield b": alive\n\n"
+        finally:
+            undo()

@@ -1,0 +1,178 @@
+"""Logs: what was written, over all replicas in order of time; and what is being written, as it comes."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+from starlette.responses import Response, StreamingResponse
+from starlette.websockets import WebSocket
+
+from hivemind.api.backend import Backend
+from hivemind.api.collection import home
+from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
+from hivemind.api.views import find
+from hivemind.drivers.runtimes.contract import LogQuery
+from hivemind.errors import Invalid, NotFound
+from hivemind.model.allocation import ALLOCATION, Allocation
+from hivemind.model.answers import STREAM_FORMAT, LogEntry
+from hivemind.model.app import APP, App
+from hivemind.model.base import Spec
+
+_NANOSECONDS = Meta(ge=0, le=2**63 - 1, description="nanoseconds since 1970; 0: no bound")
+
+
+class LogsQuery(Spec, kw_only=True):
+    tail: Annotated[int, Meta(ge=0, le=100_000, description="only the last so many lines")] | UnsetType = (
+        UNSET
+    )
+    since: Annotated[int, _NANOSECONDS] = 0
+    until: Annotated[int, _NANOSECONDS] = 0
+
+
+def log_endpoints() -> list[Endpoint]:
+    made = []
+    for resource, select in ((APP, _of_app), (ALLOCATION, _of_allocation)):
+        path, noun = f"{home(resource)}/{{name}}/logs", resource.singular
+
+        async def read(call: Call, select: Any = select) -> Response:
+            return await _read(call, await select(call))
+
+        async def live(call: Call, socket: WebSocket, select: Any = select) -> None:
+            from hivemind.api.follow import follow
+
+            await follow(call, socket, await select(call))
+
+        made += [
+            Endpoint(
+                "GET",
+                path,
+                f"{resource.plural}.logs",
+                f"What the {noun} wrote, oldest first. A WebSocket to the same address follows live.",
+                read,
+                (Answer(200, "One JSON object a line.", (LogEntry,), STREAM_FORMAT),),
+                query=LogsQuery,
+                errors=(NotFound,),
+            ),
+            Endpoint(
+                "WEBSOCKET",
+                path,
+                f"{resource.plural}.follow",
+                "Follow.",
+                live,
+                query=LogsQuery,
+                errors=(NotFound,),
+            ),
+        ]
+    return made
+
+
+class Source:
+    """Whose lines these are: those of one allocation, or of an app's as they come and go."""
+
+    def __init__(self, backend: Backend, app: str, only: str = "") -> None:
+        self.backend = backend
+        self.app = app
+        self.only = only
+
+    def allocations(self) -> list[Allocation]:
+        return [a for a in self.backend.state.allocations_of(self.app) if not self.only or a.id == self.only]
+
+    @property
+    def over(self) -> bool:
+        """Nothing will ever join again."""
+        app = self.backend.state.apps.get(self.app)
+        return bool(self.only) or app is None or app.deleted
+
+
+async def _of_app(call: Call) -> Source:
+    app: App = await find(call.backend, "App", call.project, call.params["name"])
+    return Source(call.backend, app.id)
+
+
+async def _of_allocation(call: Call) -> Source:
+    allocation: Allocation = await find(call.backend, "Allocation", call.project, call.params["name"])
+    return Source(call.backend, allocation.app, allocation.id)
+
+
+async def _read(call: Call, source: Source) -> Response:
+    query = call.query
+    if query.until and query.until < query.since:
+        raise Invalid("`until` is before `since`", hint="exchange them")
+    found = history(call.backend, source.allocations(), tail_of(query), query.since, query.until)
+    return StreamingResponse((encode_line(entry) async for entry in found), media_type=STREAM_FORMAT)
+
+
+def tail_of(query: LogsQuery) -> int | None:
+    return None if isinstance(query.tail, UnsetType) else query.tail
+
+
+Marks = dict[str, tuple[int, int]]
+"""Allocation -> time of the last line read, and how many lines of that very time were."""
+
+
+async def history(
+    backend: Backend,
+    allocations: Iterable[Allocation],
+    tail: int | None,
+    since: int,
+    until: int = 0,
+    marks: Marks | None = None,
+) -> AsyncIterator[LogEntry]:
+    """What stands in the logs, merged by time; with `tail` only the last so many lines of it all."""
+    if tail == 0:
+        return
+    query = LogQuery(tail=tail, since=since, until=until)
+    merged = _merge([entries(backend, allocation, query, marks) for allocation in allocations])
+    if tail is None:
+        async for entry in merged:
+            yield entry
+        return
+    last: deque[LogEntry] = deque(maxlen=tail)
+    async for entry in merged:
+        last.append(entry)
+    for entry in last:
+        yield entry
+
+
+async def entries(
+    backend: Backend, allocation: Allocation, query: LogQuery, marks: Marks | None = None
+) -> AsyncGenerator[LogEntry]:
+    """Nothing for an allocation that keeps no log: not yet started, or removed long ago."""
+    try:
+        async for line in backend.logs(allocation.id, query):
+            if marks is not None:
+                before, count = marks.get(allocation.id, (0, 0))
+                marks[allocation.id] = (line.time, count + 1 if before == line.time else 1)
+            yield LogEntry(
+                time=line.time,
+                stream=line.stream,
+                text=line.text,
+                allocation=allocation.id,
+                slot=allocation.slot,
+            )
+    except NotFound:
+        return
+
+
+async def _merge(sources: list[AsyncGenerator[LogEntry]]) -> AsyncIterator[LogEntry]:
+    async with AsyncExitStack() as stack:
+        heads: list[tuple[int, int, LogEntry]] = []
+        for index, source in enumerate(sources):
+            stack.push_async_callback(source.aclose)
+            first = await anext(source, None)
+            if first is not None:
+                heads.append((first.time, index, first))
+        heapq.heapify(heads)
+        while heads:
+            _, index, entry = heads[0]
+            yield entry
+            following = await anext(sources[index], None)
+            if following is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (following.time, index, following))

@@ -1,0 +1,134 @@
+"""uvicorn's HTTP and WebSocket protocols, with limits on what a slow, huge or half-open client can hold."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import struct
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+from hivemind.api.access import Peer
+from hivemind.api.settings import ApiSettings
+
+_DRAINED = 64 * 2**20
+"""Of a refused body we read so much, so that the client comes to see the answer; then we hang up."""
+
+
+class _Stall:
+    """Hangs up on a client that leaves our answer unread for too long."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    settings: ApiSettings
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[misc]
+        self._stalled = self.loop.call_later(self.settings.stall_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()  # type: ignore[misc]
+        self._flows()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._flows()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+
+class WebSocketProtocol(_Stall, WSProtocol):
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.settings = app_state["settings"]
+
+
+class HttpProtocol(_Stall, HttpToolsProtocol):
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.settings = app_state["settings"]
+        self._slow: asyncio.TimerHandle | None = None
+        self._head = 0
+        self._reading = False
+        self._drained = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "peer": peer_of(transport)}
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if not self._reading and self._slow is None:
+            self._await_head()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head, self._reading = 0, True
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._grow(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._grow(len(name) + len(value) + 4)
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self.cycle is None:
+            return
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._drained += len(body)
+            if self._drained > _DRAINED:
+                self.transport.abort()
+
+    def on_message_complete(self) -> None:
+        self._reading = False
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def _grow(self, size: int) -> None:
+        self._head += size
+        if self._head > self.settings.max_headers and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+
+    def _await_head(self) -> None:
+        self._slow = self.loop.call_later(self.settings.header_timeout, self.transport.abort)
+
+    def _head_is_here(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Peer:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == socket.AF_UNIX:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return Peer(unix=True, uid=struct.unpack("3i", credentials)[1])
+    ours = transport.get_extra_info("sockname") or ("",)
+    try:
+        loopback = ipaddress.ip_address(str(ours[0]).partition("%")[0]).is_loopback
+    except ValueError:
+        loopback = False
+    return Peer(unix=False, loopback=loopback)

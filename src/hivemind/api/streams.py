@@ -1,0 +1,42 @@
+"""Answers without an end: what wakes them, and what ends them when the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Streams:
+    """Every endless answer holds a bell. It rings for news, and once more when the server stops."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self._bells: set[asyncio.Event] = set()
+
+    @contextmanager
+    def bell(self) -> Iterator[asyncio.Event]:
+        bell = asyncio.Event()
+        self._bells.add(bell)
+        if self.closing:
+            bell.set()
+        try:
+            yield bell
+        finally:
+            self._bells.discard(bell)
+
+    def close(self) -> None:
+        self.closing = True
+        for bell in self._bells:
+            bell.set()
+
+
+async def rang(bell: asyncio.Event, timeout: float) -> bool:
+    """Waits for the bell; False when nothing happened for `timeout` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            await bell.wait()
+    except TimeoutError:
+        return False
+    bell.clear()
+    return True

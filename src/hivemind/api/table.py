@@ -1,0 +1,28 @@
+"""All endpoints. What stands first wins when a path fits several."""
+
+from __future__ import annotations
+
+from hivemind.api.collection import collection_endpoints
+from hivemind.api.endpoint import Endpoint
+from hivemind.api.events import event_endpoints
+from hivemind.api.exec import inside_endpoints
+from hivemind.api.images import image_endpoints
+from hivemind.api.logs import log_endpoints
+from hivemind.api.system import system_endpoints
+from hivemind.api.verbs import verb_endpoints
+
+
+def endpoints() -> tuple[Endpoint, ...]:
+    made: dict[tuple[str, str], Endpoint] = {}
+    for group in (
+        system_endpoints,
+        event_endpoints,
+        image_endpoints,
+        verb_endpoints,
+        log_endpoints,
+        inside_endpoints,
+        collection_endpoints,
+    ):
+        for endpoint in group():
+            made.setdefault((endpoint.method, endpoint.path), endpoint)
+    return tuple(made.values())

@@ -1,0 +1,120 @@
+"""What can be done with an app or a node beyond writing it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from msgspec import Meta
+from starlette.responses import Response
+
+from hivemind.api.collection import WriteQuery, planned
+from hivemind.api.endpoint import Answer, Call, Endpoint, reply
+from hivemind.api.views import VIEWS, find
+from hivemind.errors import Conflict, NotFound, Stale, TooLarge, WrongMedia
+from hivemind.model.answers import Plan
+from hivemind.model.app import AppDocument
+from hivemind.model.base import Spec
+from hivemind.model.node import Node, NodeDocument, NodeManifest
+from hivemind.state.operations import (
+    DrainNode,
+    Operation,
+    RestartApp,
+    ScaleApp,
+    StartApp,
+    StopApp,
+    UpdateNode,
+)
+
+
+class Scale(Spec, kw_only=True):
+    replicas: Annotated[int, Meta(ge=0, le=10_000)]
+
+
+def _scale(call: Call) -> Operation:
+    return ScaleApp(project=call.params["project"], name=call.params["name"], replicas=call.body.replicas)
+
+
+def _restart(call: Call) -> Operation:
+    return RestartApp(project=call.params["project"], name=call.params["name"])
+
+
+def _stop(call: Call) -> Operation:
+    return StopApp(project=call.params["project"], name=call.params["name"])
+
+
+def _start(call: Call) -> Operation:
+    return StartApp(project=call.params["project"], name=call.params["name"])
+
+
+async def _app_verb(call: Call, wish: Callable[[Call], Operation]) -> Response:
+    operation = wish(call)
+    if call.query.dry_run:
+        return planned(call, operation)
+    await call.submit(operation)
+    return await _shown(call, "App")
+
+
+async def _schedulable(call: Call, wanted: bool) -> Response:
+    node: Node = await find(call.backend, "Node", None, call.params["name"])
+    manifest = NodeManifest(name=node.name, labels=node.labels, schedulable=wanted)
+    operation = UpdateNode(manifest=manifest, if_version=node.version)
+    if call.query.dry_run:
+        return planned(call, operation)
+    await call.submit(operation)
+    return await _shown(call, "Node")
+
+
+async def _drain(call: Call) -> Response:
+    node: Node = await find(call.backend, "Node", None, call.params["name"])
+    operation = DrainNode(name=node.name)
+    if call.query.dry_run:
+        return planned(call, operation)
+    await call.submit(operation)
+    return await _shown(call, "Node")
+
+
+async def _shown(call: Call, kind: str) -> Response:
+    record = await find(call.backend, kind, call.project, call.params["name"])
+    return reply(VIEWS[kind].document(call.backend, record), version=record.version)
+
+
+def verb_endpoints() -> list[Endpoint]:
+    app = "/v1/projects/{project}/apps/{name}"
+    node = "/v1/nodes/{name}"
+    errors = (NotFound, Conflict, Stale)
+    app_answer = (Answer(200, "The app; with `dry_run`, the plan.", (AppDocument, Plan), etag=True),)
+    node_answer = (Answer(200, "The node; with `dry_run`, the plan.", (NodeDocument, Plan), etag=True),)
+    apps = [
+        ("restart", _restart, "Replace every replica by a new one of the same spec, one by one."),
+        ("stop", _stop, "Stop every replica; the app and its replica count are kept."),
+        ("start", _start, "Run a stopped app again."),
+    ]
+    nodes: list[tuple[str, Callable[[Call], Awaitable[Response]], str]] = [
+        ("cordon", functools.partial(_schedulable, wanted=False), "Place nothing new on this node."),
+        ("uncordon", functools.partial(_schedulable, wanted=True), "Place on this node again."),
+        ("drain", _drain, "Cordon this node and move or stop what runs there."),
+    ]
+    scale = Endpoint(
+        "POST", f"{app}/scale", "apps.scale", "Set how many replicas shall run.",
+        functools.partial(_app_verb, wish=_scale), app_answer,
+        query=WriteQuery, body=Scale, errors=(*errors, TooLarge, WrongMedia),
+    )  # fmt: skip
+    return [
+        scale,
+        *(
+            Endpoint(
+                "POST", f"{app}/{verb}", f"apps.{verb}", text, functools.partial(_app_verb, wish=wish),
+                app_answer, query=WriteQuery, errors=errors,
+            )
+            for verb, wish, text in apps
+        ),
+        *(
+            Endpoint(
+                "POST", f"{node}/{verb}", f"nodes.{verb}", text, handler,
+                node_answer, query=WriteQuery, errors=errors,
+            )
+            for verb, handler, text in nodes
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,180 @@
+"""How each kind is found and shown: one `View` a kind, in one registry.
+
+A view joins what the hive agreed (state) with what nodes observed (the store) into documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from hivemind.api.backend import Backend
+from hivemind.api.documents import (
+    allocation_document,
+    app_document,
+    deployment_document,
+    image_document,
+    node_document,
+    project_document,
+)
+from hivemind.errors import Invalid, NotFound
+from hivemind.model.allocation import Allocation
+from hivemind.model.app import App, Deployment
+from hivemind.model.base import decode
+from hivemind.model.event import Event
+from hivemind.model.image import Image, parse_reference
+from hivemind.model.node import Node
+from hivemind.model.project import Project
+from hivemind.model.registry import RESOURCES
+
+R = TypeVar("R")
+
+_PREFIX = 4
+"""An id may be shortened to so many letters, if they fit one thing only."""
+
+
+@dataclass(frozen=True)
+class View(Generic[R]):
+    select: Callable[[Backend], Awaitable[Iterable[R]]]
+    """All records of the kind."""
+    document: Callable[[Backend, R], msgspec.Struct]
+    key: Callable[[R], tuple[str, ...]]
+    """Unique, and what lists are sorted by."""
+    names: Callable[[R], tuple[str, ...]]
+    """What it answers to, besides a beginning of its id."""
+    id: Callable[[R], str] = lambda record: ""
+    project: Callable[[R], str] = lambda record: ""
+    app: Callable[[R], str] = lambda record: ""
+    labels: Callable[[R], Mapping[str, str]] = lambda record: {}
+
+
+async def _apps(backend: Backend) -> list[App]:
+    return [app for app in backend.state.apps.values() if not app.deleted]
+
+
+async def _events(backend: Backend) -> list[Event]:
+    return [decode(entry.value, Event) for entry in backend.store.range("event/") if entry.value is not None]
+
+
+async def _allocations(backend: Backend) -> Iterable[Allocation]:
+    return backend.state.allocations.values()
+
+
+async def _deployments(backend: Backend) -> Iterable[Deployment]:
+    return backend.state.deployments.values()
+
+
+async def _nodes(backend: Backend) -> Iterable[Node]:
+    return backend.state.nodes.values()
+
+
+async def _projects(backend: Backend) -> Iterable[Project]:
+    return backend.state.projects.values()
+
+
+async def _images(backend: Backend) -> list[Image]:
+    return await backend.images()
+
+
+def _image_names(image: Image) -> tuple[str, ...]:
+    short = image.digest.removeprefix("sha256:")
+    return (*image.names, image.digest, short, short[:12])
+
+
+VIEWS: dict[str, View[Any]] = {
+    "App": View[App](
+        select=_apps,
+        document=app_document,
+        key=lambda a: (a.project, a.name),
+        names=lambda a: (a.name,),
+        id=lambda a: a.id,
+        project=lambda a: a.project,
+        app=lambda a: a.name,
+        labels=lambda a: a.labels,
+    ),
+    "Allocation": View[Allocation](
+        select=_allocations,
+        document=allocation_document,
+        key=lambda a: (a.project, a.app_name, f"{a.slot:06}", f"{a.attempt:09}", a.id),
+        names=lambda a: (f"{a.app_name}.{a.slot}",) if a.live else (),
+        id=lambda a: a.id,
+        project=lambda a: a.project,
+        app=lambda a: a.app_name,
+    ),
+    "Deployment": View[Deployment](
+        select=_deployments,
+        document=deployment_document,
+        key=lambda d: (d.project, d.app_name, f"{d.started:015}", f"{d.target:09}", d.id),
+        names=lambda d: (),
+        id=lambda d: d.id,
+        project=lambda d: d.project,
+        app=lambda d: d.app_name,
+    ),
+    "Node": View[Node](
+        select=_nodes,
+        document=node_document,
+        key=lambda n: (n.name, n.id),
+        names=lambda n: (n.name,),
+        id=lambda n: n.id,
+        labels=lambda n: n.labels,
+    ),
+    "Project": View[Project](
+        select=_projects,
+        document=project_document,
+        key=lambda p: (p.name,),
+        names=lambda p: (p.name,),
+        labels=lambda p: p.labels,
+    ),
+    "Image": View[Image](
+        select=_images,
+        document=image_document,
+        key=lambda i: (*i.names[:1], i.digest),
+        names=_image_names,
+        id=lambda i: i.digest,
+    ),
+    "Event": View[Event](
+        select=_events,
+        document=lambda backend, event: event,
+        key=lambda e: (e.id,),
+        names=lambda e: (e.id,),
+        project=lambda e: e.project,
+        app=lambda e: e.app,
+    ),
+}
+
+
+async def find(backend: Backend, kind: str, project: str | None, name: str) -> Any:
+    """The record of that name, that id, or the only one whose id begins so. Raises `NotFound`, `Invalid`."""
+    view = VIEWS[kind]
+    here = [r for r in await view.select(backend) if project is None or view.project(r) in ("", project)]
+    wanted = _canonical(name) if kind == "Image" else name
+    named = [r for r in here if wanted in view.names(r) or name == view.id(r)]
+    if named:
+        return max(named, key=view.key)
+    begun = [r for r in here if view.id(r).startswith(name)] if len(name) >= _PREFIX else []
+    if len(begun) > 1:
+        ids = ", ".join(sorted(view.id(r)[: len(name) + 4] for r in begun)[:5])
+        raise Invalid(f"{name!r} fits {len(begun)} things: {ids}", hint="write more of the id")
+    if not begun:
+        resource = RESOURCES[kind]
+        where = f" in project {project!r}" if project else ""
+        raise NotFound(
+            f"there is no {resource.singular} {name[:200]!r}{where}",
+            hint=f"hivemind get {resource.plural} shows them",
+        )
+    return begun[0]
+
+
+def _canonical(name: str) -> str:
+    try:
+        return str(parse_reference(name))
+    except Invalid:
+        return name
+
+
+async def show(backend: Backend, kind: str, project: str | None, name: str) -> msgspec.Struct:
+    record = await find(backend, kind, project, name)
+    return VIEWS[kind].document(backend, record)

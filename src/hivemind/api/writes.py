@@ -1,0 +1,55 @@
+"""Which operation a write of each kind becomes. `version` is what `If-Match` names; 0 is "must not be there"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hivemind.api.endpoint import Call
+from hivemind.state.operations import (
+    DeleteApp,
+    DeleteProject,
+    DeployApp,
+    Operation,
+    PutProject,
+    UpdateNode,
+)
+
+
+@dataclass(frozen=True)
+class Writes:
+    put: Callable[[Call, int | None, bool], Operation]
+    """`(call, version, fresh)`; `fresh` refuses what is there already."""
+    delete: Callable[[Call, int | None], Operation] | None = None
+    create: bool = True
+    """People may make new ones; False where they only change what Hivemind made."""
+
+
+def _deploy(call: Call, version: int | None, fresh: bool) -> Operation:
+    call.body.spec.validate()
+    return DeployApp(
+        project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh
+    )
+
+
+def _delete_app(call: Call, version: int | None) -> Operation:
+    return DeleteApp(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
+def _put_project(call: Call, version: int | None, fresh: bool) -> Operation:
+    return PutProject(manifest=call.body, if_version=0 if fresh else version)
+
+
+def _delete_project(call: Call, version: int | None) -> Operation:
+    return DeleteProject(name=call.params["name"], if_version=version)
+
+
+def _update_node(call: Call, version: int | None, fresh: bool) -> Operation:
+    return UpdateNode(manifest=call.body, if_version=version)
+
+
+WRITES: dict[str, Writes] = {
+    "App": Writes(put=_deploy, delete=_delete_app),
+    "Project": Writes(put=_put_project, delete=_delete_project),
+    "Node": Writes(put=_update_node, create=False),
+}
