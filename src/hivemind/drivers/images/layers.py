@@ -1,0 +1,141 @@
+"""Unpacked layers, `layers/<hex of the diff id>`: each unpacked once, then shared by all images that have it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from hivemind.drivers.images.blobs import PREFIX, Blobs, disk_errors, hex_of, sync_directory
+from hivemind.drivers.images.tarball import CHUNK
+from hivemind.drivers.images.unpack import Limits, unpack
+from hivemind.errors import Corrupt, Invalid, TooLarge, Unsupported
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+class Layers:
+    def __init__(self, root: Path, blobs: Blobs, limits: Limits) -> None:
+        self.folder = root / "layers"
+        self.blobs = blobs
+        self.limits = limits
+
+    def open(self) -> None:
+        with disk_errors("the image store", self.folder):
+            self.folder.mkdir(mode=0o700, exist_ok=True)  # set-uid programs of images are not for everyone
+
+    def path(self, diff_id: str) -> Path:
+        return self.folder / hex_of(diff_id)
+
+    def has(self, diff_id: str) -> bool:
+        return self.path(diff_id).is_dir()
+
+    def ensure(self, blob: str, diff_id: str) -> Path:
+        """The directory of a layer, unpacked from `blob` if it is not there.
+
+        Raises `Corrupt` when the blob does not hold that layer; nothing is left behind then."""
+        target = self.path(diff_id)
+        with self.blobs.only_one(f"layer {diff_id}"):
+            if not target.is_dir():
+                self._unpack(blob, diff_id, target)
+        return target
+
+    def _unpack(self, blob: str, diff_id: str, target: Path) -> None:
+        with disk_errors("a layer", self.folder):
+            work = Path(tempfile.mkdtemp(dir=self.blobs.incoming))
+        try:
+            content = work / "content"
+            content.mkdir(mode=0o755)
+            with self.blobs.path(blob).open("rb") as file, decompressed(file) as plain:
+                stream = _Counted(plain, self.limits)
+                unpack(cast(IO[bytes], stream), content, self.limits)
+                found = stream.finish()
+            if found != diff_id:
+                raise Corrupt(
+                    f"layer {blob} unpacks to {found} where the image promises {diff_id}",
+                    hint="the image is damaged; pull it again or from elsewhere",
+                )
+            with disk_errors("a layer", self.folder):
+                _sync_filesystem(content)
+                content.rename(target)
+                sync_directory(self.folder)
+        finally:
+            shutil.rmtree(work)
+
+    def diff_ids(self) -> list[str]:
+        return [PREFIX + entry.name for entry in self.folder.iterdir()]
+
+    def remove(self, diff_id: str) -> None:
+        """Moved aside first: a crash in the middle must not leave half a layer under its name."""
+        doomed = Path(tempfile.mkdtemp(dir=self.blobs.incoming))
+        self.path(diff_id).rename(doomed / "content")
+        shutil.rmtree(doomed)
+
+
+class _Counted:
+    """Hashes what is read and stops a layer whose archive alone, files or padding, outgrows the limit."""
+
+    def __init__(self, source: IO[bytes], limits: Limits) -> None:
+        self._source = source
+        self._left = limits.bytes + limits.entries * 2048 + 2**20
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        try:
+            data = self._source.read(size)
+        except (zlib.error, gzip.BadGzipFile, EOFError) as error:
+            raise Invalid(f"a layer cannot be decompressed: {error}", hint="the image is damaged") from error
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLarge(
+                "a layer unpacks to more than is allowed", hint="raise the limit if it is to be trusted"
+            )
+        self._hash.update(data)
+        return data
+
+    def finish(self) -> str:
+        """The digest of everything, also of what follows the archive's end."""
+        while self.read(CHUNK):
+            pass
+        return PREFIX + self._hash.hexdigest()
+
+
+@contextlib.contextmanager
+def decompressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The plain bytes of a plain, gzip or (where Python can) zstd file. `file` must be able to seek."""
+    magic = file.read(4)
+    file.seek(0)
+    if magic.startswith(GZIP):
+        with gzip.GzipFile(fileobj=file) as plain:
+            yield cast(IO[bytes], plain)
+    elif magic == ZSTD:
+        try:
+            from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            raise Unsupported(
+                "the image is compressed with zstd, which this Python cannot read",
+                hint="push or save it with gzip compression, or run Hivemind on Python 3.14 or newer",
+            ) from None
+        with zstd.ZstdFile(file) as plain:
+            yield plain
+    else:
+        yield file
+
+
+def _sync_filesystem(path: Path) -> None:
+    """Thousands of new files become durable with one call instead of one for each."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            raise OSError(ctypes.get_errno(), "syncfs failed")
+    finally:
+        os.close(fd)

@@ -1,0 +1,183 @@
+"""Fetches images from registries (OCI distribution, Docker Registry HTTP API v2) into the store.
+
+Everything here blocks and belongs in threads. Blobs are fetched three at a time, hashed while they arrive and,
+after a cut, fetched on from where they stopped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from hivemind.drivers.images.blobs import Incoming
+from hivemind.drivers.images.connection import Cut, RegistryConnection, RegistrySettings, Response
+from hivemind.drivers.images.manifest import (
+    ACCEPTED,
+    DOCUMENT_LIMIT,
+    INDEXES,
+    MANIFESTS,
+    Descriptor,
+    Index,
+    Manifest,
+    choose,
+    parse,
+    parse_configuration,
+    parse_manifest,
+)
+from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.images.tarball import CHUNK
+from hivemind.drivers.runtimes.contract import PullProgress
+from hivemind.errors import Corrupt, Invalid, Unavailable, Unsupported
+from hivemind.model.image import Image, Reference, parse_reference
+
+PARALLEL = 3
+ATTEMPTS = 5
+NESTING = 3
+
+
+def pull(
+    store: ImageStore,
+    reference: str,
+    settings: RegistrySettings,
+    on_progress: Callable[[PullProgress], None],
+    stopped: threading.Event,
+) -> Image:
+    """The image, fetched blob by blob; blobs that are here already are not fetched.
+
+    `on_progress` is called from several threads. Raises `NotFound`, `Unauthenticated`, `Forbidden`,
+    `Unavailable` (unreachable, cut too often, stopped), `Corrupt` (a wrong digest) and what `ImageStore.add`
+    raises. What was fetched before a failure stays until the next collection, so trying again goes on."""
+    wanted = parse_reference(reference)
+    on_progress(PullProgress("resolving"))
+    with store.arriving():
+        return _Pull(store, wanted, settings, on_progress, stopped).run()
+
+
+class _Pull:
+    def __init__(
+        self,
+        store: ImageStore,
+        wanted: Reference,
+        settings: RegistrySettings,
+        on_progress: Callable[[PullProgress], None],
+        stopped: threading.Event,
+    ) -> None:
+        self.store = store
+        self.wanted = wanted
+        self.settings = settings
+        self.on_progress = on_progress
+        self.stopped = stopped
+        self.registry = RegistryConnection(wanted, settings)
+        self.lock = threading.Lock()
+        self.total = self.done = 0
+
+    def run(self) -> Image:
+        digest, media_type, manifest = self._resolve()
+        missing = {
+            b.digest: b for b in (manifest.config, *manifest.layers) if not self.store.blobs.has(b.digest)
+        }
+        self.total = sum(blob.size for blob in missing.values())
+        self._progress(0)
+        self._fetch_all(list(missing.values()))
+        config = self.store.blobs.read(manifest.config.digest, DOCUMENT_LIMIT)
+        parse_configuration(config, manifest)
+        self.on_progress(PullProgress("unpacking", self.done, self.total))
+        names = [str(self.wanted)] if self.wanted.tag else []
+        image = self.store.add(digest, names if not self.wanted.digest else [], media_type)
+        self.on_progress(PullProgress("done", self.done, self.total))
+        return image
+
+    def _resolve(self) -> tuple[str, str, Manifest]:
+        """Follows indexes to the manifest for this machine; its digest, media type and content."""
+        target, expected = self.wanted.digest or self.wanted.tag, self.wanted.digest
+        for _ in range(NESTING):
+            data, media_type = self._manifest(target)
+            digest = self._keep(data, expected)
+            if media_type in MANIFESTS:
+                return digest, media_type, parse_manifest(data)
+            if media_type not in INDEXES:
+                raise Unsupported(
+                    f"{self.wanted} has the manifest type {media_type!r}, which is not known here",
+                    hint="push it again with a current tool (schema 1 manifests are obsolete)",
+                )
+            target = expected = choose(parse(data, Index, "the image's index")).digest
+        raise Invalid(f"the indexes of {self.wanted} point to each other too deeply", hint="push it again")
+
+    def _manifest(self, target: str) -> tuple[bytes, str]:
+        with self.registry.get(f"manifests/{target}", {"Accept": ACCEPTED}) as response:
+            data = response.read_all(DOCUMENT_LIMIT)
+            media_type = response.header("Content-Type").partition(";")[0].strip()
+        return data, media_type
+
+    def _keep(self, data: bytes, expected: str) -> str:
+        with self.store.blobs.receive() as incoming:
+            incoming.write(data)
+            return incoming.commit(expected)
+
+    def _fetch_all(self, blobs: list[Descriptor]) -> None:
+        """The first failure stops the others."""
+        with ThreadPoolExecutor(PARALLEL, "hivemind-pull") as threads:
+            futures = [threads.submit(self._fetch, blob) for blob in blobs]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                self.stopped.set()
+                for future in futures:
+                    future.cancel()
+                raise
+
+    def _fetch(self, blob: Descriptor) -> None:
+        with self.store.blobs.only_one(blob.digest):
+            if self.store.blobs.has(blob.digest):  # another pull brought it meanwhile
+                self._progress(blob.size)
+                return
+            with self.store.blobs.receive() as incoming:
+                self._receive(blob, incoming)
+                incoming.commit(blob.digest)
+
+    def _receive(self, blob: Descriptor, incoming: Incoming) -> None:
+        """Fetches the rest of a blob until all is there; a cut that brought nothing new counts as an attempt."""
+        attempts = 0
+        while incoming.size < blob.size:
+            before = incoming.size
+            try:
+                self._receive_once(blob, incoming)
+            except Cut as cut:
+                attempts = attempts + 1 if incoming.size == before else 1
+                if attempts >= ATTEMPTS:
+                    raise Unavailable(
+                        f"{self.wanted.registry} cut the transfer of {self.wanted} again and again: {cut}",
+                        hint="check the network to the registry and pull again; what arrived is kept",
+                    ) from cut
+                self.stopped.wait(0.1 * attempts)
+
+    def _receive_once(self, blob: Descriptor, incoming: Incoming) -> None:
+        headers = {"Range": f"bytes={incoming.size}-"} if incoming.size else {}
+        with self.registry.get(f"blobs/{blob.digest}", headers) as response:
+            if incoming.size and not self._goes_on(response, incoming):
+                self._progress(-incoming.size)
+                incoming.restart()
+            while data := response.read(CHUNK):
+                if self.stopped.is_set():
+                    raise Unavailable(f"the pull of {self.wanted} was stopped", hint="pull it again")
+                incoming.write(data)
+                self._progress(len(data))
+                if incoming.size > blob.size:
+                    raise Corrupt(
+                        f"{self.wanted.registry} sends more than the {blob.size} bytes of {blob.digest}"
+                    )
+        if incoming.size < blob.size:
+            raise Cut(f"{incoming.size} of {blob.size} bytes arrived")
+
+    @staticmethod
+    def _goes_on(response: Response, incoming: Incoming) -> bool:
+        return response.status == 206 and response.header("Content-Range").startswith(
+            f"bytes {incoming.size}-"
+        )
+
+    def _progress(self, more: int) -> None:
+        with self.lock:
+            self.done += more
+            self.on_progress(PullProgress("downloading", self.done, self.total))

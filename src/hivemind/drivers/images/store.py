@@ -1,0 +1,239 @@
+"""The images that this node holds: an OCI image layout on disk, with its layers unpacked beside it.
+
+    <root>/oci-layout, index.json      which images there are and what they are called
+    <root>/blobs/sha256/<hex>          manifests, configurations, layers as they came
+    <root>/layers/<hex>                unpacked layers by diff id, ready to be stacked by overlay
+    <root>/incoming/                   what is not whole yet
+
+`index.json` is the truth and is replaced in one step, after everything it names is durable. An image is in it
+only when all its layers are unpacked, so whoever finds an image can start it. Methods may be called from any
+thread; one process at a time owns a root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+
+from hivemind.drivers.images.blobs import Blobs, write_durably
+from hivemind.drivers.images.layers import Layers
+from hivemind.drivers.images.manifest import (
+    DOCUMENT_LIMIT,
+    NAME,
+    OCI_MANIFEST,
+    REF_NAME,
+    Descriptor,
+    Index,
+    parse_configuration,
+    parse_manifest,
+    this_architecture,
+)
+from hivemind.drivers.images.unpack import LIMITS, Limits
+from hivemind.errors import Conflict, Corrupt, NotFound
+from hivemind.model.base import encode
+from hivemind.model.image import Image, parse_reference
+
+INDEX_LIMIT = 64 * 2**20
+
+
+class ImageStore:
+    def __init__(self, root: Path, limits: Limits = LIMITS) -> None:
+        self.root = root
+        self.blobs = Blobs(root)
+        self._layers = Layers(root, self.blobs, limits)
+        self._lock = threading.RLock()
+        self._images: dict[str, Image] = {}
+        self._kinds: dict[str, str] = {}
+        self._arriving = 0
+
+    def open(self) -> None:
+        """Reads the index and sweeps away what is half written. Raises `Corrupt` when the index is damaged."""
+        self.blobs.open()
+        self._layers.open()
+        layout = self.root / "oci-layout"
+        if not layout.exists():
+            write_durably(layout, b'{"imageLayoutVersion":"1.0.0"}', self.blobs.incoming)
+        with self._lock:
+            self._images, self._kinds = {}, {}
+            for descriptor in self._read_index().manifests:
+                name = (descriptor.annotations or {}).get(NAME)
+                known = self._images.get(descriptor.digest)
+                image = known or self._describe(descriptor.digest)
+                self._images[image.digest] = msgspec.structs.replace(
+                    image, names=(*image.names, name) if name else image.names
+                )
+                self._kinds[image.digest] = descriptor.media_type
+
+    def _read_index(self) -> Index:
+        path = self.root / "index.json"
+        if not path.exists():
+            return Index(manifests=())
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Index)
+        except msgspec.DecodeError as error:
+            raise Corrupt(
+                f"the image store's {path} is damaged: {error}",
+                hint="move the image store's directory away; images can be pulled and loaded again",
+            ) from error
+
+    # reading
+
+    def get(self, digest: str) -> Image:
+        """Raises `NotFound`."""
+        try:
+            return self._images[digest]
+        except KeyError:
+            raise NotFound(f"this node has no image {digest}", hint="pull or load it first") from None
+
+    def find(self, reference: str) -> Image | None:
+        """By name, by `name@digest` or by the digest alone."""
+        if reference.startswith("sha256:"):
+            return self._images.get(reference)
+        wanted = parse_reference(reference)
+        if wanted.digest:
+            return self._images.get(wanted.digest)
+        with self._lock:
+            return next((image for image in self._images.values() if str(wanted) in image.names), None)
+
+    def layers(self, digest: str) -> list[Path]:
+        """Directories of an image's layers, lowest first, as overlay wants to have them stacked."""
+        image = self.get(digest)
+        missing = [diff_id for diff_id in image.layers if not self._layers.has(diff_id)]
+        if missing:
+            self._unpack(digest)
+        return [self._layers.path(diff_id) for diff_id in image.layers]
+
+    def list(self) -> list[Image]:
+        with self._lock:
+            return sorted(self._images.values(), key=lambda image: (image.names, image.digest))
+
+    # changing
+
+    @contextlib.contextmanager
+    def arriving(self) -> Iterator[None]:
+        """While an image arrives nothing is collected: its blobs do not belong to any image yet."""
+        with self._lock:
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= 1
+
+    def add(self, digest: str, names: Collection[str] = (), media_type: str = OCI_MANIFEST) -> Image:
+        """Takes in the image whose manifest is blob `digest`; its other blobs must be here. Unpacks its layers.
+
+        A name that another image bears moves to this one. Raises `Invalid`, `NotFound`, `Corrupt`,
+        `Unsupported` (another kind of machine), `Unavailable` (disk full)."""
+        with self.arriving():
+            image = self._describe(digest)
+            self._unpack(digest)
+            with self._lock:
+                self._images.setdefault(digest, image)
+                self._kinds[digest] = media_type
+                self._name(digest, [str(parse_reference(name)) for name in names])
+                self._write_index()
+                return self._images[digest]
+
+    def tag(self, digest: str, reference: str) -> Image:
+        """Gives an image one more name, taking it from the image that had it."""
+        name = str(parse_reference(reference))
+        with self._lock:
+            self.get(digest)
+            self._name(digest, [name])
+            self._write_index()
+            return self._images[digest]
+
+    def remove(self, reference: str, keep: Collection[str] = ()) -> int:
+        """Takes a name away, and the image with its last name or by its digest; returns the bytes freed.
+
+        Raises `NotFound`, and `Conflict` when the image's digest is in `keep`: containers use it."""
+        with self._lock:
+            image = self.find(reference)
+            if image is None:
+                raise NotFound(
+                    f"this node has no image {reference}", hint="list the images to see their names"
+                )
+            by_digest = reference.startswith("sha256:") or "@" in reference
+            names = () if by_digest else tuple(n for n in image.names if n != str(parse_reference(reference)))
+            if names:
+                self._images[image.digest] = msgspec.structs.replace(image, names=names)
+                self._write_index()
+                return 0
+            if image.digest in keep:
+                raise Conflict(f"image {reference} is in use", hint="remove the containers that run it first")
+            del self._images[image.digest]
+            self._write_index()
+            return self._collect()
+
+    def prune(self, keep: Collection[str] = ()) -> int:
+        """Removes images without a name that are not in `keep`, and all that no image needs; bytes freed."""
+        with self._lock:
+            self._images = {d: image for d, image in self._images.items() if image.names or d in keep}
+            self._write_index()
+            return self._collect()
+
+    def _collect(self) -> int:
+        if self._arriving:
+            return 0
+        blobs, layers = set(), set()
+        for digest, image in self._images.items():
+            manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+            blobs |= {digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+            layers |= set(image.layers)
+        freed = sum(self.blobs.remove(blob) for blob in self.blobs.digests() if blob not in blobs)
+        for diff_id in self._layers.diff_ids():
+            if diff_id not in layers:
+                self._layers.remove(diff_id)
+        return freed
+
+    def _name(self, digest: str, names: Collection[str]) -> None:
+        for other in list(self._images.values()):
+            left = tuple(name for name in other.names if name not in names)
+            if other.digest != digest and left != other.names:
+                self._images[other.digest] = msgspec.structs.replace(other, names=left)
+        image = self._images[digest]
+        self._images[digest] = msgspec.structs.replace(
+            image, names=tuple(dict.fromkeys((*image.names, *names)))
+        )
+
+    def _describe(self, digest: str) -> Image:
+        manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+        for layer in manifest.layers:
+            if not self.blobs.has(layer.digest):
+                raise NotFound(
+                    f"layer {layer.digest} of the image is missing", hint="the archive is incomplete"
+                )
+        configuration = parse_configuration(self.blobs.read(manifest.config.digest, DOCUMENT_LIMIT), manifest)
+        return Image(
+            digest=digest,
+            names=(),
+            config=configuration.start,
+            layers=configuration.rootfs.diff_ids,
+            size=sum(
+                self.blobs.path(blob.digest).stat().st_size for blob in (manifest.config, *manifest.layers)
+            ),
+            os=configuration.os or "linux",
+            arch=configuration.architecture or this_architecture(),
+            created=configuration.created_ms,
+        )
+
+    def _unpack(self, digest: str) -> None:
+        manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+        configuration = parse_configuration(self.blobs.read(manifest.config.digest, DOCUMENT_LIMIT), manifest)
+        for blob, diff_id in zip(manifest.layers, configuration.rootfs.diff_ids, strict=True):
+            self._layers.ensure(blob.digest, diff_id)
+
+    def _write_index(self) -> None:
+        descriptors = []
+        for image in self._images.values():
+            size = self.blobs.path(image.digest).stat().st_size
+            for name in image.names or ("",):
+                notes = {NAME: name, REF_NAME: parse_reference(name).tag} if name else None
+                descriptors.append(Descriptor(self._kinds[image.digest], image.digest, size, notes))
+        data = encode(Index(manifests=tuple(descriptors)))
+        write_durably(self.root / "index.json", data, self.blobs.incoming)
