@@ -99,7 +99,7 @@ class LocalLedger:
         loop.call_soon_threadsafe(self._timer.arm)
 
     async def submit(self, envelope: Envelope) -> Receipt:
-        """Raises `Unauthenticated`, `Invalid`, `TooLarge`, `Unavailable`, or the error state refuses it with."""
+        """Raises `Unauthenticated`, `Invalid`, `TooLarge`, `Unavailable`, or what state refuses it with."""
         if self._closing or self._broken:
             raise self._broken or Unavailable("the node is shutting down", hint="try again once it is back")
         key = (envelope.signer, envelope.nonce)
@@ -138,7 +138,7 @@ class LocalLedger:
     def _checked(self, envelope: Envelope) -> Operation:
         if len(envelope.payload) > self._settings.operation_size:
             raise TooLarge(
-                f"an operation may have {self._settings.operation_size} bytes, this has {len(envelope.payload)}",
+                f"the operation has more than {self._settings.operation_size} bytes",
                 hint="make it smaller; large things belong into images and volumes",
             )
         if not genuine(envelope, self.state.hive):

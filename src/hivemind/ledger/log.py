@@ -2,7 +2,8 @@
 
     batch       sequence, body (the encoded batch), hash (its link of the chain),
                 before (digest of the state that it was applied to)
-    checkpoint  sequence, time, head (the chain's at that sequence), digest (the state's), snapshot
+    checkpoint  sequence, time, head (the chain's at that sequence), digest (the state's), snapshot,
+                checksum (over all of these)
     head        the one newest sequence and hash, in every transaction, on a page of its own
 
 The state's digest after a batch is known only once the batch is durable, so each batch carries the digest of
@@ -12,6 +13,7 @@ Nothing here knows an event loop: one thread at a time calls it, and every metho
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,15 +24,20 @@ import msgspec
 from hivemind.errors import Corrupt, Unavailable, Unsupported
 from hivemind.ledger import chain, wal
 from hivemind.ledger.contract import Batch
+from hivemind.state.partition import hash32
+
+_logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 _APPLICATION = 0x48495645  # "HIVE"
 _KEPT_CHECKPOINTS = 2
+_SMALLEST = 512
+"""Bytes. No SQLite file that holds anything is smaller."""
 _TABLES = """
 CREATE TABLE batch (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL, hash BLOB NOT NULL,
                     before BLOB NOT NULL);
 CREATE TABLE checkpoint (sequence INTEGER PRIMARY KEY, time INTEGER NOT NULL, head BLOB NOT NULL,
-                         digest BLOB NOT NULL, snapshot BLOB NOT NULL);
+                         digest BLOB NOT NULL, snapshot BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), sequence INTEGER NOT NULL, hash BLOB NOT NULL);
 """
 
@@ -41,6 +48,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     head: bytes
     digest: bytes
     snapshot: bytes
+
+    def checksum(self) -> bytes:
+        numbers = f"{self.sequence} {self.time}".encode()
+        return hash32(b"hivemind/checkpoint/1", numbers, self.head, self.digest, self.snapshot)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -57,8 +68,12 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        if wal.damaged(path.with_name(path.name + "-wal")):
+        log = path.with_name(path.name + "-wal")
+        if wal.damaged(log):
             self._corrupt("durable transactions lie behind a damaged part of its write-ahead log")
+        if (_size(log) or _size(path)) and _size(path) < _SMALLEST:
+            # SQLite would take it for a new file, throw the log away and begin anew.
+            self._corrupt("its file is cut off at the front")
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
@@ -105,7 +120,8 @@ class Log:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(
-                "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?)", msgspec.structs.astuple(checkpoint)
+                "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)",
+                (*msgspec.structs.astuple(checkpoint), checkpoint.checksum()),
             )
             self._db.execute(
                 "INSERT OR IGNORE INTO head VALUES (0, ?, ?)", (checkpoint.sequence, checkpoint.head)
@@ -130,11 +146,17 @@ class Log:
         return row
 
     def checkpoints(self) -> Iterator[Checkpoint]:
-        """Newest first, unverified."""
+        """Newest first; those that do not match their checksum are passed over with a warning."""
         try:
             for row in self._db.execute("SELECT * FROM checkpoint ORDER BY sequence DESC"):
-                sequence, time, head, digest, snapshot = row
-                yield Checkpoint(sequence=sequence, time=time, head=head, digest=digest, snapshot=snapshot)
+                sequence, time, head, digest, snapshot, checksum = row
+                checkpoint = Checkpoint(
+                    sequence=sequence, time=time, head=head, digest=digest, snapshot=snapshot
+                )
+                if checkpoint.checksum() == checksum:
+                    yield checkpoint
+                else:
+                    _logger.warning("checkpoint %s of %s does not match its checksum", row[0], self._path)
         except sqlite3.Error as error:
             self._translate(error)
 
@@ -175,7 +197,7 @@ class Log:
 
     def _translate(self, error: sqlite3.Error) -> NoReturn:
         kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             self._corrupt(str(error))
         if kind == sqlite3.SQLITE_FULL:
             raise Unavailable(
@@ -189,6 +211,10 @@ class Log:
 
     def _corrupt(self, what: str) -> NoReturn:
         raise corrupt(self._path, what)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def corrupt(path: Path, what: str) -> Corrupt:
