@@ -1,0 +1,444 @@
+"""The routed network of one node: no bridge, a `/32` address, a veth pair and a namespace for each allocation.
+
+Inside, everything goes to an on-link gateway that no link carries, `169.254.1.1`; a permanent neighbour entry
+leads there. Outside, each address is a route to its veth. Published ports are the business of `firewall`.
+
+What outlives the daemon: namespaces pinned below `run_dir/netns`, a record of each complete attachment in
+`run_dir/attachments`, links and routes in the kernel, and in `state_dir/network.json` the chosen subnet.
+The record is written last and removed last, so whatever was cut off in the middle is seen and cleared by
+`open`. Outside of its own links, table and directories it sets one thing, `net.ipv4.ip_forward`, and leaves
+it set: by the time the node goes others may rely on it.
+
+All kernel work happens in order on one worker thread with a netlink socket of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from hivemind.drivers.network import conntrack, holding, netns, rtnetlink, subnets
+from hivemind.drivers.network.contract import Attachment, Backend, Published
+from hivemind.drivers.network.firewall import Firewall
+from hivemind.drivers.network.netlink import Netlink, NetlinkError
+from hivemind.drivers.network.nftables import NftError
+from hivemind.drivers.network.records import Record, Records, check_allocation, port_number
+from hivemind.errors import Unavailable, Unsupported
+
+T = TypeVar("T")
+
+_GATEWAY = IPv4Address("169.254.1.1")
+_OUTER_MAC = bytes.fromhex("eeeeeeeeeeee")
+_INNER = "eth0"
+_UDP = 17
+_TEARDOWN = 2.0
+"""Seconds that `destroy` lets the kernel take links apart by itself, which is cheaper than deleting them."""
+
+
+class RoutedNetwork:
+    """`node` is the node's id; `run_dir` must be lost on reboot or not matter then; `mtu` 0 means as outside."""
+
+    name = "routed"
+
+    def __init__(
+        self, node: str, state_dir: Path, run_dir: Path, *, subnet: str = subnets.AUTO, mtu: int = 0
+    ) -> None:
+        digits = node[:8] if re.fullmatch(r"[0-9a-f]{8,}", node) else sha256(node.encode()).hexdigest()[:8]
+        self.dns_address = ""
+        self._node = node
+        self._table = f"hivemind_{digits}"
+        self._links = f"hm{digits[:4]}"
+        self._label = f"lo:hm{digits}"
+        self._wanted = subnets.parse(subnet)
+        self._mtu = mtu
+        self._state_dir = state_dir
+        self._pins = run_dir / "netns"
+        self._records = Records(run_dir / "attachments")
+        self._attached: dict[str, Record] = {}
+        self._held: dict[Published, socket.socket] = {}
+        self._dead: set[str] = set()
+        self._worker: ThreadPoolExecutor | None = None
+        self._netlink: Netlink
+        self._firewall: Firewall
+        self._addresses: subnets.Addresses
+
+    async def open(self) -> None:
+        self._worker = self._worker or ThreadPoolExecutor(1, "network")
+        try:
+            await self._run(self._open)
+        except BaseException:
+            self._worker.shutdown(wait=False)
+            self._worker = None
+            raise
+
+    async def close(self) -> None:
+        if self._worker is not None:
+            await self._run(self._close)
+            self._worker.shutdown()
+            self._worker = None
+
+    async def attach(self, allocation: str, ports: Iterable[str]) -> Attachment:
+        wanted = {port: port_number(port) for port in ports}
+        check_allocation(allocation)
+        return await self._run(lambda: self._attach(allocation, wanted))
+
+    async def detach(self, allocation: str) -> None:
+        await self._run(lambda: self._detach(allocation))
+        await self._run(self._forget_dead)  # The first of many detaching at once does it for all of them.
+
+    def attachments(self) -> Mapping[str, Attachment]:
+        return {name: record.attachment for name, record in self._attached.copy().items()}
+
+    async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
+        wanted = dict(table)
+        return await self._run(lambda: self._publish(wanted))
+
+    async def prune(self, keep: set[str]) -> None:
+        wanted = set(keep)
+        await self._run(lambda: self._prune(wanted))
+
+    async def destroy(self) -> None:
+        await self._run(self._destroy)
+        await self.close()
+
+    # From here on everything runs on the worker thread.
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._worker is None:
+            raise Unavailable("the network is not open", hint="It opens when the daemon starts.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except netns.Stranded:
+            self._worker.shutdown(wait=False)
+            self._worker = ThreadPoolExecutor(1, "network")
+            raise
+        except NftError as error:
+            raise Unavailable(
+                f"the packet filter refused: {error}", hint="`hivemind doctor` says what this machine lacks."
+            ) from error
+
+    def _open(self) -> None:
+        if os.geteuid() != 0:
+            raise Unsupported(
+                "the routed network needs root", hint="Run the daemon as root, or set network to host."
+            )
+        self._state_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            netns.prepare(self._pins)
+            self._netlink = Netlink()
+            self._lay()
+        except NetlinkError as error:
+            raise Unsupported(
+                f"this machine cannot route for containers: {error}",
+                hint="The kernel needs veth links and network namespaces, and we need CAP_NET_ADMIN.",
+            ) from error
+        except PermissionError as error:
+            raise Unsupported(
+                f"the routed network lacks a privilege: {error}",
+                hint="It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; or set network to host.",
+            ) from error
+        except NftError as error:
+            raise Unsupported(
+                f"nftables does not work here: {error}",
+                hint="The kernel needs nf_tables with NAT; `modprobe nf_tables nft_chain_nat` may help.",
+            ) from error
+
+    def _lay(self) -> None:
+        links = rtnetlink.links(self._netlink)
+        routes = rtnetlink.routes(self._netlink)
+        living = self._living(links, routes)
+        subnet = self._choose_subnet(links, routes, living)
+        self._set_sysctl("ipv4/ip_forward", "1")
+        self._mtu = self._mtu or _outer_mtu(links, routes)
+        self._lay_node_address(links["lo"].index)
+        self._firewall = Firewall(
+            self._table, self._links, self._addresses.node, subnet, subnets.cluster_of(subnet)
+        )
+        self._firewall.open()
+        self._attached = living
+        for record in living.values():
+            self._addresses.claim(IPv4Address(record.attachment.ip))
+        self._remove_stale()
+        self._forget_dead()
+
+    def _living(
+        self, links: Mapping[str, rtnetlink.Link], routes: Iterable[rtnetlink.Route]
+    ) -> dict[str, Record]:
+        """The recorded attachments of which everything is still there."""
+        routed = {(route.destination, route.link) for route in routes}
+        living = {}
+        for allocation, record in self._records.load().items():
+            link = links.get(record.link)
+            if link and (_host(record), link.index) in routed and netns.is_pinned(self._pins / allocation):
+                living[allocation] = record
+            else:
+                self._dead.add(record.attachment.ip)
+                self._records.remove(allocation)
+        return living
+
+    def _choose_subnet(
+        self,
+        links: Mapping[str, rtnetlink.Link],
+        routes: Iterable[rtnetlink.Route],
+        living: Mapping[str, Record],
+    ) -> IPv4Network:
+        names = {link.index: link.name for link in links.values()}
+        reached = [(route.destination, names.get(route.link, "")) for route in routes]
+        reached += [
+            (address.interface.network, names.get(address.link, ""))
+            for address in rtnetlink.addresses(self._netlink)
+            if address.label != self._label
+        ]
+        taken = {network: link for network, link in reached if not link.startswith(self._links)}
+        path = self._state_dir / "network.json"
+        choice = subnets.load(path)
+        kept = IPv4Network(choice.subnet) if choice else None
+        in_use = [IPv4Address(record.attachment.ip) for record in living.values()]
+        subnet = subnets.choose(self._wanted, kept, taken, in_use)
+        self._addresses = subnets.Addresses(subnet, path, choice)
+        return subnet
+
+    def _lay_node_address(self, loopback: int) -> None:
+        """The node's own address is one of its loopback's: containers find the name server there."""
+        self._netlink.transact(
+            *(
+                rtnetlink.delete_address(loopback, address.interface.ip)
+                for address in rtnetlink.addresses(self._netlink)
+                if address.label == self._label and address.interface.ip != self._addresses.node
+            ),
+            rtnetlink.set_up(loopback),
+            rtnetlink.add_address(loopback, self._addresses.node, self._label),
+        )
+        self.dns_address = str(self._addresses.node)
+
+    def _attach(self, allocation: str, ports: dict[str, int]) -> Attachment:
+        known = self._attached.get(allocation)
+        if known is None:
+            known = self._make(allocation, ports)
+        elif known.attachment.ports != ports:
+            known = _with_ports(known, ports)
+            self._records.save(known)
+        self._attached[allocation] = known
+        return known.attachment
+
+    def _make(self, allocation: str, ports: dict[str, int]) -> Record:
+        address = self._addresses.give()
+        link = self._links + secrets.token_hex(4)
+        pin = self._pins / allocation
+        attachment = Attachment(
+            allocation=allocation,
+            ip=str(address),
+            netns=str(pin),
+            ports=ports,
+            nameserver=str(self._addresses.node),
+        )
+        record = Record(attachment=attachment, link=link)
+        try:
+            self._connect(pin, link, address)
+            self._records.save(record)
+        except BaseException as error:
+            netns.delete(pin)
+            self._delete_links({link})
+            self._addresses.take_back(address)
+            if isinstance(error, OSError):
+                raise Unavailable(f"cannot attach {allocation} to the network: {error}") from error
+            raise
+        return record
+
+    def _connect(self, pin: Path, link: str, address: IPv4Address) -> None:
+        netns.delete(pin)  # A file that an attempt cut off in the middle left.
+        mac = b"\x02" + sha256(link.encode()).digest()[:5]
+        inside = netns.create(pin, self._furnish)
+        try:
+            peer = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._netlink.transact(rtnetlink.add_veth(link, _OUTER_MAC, _INNER, mac, peer, self._mtu))
+            finally:
+                os.close(peer)
+            loopback, inner = (rtnetlink.links(inside)[name].index for name in ("lo", _INNER))
+            inside.transact(
+                rtnetlink.set_up(loopback),
+                rtnetlink.add_address(inner, address),
+                rtnetlink.set_up(inner),
+                rtnetlink.add_neighbour(inner, _GATEWAY, _OUTER_MAC),
+                rtnetlink.add_route(IPv4Network(_GATEWAY), inner),
+                rtnetlink.add_route(IPv4Network("0.0.0.0/0"), inner, gateway=_GATEWAY),
+            )
+        finally:
+            inside.close()
+        outer = socket.if_nametoindex(link)
+        self._silence_ipv6(link)
+        # The node itself reaches published ports at 127.0.0.1; the firewall keeps containers off it.
+        self._set_sysctl(f"ipv4/conf/{link}/route_localnet", "1")
+        self._netlink.transact(
+            rtnetlink.set_up(outer),
+            rtnetlink.add_neighbour(outer, address, mac),
+            rtnetlink.add_route(IPv4Network(address), outer, source=self._addresses.node),
+        )
+
+    def _furnish(self) -> Netlink:
+        """Runs inside a new namespace: no IPv6 on links to come (the loopback keeps `::1`)."""
+        self._silence_ipv6("default")
+        return Netlink()
+
+    def _detach(self, allocation: str) -> None:
+        """The link goes with its namespace, in the kernel's own time; address and route go now."""
+        record = self._attached.pop(allocation, None)
+        if record is None:
+            return
+        netns.delete(self._pins / allocation)
+        try:
+            index = socket.if_nametoindex(record.link)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        else:
+            self._netlink.transact(rtnetlink.delete_route(_host(record), index))
+        self._dead.add(record.attachment.ip)
+        self._records.remove(allocation)
+        self._addresses.take_back(IPv4Address(record.attachment.ip))
+
+    def _forget_dead(self) -> None:
+        if self._dead:
+            dead, self._dead = {IPv4Address(ip) for ip in self._dead}, set()
+            conntrack.forget(
+                lambda flow: not dead.isdisjoint((flow.source, flow.destination, flow.answered_by))
+            )
+
+    def _publish(self, table: dict[Published, tuple[Backend, ...]]) -> dict[Published, str]:
+        refused: dict[Published, str] = {}
+        for port in table.keys() - self._held.keys():
+            try:
+                self._held[port] = holding.bind(port)
+            except OSError as error:
+                refused[port] = holding.reason(port, error)
+        served = {port: backends for port, backends in table.items() if port not in refused}
+        before = self._firewall.laid
+        self._firewall.publish(served)
+        for port in self._held.keys() - served.keys():
+            self._held.pop(port).close()
+        self._redirect_datagrams(before, self._firewall.laid or {})
+        return refused
+
+    def _redirect_datagrams(
+        self,
+        before: Mapping[Published, tuple[Backend, ...]] | None,
+        now: Mapping[Published, tuple[Backend, ...]],
+    ) -> None:
+        """Ends the UDP flows through changed ports that lead to none of the present backends."""
+        ports = now.keys() if before is None else now.keys() | before.keys()
+        changed = {
+            port.port: {(IPv4Address(ip), number) for ip, number in now.get(port, ())}
+            for port in ports
+            if port.protocol == "udp" and (before is None or before.get(port) != now.get(port))
+        }
+        if not changed:
+            return
+        own = {address.interface.ip for address in rtnetlink.addresses(self._netlink)}
+        conntrack.forget(
+            lambda flow: (
+                flow.protocol == _UDP
+                and flow.port in changed
+                and (flow.destination in own or flow.destination.is_loopback)
+                and (flow.answered_by, flow.answered_port) not in changed[flow.port]
+            )
+        )
+
+    def _prune(self, keep: set[str]) -> None:
+        for allocation in self._attached.keys() - keep:
+            self._detach(allocation)
+        self._forget_dead()
+        self._remove_stale()
+
+    def _remove_stale(self) -> None:
+        """Pins and links that belong to no attachment."""
+        for pin in self._pins.iterdir():
+            if pin.name not in self._attached:
+                netns.delete(pin)
+        self._delete_links(self._own_links() - {record.link for record in self._attached.values()})
+
+    def _own_links(self) -> set[str]:
+        """Only names of the form that we give."""
+        form = re.compile(rf"{self._links}[0-9a-f]{{8}}")
+        return {name for name in rtnetlink.links(self._netlink) if form.fullmatch(name)}
+
+    def _delete_links(self, names: set[str]) -> None:
+        links = rtnetlink.links(self._netlink) if names else {}
+        for name in names & links.keys():
+            self._netlink.transact(rtnetlink.delete_link(links[name].index))
+
+    def _destroy(self) -> None:
+        self._detach_all()
+        self._firewall.destroy()
+        loopback = socket.if_nametoindex("lo")
+        self._netlink.transact(rtnetlink.delete_address(loopback, self._addresses.node))
+        netns.release(self._pins)
+        self._records.destroy()
+        (self._state_dir / "network.json").unlink(missing_ok=True)
+        self.dns_address = ""
+
+    def _detach_all(self) -> None:
+        links = {record.link for record in self._attached.values()}
+        for allocation in list(self._attached):
+            self._detach(allocation)
+        self._forget_dead()
+        deadline = time.monotonic() + _TEARDOWN
+        while links & self._own_links() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._remove_stale()
+
+    def _close(self) -> None:
+        for held in self._held.values():
+            held.close()
+        self._held.clear()
+        self._firewall.close()
+        self._netlink.close()
+
+    def _silence_ipv6(self, link: str) -> None:
+        if os.path.exists(f"/proc/sys/net/ipv6/conf/{link}"):
+            self._set_sysctl(f"ipv6/conf/{link}/disable_ipv6", "1")
+
+    def _set_sysctl(self, key: str, value: str) -> None:
+        """Of the namespace that the calling thread is in."""
+        path = Path("/proc/sys/net", key)
+        if path.read_text().strip() == value:
+            return
+        try:
+            path.write_text(value)
+        except OSError as error:
+            raise Unsupported(
+                f"cannot set net.{key.replace('/', '.')}: {error.strerror}",
+                hint="The daemon needs a writable /proc/sys; or set it yourself, or set network to host.",
+            ) from error
+
+
+def _host(record: Record) -> IPv4Network:
+    return IPv4Network(record.attachment.ip)
+
+
+def _with_ports(record: Record, ports: dict[str, int]) -> Record:
+    known = record.attachment
+    changed = Attachment(
+        allocation=known.allocation, ip=known.ip, netns=known.netns, ports=ports, nameserver=known.nameserver
+    )
+    return Record(attachment=changed, link=record.link)
+
+
+def _outer_mtu(links: Mapping[str, rtnetlink.Link], routes: Iterable[rtnetlink.Route]) -> int:
+    """Of the link that leads out of the machine, so that no packet is too big on its way."""
+    mtus = {link.index: link.mtu for link in links.values()}
+    outward = [
+        mtus[route.link] for route in routes if route.destination.prefixlen == 0 and route.link in mtus
+    ]
+    return min(outward, default=1500)
