@@ -130,7 +130,8 @@ async def _remove(call: Call) -> Response:
     image: Image = await find(call.backend, "Image", None, call.params["name"])
     wanted = call.params["name"]
     names = [name for name in image.names if _same(name, wanted)]
-    await call.backend.remove_image(names[0] if names else image.digest)
+    for name in names or image.names or (image.digest,):
+        await call.backend.remove_image(name)
     return Response(status_code=204)
 
 

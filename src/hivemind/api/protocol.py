@@ -89,12 +89,9 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
-        if not self.transport.is_closing():
-            super().on_headers_complete()
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self.cycle is None:
-            return
         super().on_body(body)
         if self.cycle.response_complete:
             self._drained += len(body)
@@ -103,8 +100,7 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._reading = False
-        if self.cycle is not None:
-            super().on_message_complete()
+        super().on_message_complete()
 
     def _grow(self, size: int) -> None:
         self._head += size

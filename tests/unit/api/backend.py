@@ -1,0 +1,269 @@
+"""A node in memory: the real state, a small store, and logs, commands and images that tests fill in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from hivemind.api.backend import Info
+from hivemind.drivers.runtimes.contract import (
+    ExecSpec,
+    LogLine,
+    LogQuery,
+    OnProgress,
+    PullProgress,
+    Stats,
+)
+from hivemind.errors import Conflict, Invalid, NotFound, Unavailable
+from hivemind.model.allocation import AllocationStatus, Phase
+from hivemind.model.base import encode
+from hivemind.model.event import Event
+from hivemind.model.image import Image, ImageConfig, parse_reference
+from hivemind.model.principal import Principal, Role
+from hivemind.model.project import ProjectManifest
+from hivemind.security.identity import Identity
+from hivemind.state.forecast import forecast
+from hivemind.state.operations import (
+    Operation,
+    PutProject,
+    RegisterNode,
+    RegisterPrincipal,
+    decode_operation,
+    encode_operation,
+)
+from hivemind.state.state import Outcome, Signed, State
+from hivemind.store.contract import Entry
+
+ADMIN = Identity(b"a" * 32)
+OPERATOR = Identity(b"o" * 32)
+VIEWER = Identity(b"v" * 32)
+STRANGER = Identity(b"s" * 32)
+NODE = Identity(b"n" * 32)
+
+
+class MemoryStore:
+    """One writer, everything in a dict; subscribers are called at once."""
+
+    writer = NODE.public
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._callbacks: dict[int, tuple[str, Callable[[Iterable[Entry]], None]]] = {}
+        self._sequence = 0
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._callbacks)
+
+    def put(self, key: str, value: bytes) -> None:
+        self.write({key: value})
+
+    def delete(self, key: str) -> None:
+        self.write({key: None})
+
+    def write(self, batch: Mapping[str, bytes | None]) -> None:
+        entries = []
+        for key, value in batch.items():
+            self._sequence += 1
+            entry = Entry(key=key, value=value, writer=self.writer, sequence=self._sequence, time=self._sequence)
+            self._entries[key] = entry
+            entries.append(entry)
+        for prefix, callback in list(self._callbacks.values()):
+            touched = [entry for entry in entries if entry.key.startswith(prefix)]
+            if touched:
+                callback(touched)
+
+    def get(self, key: str) -> Entry | None:
+        entry = self._entries.get(key)
+        return entry if entry and entry.value is not None else None
+
+    def range(
+        self, prefix: str, *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        keys = sorted(k for k, e in self._entries.items() if k.startswith(prefix) and e.value is not None)
+        beyond = [k for k in keys if not after or (k < after if reverse else k > after)]
+        chosen = list(reversed(beyond)) if reverse else beyond
+        return iter([self._entries[k] for k in chosen[:limit]])
+
+    def subscribe(self, prefix: str, callback: Callable[[Iterable[Entry]], None]) -> Callable[[], None]:
+        number = max(self._callbacks, default=0) + 1
+        self._callbacks[number] = (prefix, callback)
+        return lambda: self._callbacks.pop(number, None) and None
+
+    async def flush(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+class Command:
+    """A session that echoes its input in upper case and ends when its input does."""
+
+    def __init__(self, spec: ExecSpec) -> None:
+        self.spec = spec
+        self.output: asyncio.Queue[tuple[Literal["stdout", "stderr"], bytes] | None] = asyncio.Queue()
+        self.sizes: list[tuple[int, int]] = []
+        self.code = 0
+        self.closed = False
+        self.output.put_nowait(("stdout", " ".join(spec.args).encode() + b"\n"))
+        if spec.args[0] == "false":
+            self.output.put_nowait(("stderr", b"no\n"))
+            self.code = 1
+        if not spec.stdin:
+            self.output.put_nowait(None)
+
+    async def read(self) -> tuple[Literal["stdout", "stderr"], bytes] | None:
+        return await self.output.get()
+
+    async def write(self, data: bytes) -> None:
+        self.output.put_nowait(("stdout", data.upper()))
+
+    async def close_stdin(self) -> None:
+        self.output.put_nowait(None)
+
+    async def resize(self, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
+        self.output.put_nowait(("stdout", f"{columns}x{rows}".encode()))
+
+    async def wait(self) -> int:
+        return self.code
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class MemoryBackend:
+    def __init__(self) -> None:
+        self.state = State("testhive")
+        self.store = MemoryStore()
+        self.administrator = ADMIN
+        self.is_ready = True
+        self.log_lines: dict[str, list[LogLine]] = {}
+        self.log_news = asyncio.Condition()
+        self.running: set[str] = set()
+        self.commands: list[Command] = []
+        self.held: dict[str, Image] = {}
+        self.loaded = 0
+        self._count = 0
+        for who, name, role in ((ADMIN, "ada", Role.ADMIN), (OPERATOR, "otto", Role.OPERATOR), (VIEWER, "vic", Role.VIEWER)):
+            principal = Principal(id=who.public, name=name, kind="person", role=role)
+            self.apply(RegisterPrincipal(principal=principal), ADMIN)
+        self.apply(RegisterPrincipal(principal=Principal(id=NODE.public, name="n", kind="node")), ADMIN)
+        self.apply(PutProject(manifest=ProjectManifest(name="default")), ADMIN)
+        node = RegisterNode(id=NODE.public, name="node-1", cpus=4.0, memory=2**33, runtimes=("oci", "process"))
+        self.apply(node, NODE)
+
+    def apply(self, operation: Operation, by: Identity, nonce: str = "") -> Outcome:
+        self._count += 1
+        signed = Signed(by.public, nonce or f"test-{self._count}", decode_operation(encode_operation(operation)))
+        [outcome] = self.state.apply(self.state.sequence + 1, self.state.time + 10, [signed])
+        outcome.raise_for_error()
+        return outcome
+
+    async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
+        return self.apply(operation, by, nonce)
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def info(self) -> Info:
+        return Info(
+            version="0.1.0", hive="testhive", node=NODE.public, node_name="node-1", runtime="fake", network="none",
+            started=1, sequence=self.state.sequence, digest=self.state.digest().hex(),
+        )  # fmt: skip
+
+    def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
+        return [msgspec.to_builtins(step) for step in forecast(self.state, operation, by.public)]
+
+    async def exec(self, allocation: str, spec: ExecSpec) -> Command:
+        if allocation not in self.running:
+            raise Conflict(f"allocation {allocation} does not run", hint="start it")
+        self.commands.append(Command(spec))
+        return self.commands[-1]
+
+    async def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        if allocation not in self.log_lines:
+            raise NotFound(f"no log of {allocation}")
+        sent = 0
+        lines = self.log_lines[allocation]
+        chosen = [x for x in lines if x.time >= query.since and (not query.until or x.time <= query.until)]
+        for line in chosen[-query.tail :] if query.tail else chosen:
+            yield line
+        sent = len(lines)
+        while query.follow and allocation in self.running:
+            async with self.log_news:
+                await self.log_news.wait()
+            for line in lines[sent:]:
+                yield line
+            sent = len(lines)
+
+    async def stats(self, allocation: str) -> Stats:
+        if allocation not in self.running:
+            raise Conflict("it does not run")
+        return Stats(cpu_seconds=1.5, memory=1000, memory_limit=2000, pids=3, net_rx=4, net_tx=5)
+
+    async def images(self) -> list[Image]:
+        return list(self.held.values())
+
+    async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
+        size, first = 0, b""
+        async for chunk in chunks:
+            first = first or chunk[:4]
+            size += len(chunk)
+        self.loaded = size
+        if first == b"junk":
+            raise Invalid("this is not an image archive", hint="make one with: docker save")
+        return [self.hold("loaded:1", size)]
+
+    async def pull_image(self, reference: str, on_progress: OnProgress) -> Image:
+        on_progress(PullProgress("downloading", 1, 2))
+        await asyncio.sleep(0)
+        if "missing" in reference:
+            raise NotFound(f"there is no image {reference}", hint="check its name")
+        if "down" in reference:
+            raise Unavailable("the registry is down", hint="later")
+        return self.hold(reference)
+
+    async def remove_image(self, reference: str) -> None:
+        if "busy" in reference:
+            raise Conflict("app web uses it")
+        wanted = [d for d, image in self.held.items() if reference in (d, *image.names)]
+        if not wanted:
+            raise NotFound(reference)
+        del self.held[wanted[0]]
+
+    def metrics(self) -> str:
+        return "# TYPE hivemind_up gauge\nhivemind_up 1\n"
+
+    # -- what tests do to it ---------------------------------------------------------------------------------
+
+    def hold(self, reference: str, size: int = 10) -> Image:
+        name = str(parse_reference(reference))
+        digest = f"sha256:{len(self.held):064x}"
+        self.held[digest] = Image(digest=digest, names=(name,), config=ImageConfig(), size=size)
+        return self.held[digest]
+
+    def run(self, allocation: str, **status: Any) -> None:
+        """The node observes it running and ready."""
+        self.running.add(allocation)
+        self.log_lines.setdefault(allocation, [])
+        seen = AllocationStatus(**{"phase": Phase.RUNNING, "ready": True, "instance": 1, **status})
+        self.store.put(f"allocation/{allocation}", encode(seen))
+
+    async def write_line(self, allocation: str, time: int, text: str) -> None:
+        self.log_lines.setdefault(allocation, []).append(LogLine(time, "stdout", text))
+        async with self.log_news:
+            self.log_news.notify_all()
+
+    async def end(self, allocation: str) -> None:
+        self.running.discard(allocation)
+        async with self.log_news:
+            self.log_news.notify_all()
+
+    def happen(self, number: int, type: str = "allocation.started", **more: Any) -> None:
+        event = Event(id=f"{number:015}-0000", time=number, type=type, message=f"event {number}", **more)
+        self.store.put(f"event/{event.id}", encode(event))
