@@ -86,8 +86,6 @@ class _RotatedFiles:
     def __init__(self, path: Path, since: int = 0) -> None:
         self._path = path
         self._open: list[int] = []
-        self._read: set[int] = set()
-        """Inodes of files before the one being read that must not be read again."""
         self._rest = b""
         self._look()
         while len(self._open) > 1 and os.fstat(self._open[0]).st_mtime_ns < since:
@@ -134,7 +132,7 @@ class _RotatedFiles:
 
     def _look(self) -> None:
         """Opens what came since the last look."""
-        known = {os.fstat(fd).st_ino for fd in self._open} | self._read
+        known = {os.fstat(fd).st_ino for fd in self._open}
         fresh: list[int] = []
         number = 0
         while True:
@@ -156,10 +154,8 @@ class _RotatedFiles:
         self._open += reversed(fresh)
 
     def _drop_oldest(self) -> None:
-        fd = self._open.pop(0)
-        self._read = {os.fstat(fd).st_ino}
+        os.close(self._open.pop(0))
         self._rest = b""
-        os.close(fd)
 
     @staticmethod
     def _seek(fd: int, at: int) -> None:

@@ -1,0 +1,353 @@
+"""A complete runtime in memory, for tests of everything above it.
+
+`FakeMachine` is what outlives a daemon; `FakeRuntime(machine)` is one daemon's hold on it. Containers run the
+little shell of `fake_shell`. A test makes the machine misbehave:
+
+    machine.failures["start"] = Unavailable("disk full")   # the next start fails once
+    machine.delays["create"] = 0.2                         # seconds, each time
+    machine.crash(id, code=137, oom=True)                  # that container dies now
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import signal as signals
+import time
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from hivemind.drivers.runtimes.contract import (
+    Container,
+    ContainerSpec,
+    ExecSession,
+    ExecSpec,
+    Exit,
+    LogLine,
+    LogQuery,
+    OnProgress,
+    PullProgress,
+    RuntimeEvent,
+    Stats,
+    Status,
+)
+from hivemind.drivers.runtimes.fake_shell import Process
+from hivemind.drivers.runtimes.signals import signal_number
+from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
+from hivemind.model.image import Image, ImageConfig, parse_reference
+
+Stream = Literal["stdout", "stderr"]
+
+
+class _Instance:
+    """One container of the machine."""
+
+    def __init__(self, spec: ContainerSpec) -> None:
+        self.spec = spec
+        self.created = _now()
+        self.started = 0
+        self.process: Process | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.exit: Exit | None = None
+        self.ended = asyncio.Event()
+        self.lines: list[LogLine] = []
+        self.partial: dict[Stream, bytes] = {}
+        self._readers: list[asyncio.Future[None]] = []
+        self.sessions: set[FakeSession] = set()
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        *whole, rest = (self.partial.pop(stream, b"") + data).split(b"\n")
+        for line in whole:
+            self.lines.append(LogLine(time.time_ns(), stream, line.decode("utf-8", "replace")))
+        if rest:
+            self.partial[stream] = rest
+        self._wake()
+
+    async def more(self) -> None:
+        """Returns when something was written or it ended."""
+        reader = asyncio.get_running_loop().create_future()
+        self._readers.append(reader)
+        await reader
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+        self._readers.clear()
+
+    def flush(self) -> None:
+        for stream in list(self.partial):
+            self.write(stream, b"\n")
+        self._wake()
+
+
+class FakeMachine:
+    """Containers, images and planned misfortunes."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, _Instance] = {}
+        self.images: dict[str, Image] = {}
+        self.failures: dict[str, HivemindError] = {}
+        """By method name; each fails once."""
+        self.delays: dict[str, float] = {}
+        """Seconds by method name; each call."""
+        self.calls: list[tuple[str, str]] = []
+        """(method, container id or image reference), in order."""
+        self.pids = itertools.count(1000)
+        self.untold: dict[str, RuntimeEvent] = {}
+        """Exits that no consumer has heard of."""
+        self.news = asyncio.Event()
+
+    def add_image(self, reference: str, config: ImageConfig | None = None) -> Image:
+        """An image that `pull` finds."""
+        name = str(parse_reference(reference))
+        digest = f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+        image = Image(digest=digest, names=(name,), config=config or ImageConfig())
+        self.images[name] = image
+        return image
+
+    def crash(self, id: str, code: int = 1, *, oom: bool = False, reason: str = "") -> None:
+        """That container's main process ends now with this code."""
+        instance = self.containers[id]
+        if instance.task is not None and instance.exit is None:
+            instance.task.cancel()
+            self.end(instance, Exit(code=code, oom=oom, at=_now(), reason=reason))
+
+    def end(self, instance: _Instance, exit: Exit) -> None:
+        if instance.exit is not None:
+            return
+        instance.exit = exit
+        instance.flush()
+        id = instance.spec.id
+        self.untold[id] = RuntimeEvent(kind="exited", id=id, exit=exit)
+        instance.ended.set()
+        self.news.set()
+        for session in list(instance.sessions):
+            session.process.signal(signals.SIGKILL)
+
+    async def run(self, instance: _Instance, process: Process) -> None:
+        code = await process.run()
+        self.end(instance, Exit(code=code, at=_now()))
+
+
+class FakeRuntime:
+    name = "fake"
+
+    def __init__(self, machine: FakeMachine | None = None) -> None:
+        self.machine = machine or FakeMachine()
+
+    async def open(self) -> None:
+        await self._called("open", "")
+
+    async def close(self) -> None:
+        await self._called("close", "")
+
+    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+        await self._called("pull", reference)
+        image = self.machine.images.get(str(parse_reference(reference)))
+        if image is None:
+            raise NotFound(f"there is no image {reference}", hint="check its name and tag")
+        if on_progress is not None:
+            on_progress(PullProgress("done", image.size, image.size))
+        return image
+
+    async def create(self, spec: ContainerSpec) -> None:
+        await self._called("create", spec.id)
+        if spec.id in self.machine.containers:
+            raise Conflict(f"container {spec.id} exists")
+        if not _process(spec, 0, lambda *_: None).known():
+            raise Invalid(f"there is no executable {spec.args[:1]}", hint="check the command of the app")
+        if spec.user.partition(":")[0] == "nobody-like-this":
+            raise Invalid(f"there is no user {spec.user}")
+        self.machine.containers[spec.id] = _Instance(spec)
+
+    async def start(self, id: str) -> int:
+        await self._called("start", id)
+        instance = self._instance(id)
+        if instance.process is not None:
+            raise Conflict(f"container {id} was started already", hint="create a new one")
+        instance.process = _process(instance.spec, next(self.machine.pids), instance.write)
+        instance.process.stdin.put_nowait(b"")
+        instance.started = _now()
+        instance.task = asyncio.get_running_loop().create_task(self.machine.run(instance, instance.process))
+        return instance.process.pid
+
+    async def stop(self, id: str, signal: str, grace: float) -> Exit:
+        await self._called("stop", id)
+        instance = self._instance(id)
+        if instance.process is None:
+            self.machine.end(instance, Exit(code=None, at=_now(), reason="stopped before it was started"))
+        await self.kill(id, signal)
+        try:
+            async with asyncio.timeout(grace):
+                await instance.ended.wait()
+        except TimeoutError:
+            await self.kill(id, "SIGKILL")
+        return await self.wait(id)
+
+    async def kill(self, id: str, signal: str) -> None:
+        await self._called("kill", id)
+        instance = self._instance(id)
+        if instance.process is not None and instance.exit is None:
+            instance.process.signal(signal_number(signal))
+
+    async def wait(self, id: str) -> Exit:
+        instance = self._instance(id)
+        await instance.ended.wait()
+        assert instance.exit is not None
+        return instance.exit
+
+    async def remove(self, id: str) -> None:
+        await self._called("remove", id)
+        instance = self.machine.containers.pop(id, None)
+        if instance is None:
+            return
+        if instance.task is not None:
+            instance.task.cancel()
+        if instance.process is not None:
+            self.machine.end(instance, Exit(code=137, at=_now(), reason="removed"))
+
+    async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
+        await self._called("exec", id)
+        instance = self._instance(id)
+        if instance.process is None or instance.exit is not None:
+            raise Conflict(f"container {id} is not running")
+        return FakeSession(instance, spec, next(self.machine.pids))
+
+    async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        instance = self._instance(id)
+
+        def wanted(lines: list[LogLine]) -> list[LogLine]:
+            return [
+                line
+                for line in lines
+                if line.time >= query.since and (not query.until or line.time < query.until)
+            ]
+
+        at = len(instance.lines)
+        history = wanted(instance.lines)
+        for line in history if query.tail is None else history[max(0, len(history) - query.tail) :]:
+            yield line
+        while query.follow:
+            done = instance.exit is not None
+            fresh, at = wanted(instance.lines[at:]), len(instance.lines)
+            for line in fresh:
+                yield line
+            if done:
+                return
+            await instance.more()
+
+    async def stats(self, id: str) -> Stats:
+        instance = self._instance(id)
+        if instance.process is None or instance.exit is not None:
+            raise NotFound(f"container {id} is not running, so it uses nothing")
+        seconds = (_now() - instance.started) / 1000
+        return Stats(cpu_seconds=seconds, memory=2**20, memory_limit=instance.spec.memory, pids=1)
+
+    async def list(self) -> list[Container]:
+        return [_describe(instance) for instance in self.machine.containers.values()]
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        while True:
+            self.machine.news.clear()
+            while self.machine.untold:
+                yield self.machine.untold.pop(next(iter(self.machine.untold)))
+            await self.machine.news.wait()
+
+    def _instance(self, id: str) -> _Instance:
+        try:
+            return self.machine.containers[id]
+        except KeyError:
+            raise NotFound(f"there is no container {id}") from None
+
+    async def _called(self, method: str, subject: str) -> None:
+        self.machine.calls.append((method, subject))
+        if delay := self.machine.delays.get(method):
+            await asyncio.sleep(delay)
+        if failure := self.machine.failures.pop(method, None):
+            raise failure
+
+
+class FakeSession:
+    """A command inside a fake container."""
+
+    def __init__(self, instance: _Instance, spec: ExecSpec, pid: int) -> None:
+        self._output: asyncio.Queue[tuple[Stream, bytes] | None] = asyncio.Queue()
+        self._tty = spec.tty
+        base = instance.spec
+        self.process = Process(
+            spec.args,
+            {**base.env, **spec.env},
+            spec.workdir or base.workdir,
+            spec.user or base.user,
+            pid,
+            self._write,
+            (spec.rows, spec.columns),
+        )
+        self._partial = b""
+        if not spec.stdin:
+            self.process.stdin.put_nowait(b"")
+        self._instance = instance
+        instance.sessions.add(self)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def read(self) -> tuple[Stream, bytes] | None:
+        item = await self._output.get()
+        if item is None:
+            self._output.put_nowait(None)
+        return item
+
+    async def write(self, data: bytes) -> None:
+        *whole, self._partial = (self._partial + data).split(b"\n")
+        for line in whole:
+            self.process.stdin.put_nowait(line + b"\n")
+
+    async def close_stdin(self) -> None:
+        if self._partial:
+            self.process.stdin.put_nowait(self._partial)
+        self.process.stdin.put_nowait(b"")
+
+    async def resize(self, columns: int, rows: int) -> None:
+        self.process.size = (rows, columns)
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._task)
+
+    async def close(self) -> None:
+        self.process.signal(signals.SIGKILL)
+        await self.wait()
+
+    def _write(self, stream: Stream, data: bytes) -> None:
+        if self._tty:
+            stream, data = "stdout", data.replace(b"\n", b"\r\n")
+        self._output.put_nowait((stream, data))
+
+    async def _run(self) -> int:
+        try:
+            return await self.process.run()
+        finally:
+            self._instance.sessions.discard(self)
+            self._output.put_nowait(None)
+
+
+def _process(spec: ContainerSpec, pid: int, write: object) -> Process:
+    return Process(spec.args, dict(spec.env), spec.workdir, spec.user, pid, write)  # type: ignore[arg-type]
+
+
+def _describe(instance: _Instance) -> Container:
+    status = Status.EXITED if instance.exit else Status.RUNNING if instance.process else Status.CREATED
+    return Container(
+        id=instance.spec.id,
+        status=status,
+        pid=instance.process.pid if instance.process and not instance.exit else 0,
+        created=instance.created,
+        started=instance.started,
+        exit=instance.exit,
+        labels=instance.spec.labels,
+        image=instance.spec.image,
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,81 @@
+"""The machines that the contract suite runs on: one `Bench` for each runtime."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hivemind.drivers.runtimes.contract import ContainerSpec, Runtime
+
+
+class Bench:
+    """A machine with one runtime. `open` gives a daemon's hold on it; calling it again is a daemon that was
+    killed and started anew: the old object is dropped without a word."""
+
+    image = ""
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+    def __init__(self, make: Callable[[], Runtime]) -> None:
+        self._make = make
+        self._opened: list[Runtime] = []
+        self._numbers = itertools.count(1)
+
+    async def open(self) -> Runtime:
+        runtime = self._make()
+        await runtime.open()
+        self._opened.append(runtime)
+        return runtime
+
+    def spec(self, script: str, **fields: Any) -> ContainerSpec:
+        """A container that runs `script` in a POSIX shell."""
+        id = fields.pop("id", f"contract-{next(self._numbers)}.0")
+        args = fields.pop("args", ("sh", "-c", script))
+        env = {"PATH": self.path, **fields.pop("env", {})}
+        return ContainerSpec(id=id, args=args, env=env, image=self.image, **fields)
+
+    async def clean(self) -> None:
+        for runtime in self._opened:
+            for container in await runtime.list():
+                await runtime.remove(container.id)
+            await runtime.close()
+
+
+async def _fake(tmp_path: Path) -> AsyncIterator[Bench]:
+    from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
+
+    machine = FakeMachine()
+    bench = Bench(lambda: FakeRuntime(machine))
+    yield bench
+    await bench.clean()
+
+
+async def _process(tmp_path: Path) -> AsyncIterator[Bench]:
+    from hivemind.drivers.runtimes.process.runtime import ProcessRuntime
+
+    def make() -> ProcessRuntime:
+        return ProcessRuntime(tmp_path / "state", tmp_path / "run")
+
+    bench = Bench(make)
+    try:
+        yield bench
+        await bench.clean()
+    finally:
+        await make().destroy()
+
+
+RUNTIMES = {"fake": _fake, "process": _process}
+
+
+@pytest.fixture(params=list(RUNTIMES))
+async def bench(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
+    async for bench in RUNTIMES[request.param](tmp_path):
+        yield bench
+
+
+@pytest.fixture
+async def runtime(bench: Bench) -> Runtime:
+    return await bench.open()
