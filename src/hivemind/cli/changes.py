@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from hivemind.client.client import Hivemind
 from hivemind.errors import HivemindError
 
-_LOOK_AGAIN = 2.0
-"""Seconds. What changes without an event (a health that is still `starting`) is seen this late."""
+LOOK_AGAIN = 1.0
+"""Seconds. What changes without an event, or before the stream was open, is seen this late."""
 _SETTLE = 0.05
 """Seconds. Events come in bursts; one look serves a whole burst."""
 
@@ -19,27 +19,25 @@ _SETTLE = 0.05
 class Changes:
     """Wakes whoever waits whenever something happens in a project.
 
-    Made before the change that one waits for is asked for, so that nothing falls in between.
+    Made before the change that one waits for is asked for, so that the stream is open when it happens.
     """
 
     def __init__(self, hive: Hivemind, project: str, app: str = "") -> None:
         self._woken: queue.Queue[None] = queue.Queue()
-        known = hive.events(limit=1)
-        after = known[-1].id if known else None
         self._thread = threading.Thread(
-            target=self._listen, args=(hive, project, app, after), name="events", daemon=True
+            target=self._listen, args=(hive, project, app), name="events", daemon=True
         )
         self._thread.start()
 
-    def _listen(self, hive: Hivemind, project: str, app: str, after: str | None) -> None:
+    def _listen(self, hive: Hivemind, project: str, app: str) -> None:
         try:
-            for _ in hive.events_follow(project=project, app=app, after=after):
+            for _ in hive.events_follow(project=project, app=app):
                 self._woken.put(None)
         except HivemindError:
             # The waiting side asks the daemon itself at every look and reports that it is gone.
             return
 
-    def looks(self, deadline: float | None, tick: float = _LOOK_AGAIN) -> Iterator[bool]:
+    def looks(self, deadline: float | None, tick: float = LOOK_AGAIN) -> Iterator[bool]:
         """Each item is a moment to look, the first at once; True when `tick` passed without any event.
 
         Ends at `deadline`, a time of `time.monotonic()`."""

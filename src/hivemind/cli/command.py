@@ -29,10 +29,12 @@ class Option(NamedTuple):
     hidden: bool = False
     alias: str = ""
     """Another long spelling."""
+    into: str = ""
+    """The attribute its value arrives under, where the name is taken."""
 
     @property
     def key(self) -> str:
-        return self.name.lstrip("-").replace("-", "_")
+        return self.into or self.name.lstrip("-").replace("-", "_")
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -76,8 +78,8 @@ class Command(NamedTuple):
     """Under which heading `hivemind --help` lists it; only for what stands at the top."""
     alias: str = ""
     hidden: bool = False
-    raw: bool = False
-    """Its words are not parsed here: the handler finds them all in `args.words`."""
+    derived: str = ""
+    """`module:function` that gives more options, for those that derive from something else."""
 
     @property
     def path(self) -> str:
@@ -86,6 +88,17 @@ class Command(NamedTuple):
     @property
     def rest(self) -> Argument | None:
         return next((a for a in self.arguments if a.rest), None)
+
+
+def whole(command: Command) -> Command:
+    """The command with its derived options, whose module is imported for it."""
+    if not command.derived:
+        return command
+    import importlib
+
+    module, _, function = command.derived.partition(":")
+    more: tuple[Option, ...] = getattr(importlib.import_module(module), function)()
+    return command._replace(options=(*command.options, *more), derived="")
 
 
 class Group(NamedTuple):

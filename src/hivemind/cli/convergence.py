@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hivemind.cli.changes import Changes
+from hivemind.cli.changes import LOOK_AGAIN, Changes
 from hivemind.cli.context import Context
 from hivemind.cli.live import Line, Live
 from hivemind.errors import HivemindError, NotFound, TimedOut
@@ -17,6 +17,8 @@ PATIENCE = 600.0
 """Seconds that a command waits unless --timeout says otherwise."""
 _UNPLACED = 10.0
 """Seconds after which an app that no node can take is reported instead of waited for."""
+_TOO_OFTEN = 3
+"""Restarts after which a replica counts as looping."""
 
 
 class Failed(HivemindError):
@@ -54,13 +56,13 @@ def running(view: View) -> bool:
     """As many healthy replicas as wished, all of the right revision, and nothing else."""
     if view.app is None or view.app.status.phase == "stopped":
         return True
-    if view.deployment and view.deployment.state == "running":
+    if view.deployment and view.deployment.state in ("running", "failed"):
         return False
     status = view.app.status
     if status.phase == "completed":
         return True
-    healthy = sum(a.state == "healthy" for a in view.current)
-    return healthy >= view.app.replicas and status.ready >= status.desired and len(view.live) <= view.app.replicas
+    ready = sum(a.status.ready for a in view.current)
+    return ready >= view.app.replicas and len(view.live) <= view.app.replicas
 
 
 def gone(view: View) -> bool:
@@ -81,18 +83,17 @@ def settle(
     patience = context.args.get("timeout", PATIENCE)
     started = time.monotonic()
     unplaced_since: float | None = None
-    view = View(None)
+    view, looked = View(None), 0.0
     with Live(context.terminal) as live:
-        tick = 0.1 if live.animated else 2.0
-        for idle in changes.looks(started + patience, tick):
-            if not idle or not live.animated or time.monotonic() - started > 2.0:
-                view = look(context, name, deployment)
+        for idle in changes.looks(started + patience, 0.1 if live.animated else LOOK_AGAIN):
+            if not idle or time.monotonic() - looked >= LOOK_AGAIN:
+                view, looked = look(context, name, deployment), time.monotonic()
             live.update(f"{title}  {_progress(view)} {time.monotonic() - started:.0f}s", _lines(view))
-            if _failed(view):
-                raise explain(context, view)
             if done(view):
                 live.clear()
                 return view.app
+            if _failed(view):
+                raise explain(context, view)
             unplaced_since = (unplaced_since or time.monotonic()) if _unplaced(view) else None
             if unplaced_since and time.monotonic() - unplaced_since > _UNPLACED:
                 raise explain(context, view)
@@ -122,9 +123,10 @@ def look(context: Context, name: str, deployment: str = "") -> View:
 def _failed(view: View) -> bool:
     if view.deployment and view.deployment.state == "failed":
         return True
-    if view.app is None or view.deployment and view.deployment.state == "running":
+    if view.app is None or (view.deployment and view.deployment.state == "running"):
         return False
-    return view.app.status.phase == "failing"
+    loops = any(a.status.phase == "backoff" and a.status.restarts >= _TOO_OFTEN for a in view.current)
+    return view.app.status.phase == "failing" or loops
 
 
 def _unplaced(view: View) -> bool:
@@ -152,8 +154,11 @@ def explain(context: Context, view: View) -> Failed:
         )
     kept = view.deployment and view.deployment.source
     still = " The replicas of the revision before keep running." if kept else ""
-    return Failed(f"{name} failed: {reason or 'its replicas do not get healthy'}.{still}".replace("..", "."),
-                  hint=f"hivemind app logs {name} shows all it wrote, hivemind describe app {name} what happened")  # fmt: skip
+    why = (reason or "its replicas do not get ready").rstrip(".")
+    return Failed(
+        f"{name} failed: {why}.{still}",
+        hint=f"hivemind app logs {name} shows all it wrote, hivemind app info {name} what happened",
+    )
 
 
 def _culprit(view: View) -> AllocationDocument | None:
@@ -188,7 +193,7 @@ def _progress(view: View) -> str:
         return f"{len(view.live)} left" if view.live else "gone"
     if view.app.status.phase == "stopped":
         return f"{len(view.live)} left"
-    return f"{sum(a.state == 'healthy' for a in view.current)}/{view.app.replicas} healthy"
+    return f"{sum(a.status.ready for a in view.current)}/{view.app.replicas} ready"
 
 
 def _lines(view: View) -> list[Line]:
@@ -200,9 +205,9 @@ def _lines(view: View) -> list[Line]:
 
 def describe(allocation: AllocationDocument) -> str:
     """The one word for a replica on its way."""
-    if allocation.shown == "running" and allocation.state != "healthy":
-        return "checking" if allocation.status.health in ("starting", "failing") else "running"
-    return "healthy" if allocation.shown == "running" else allocation.shown
+    if allocation.shown in ("running", "unhealthy") and not allocation.status.ready:
+        return "unhealthy" if allocation.status.health == "failing" else "checking"
+    return "healthy" if allocation.status.health == "passing" else allocation.shown
 
 
 def _detail(allocation: AllocationDocument) -> str:

@@ -34,7 +34,11 @@ def root(width: int) -> str:
 def group(noun: Group, width: int) -> str:
     """`hivemind app --help`."""
     rows = [(c.words[-1], c.summary) for c in verbs(noun.name)]
-    parts = [noun.summary, f"Usage: hivemind {noun.name} COMMAND [OPTIONS] …", f"Commands:\n{columns(rows, width)}"]
+    parts = [
+        noun.summary,
+        f"Usage: hivemind {noun.name} COMMAND [OPTIONS] …",
+        f"Commands:\n{columns(rows, width)}",
+    ]
     parts.append(f"`hivemind {noun.name} COMMAND --help` shows a command's options and examples.")
     return "\n\n".join(parts) + "\n"
 

@@ -78,7 +78,9 @@ class Live:
             state = cut(line.state, 14)
             left = width - lead - 18
             detail = self._terminal.paint(cut(line.detail, left), "dim") if left > 4 else ""
-            rows.append(f"  {line.key:<{lead}}  {self._terminal.mood(state)}{' ' * (14 - len(state))}{detail}")
+            rows.append(
+                f"  {line.key:<{lead}}  {self._terminal.mood(state)}{' ' * (14 - len(state))}{detail}"
+            )
         if len(lines) > room:
             rows.append(f"  … and {len(lines) - room} more")
         back = f"\x1b[{self._painted}A" if self._painted else ""

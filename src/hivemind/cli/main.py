@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from hivemind.cli import declarations
-from hivemind.cli.command import FLAG, GLOBAL_OPTIONS, Command
+from hivemind.cli.command import FLAG, GLOBAL_OPTIONS, Command, whole
 from hivemind.cli.parsing import Values, convert, nearest, parse
 from hivemind.cli.terminal import Terminal
 from hivemind.errors import HivemindError, Invalid
@@ -58,7 +58,8 @@ def _dispatch(words: list[str], terminal: Terminal) -> int:
         assert noun is not None
         terminal.out.write(help.group(noun, width))
         return 0
-    args = Values({**common, "words": rest}) if command.raw else parse(command, rest, common)
+    command = whole(command)
+    args = parse(command, rest, common)
     if args.get("help"):
         terminal.out.write(help.command(command, width))
         return 0
@@ -104,7 +105,8 @@ def _find(words: list[str]) -> tuple[Command | None, list[str]]:
         return command, rest
     names = [c.words[0] for c in declarations.COMMANDS if not c.hidden]
     raise Invalid(
-        f"hivemind has no command {first!r}", hint=nearest(first, names) or "hivemind --help lists what there is"
+        f"hivemind has no command {first!r}",
+        hint=nearest(first, names) or "hivemind --help lists what there is",
     )
 
 

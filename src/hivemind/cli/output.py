@@ -54,7 +54,12 @@ def identity(document: Any) -> str:
 
 
 def table(
-    context: Context, resource: Resource, documents: Sequence[Any], *, wide: bool = False, project: bool = False
+    context: Context,
+    resource: Resource,
+    documents: Sequence[Any],
+    *,
+    wide: bool = False,
+    project: bool = False,
 ) -> list[str]:
     columns = [c for c in resource.columns if wide or not c.wide]
     if project:

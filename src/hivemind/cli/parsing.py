@@ -159,7 +159,9 @@ class _Parse:
     def _after_dashes(self, words: list[str]) -> None:
         """Nothing after `--` is an option. It starts the command line of its own where there is one."""
         rest = self.command.rest
-        missing = [a for a in self.command.arguments if a.required and not a.rest and a.key not in self.filled]
+        missing = [
+            a for a in self.command.arguments if a.required and not a.rest and a.key not in self.filled
+        ]
         if rest and not missing:
             self.values[rest.key], words[:] = list(words), []
             return
@@ -193,7 +195,9 @@ def _without_dashes(words: list[str]) -> list[str]:
 def convert(option: Option, text: str) -> Any:
     """The value that `text` stands for. Raises `Invalid` naming the option."""
     if option.choices and text not in option.choices:
-        raise Invalid(f"{option.name} does not know {text!r}", hint=f"it is one of {', '.join(option.choices)}")
+        raise Invalid(
+            f"{option.name} does not know {text!r}", hint=f"it is one of {', '.join(option.choices)}"
+        )
     reader = _reader(option.kind)
     if reader is None:
         return text
@@ -209,7 +213,9 @@ def _reader(kind: str) -> Callable[[str], Any] | None:
     if kind in (SECONDS, BYTES, CORES):
         from hivemind.model import quantity
 
-        return {SECONDS: quantity.parse_seconds, BYTES: quantity.parse_bytes, CORES: quantity.parse_cores}[kind]
+        return {SECONDS: quantity.parse_seconds, BYTES: quantity.parse_bytes, CORES: quantity.parse_cores}[
+            kind
+        ]
     return None
 
 

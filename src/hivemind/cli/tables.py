@@ -48,7 +48,10 @@ def printable(text: str) -> str:
 
 
 def render(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, paint: Callable[[str], str] | None = None
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    paint: Callable[[str], str] | None = None,
 ) -> list[str]:
     """Lines, the headers first. Too wide a table loses text from its longest columns, the last of equals first.
 

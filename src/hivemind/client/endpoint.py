@@ -12,12 +12,12 @@ def default_endpoint() -> str:
 
 
 def default_socket() -> Path:
-    """/run/hivemind/hivemind.sock for root; for others $XDG_RUNTIME_DIR/hivemind/hivemind.sock, or in the data
-    dir where there is no such directory."""
+    """/run/hivemind/hivemind.sock for root; for others $XDG_RUNTIME_DIR/hivemind/hivemind.sock, or `run/` in the
+    data dir where there is no such directory."""
     if os.geteuid() == 0:
         return Path("/run/hivemind/hivemind.sock")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return (Path(runtime) / "hivemind" if runtime else default_data_dir()) / "hivemind.sock"
+    return (Path(runtime) / "hivemind" if runtime else default_data_dir() / "run") / "hivemind.sock"
 
 
 def default_data_dir() -> Path:

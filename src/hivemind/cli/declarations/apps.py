@@ -31,9 +31,13 @@ COMMANDS = (
         (
             Option("--image", "The image to run.", metavar="IMAGE", completes="image"),
             REPLICAS,
-            Option("--command", "Replaces the image's command.", metavar="'CMD ARG…'"),
+            Option("--command", "Replaces the image's command.", metavar="'CMD ARG…'", into="command_line"),
             *REPLICA,
-            Option("--replace", "Forget the app's present settings instead of keeping what is not named.", kind=FLAG),
+            Option(
+                "--replace",
+                "Forget the app's present settings instead of keeping what is not named.",
+                kind=FLAG,
+            ),
             DRY_RUN,
             *WAITING,
             OUTPUT,

@@ -22,9 +22,7 @@ OUTPUT = Option(
 PLAIN_OUTPUT = OUTPUT._replace(help="How to print: table, json or yaml.", choices=("table", "json", "yaml"))
 ALL_PROJECTS = Option("--all-projects", "Of every project.", short="-A", kind=FLAG)
 DETACH = Option("--detach", "Return at once instead of waiting until it is so.", short="-d", kind=FLAG)
-TIMEOUT = Option(
-    "--timeout", "Give up waiting after this long (10m).", kind=SECONDS, metavar="TIME"
-)
+TIMEOUT = Option("--timeout", "Give up waiting after this long (10m).", kind=SECONDS, metavar="TIME")
 WAITING = (DETACH, TIMEOUT)
 DRY_RUN = Option("--dry-run", "Show what would be done and change nothing.", kind=FLAG)
 REPLICAS = Option("--replicas", "How many replicas run.", kind=INTEGER, metavar="N")

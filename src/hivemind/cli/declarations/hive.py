@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hivemind.cli.command import Argument, Command, Group, Option
+from hivemind.cli.command import FLAG, Argument, Command, Group, Option
 from hivemind.cli.declarations.common import OUTPUT, PLAIN_OUTPUT, WAITING
 
 SECTION = "Hive"
@@ -33,6 +33,16 @@ COMMANDS = (
             ("project create --name shop",)),
     Command(("project", "rm"), "Remove an empty project.", f"{_PROJECTS}:rm", (_PROJECT,), (),
             ("project rm shop",), alias="delete"),
+    Command(("daemon",), "Run this machine's node.", "hivemind.cli.commands.daemon:daemon", (),
+            (Option("--config", "Settings file (/etc/hivemind/hivemind.toml).", short="-c", metavar="FILE",
+                    completes="file"),
+             Option("--print-systemd-unit", "Print a systemd unit for these settings and end.", kind=FLAG),
+             Option("--destroy", "Remove every trace of a node that does not run: its containers, network and"
+                    " data. There is no way back.", kind=FLAG)),
+            ("daemon", "daemon --web-port 3000", "daemon --print-systemd-unit > /etc/systemd/system/hivemind.service"),
+            "Every setting is also a variable, HIVEMIND_WEB_PORT, and a key in the settings file; see"
+            " docs/configuration.md. Containers keep running when the daemon stops.", SECTION,
+            derived="hivemind.cli.commands.daemon:options"),
     Command(("status",), "Show this node and what runs in the hive.", f"{_HIVE}:status", (), (PLAIN_OUTPUT,),
             ("status",), section=SECTION),
     Command(("doctor",), "Check this machine and say what mends it.", "hivemind.cli.commands.doctor:doctor", (),
@@ -52,4 +62,3 @@ COMMANDS = (
     Command(("__complete",), "What may stand at the last word.", "hivemind.cli.commands.completion:complete",
             (Argument("WORDS", "The command line so far.", required=False, rest=True),), (), hidden=True),
 )  # fmt: skip
-

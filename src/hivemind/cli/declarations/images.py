@@ -32,7 +32,9 @@ _LOAD = Command(
     f"{_HANDLERS}:load",
     (Argument("FILE", "The archive.", required=False, completes="file"),),
     (
-        Option("--input", "The archive, `-` for standard input.", short="-i", metavar="FILE", completes="file"),
+        Option(
+            "--input", "The archive, `-` for standard input.", short="-i", metavar="FILE", completes="file"
+        ),
         Option("--quiet", "No progress.", short="-q", kind=FLAG),
     ),
     ("image load -i nginx.tar", "image load < nginx.tar.gz"),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from hivemind.cli.command import FLAG, Argument, Command, Option
+from hivemind.cli.command import Argument, Command, Option
 from hivemind.cli.declarations.common import ALL_PROJECTS, APP, DRY_RUN, OUTPUT, REPLICAS, WAITING
 
 SECTION = "Resources (kubectl's meanings)"
-_KIND = Argument("KIND", "apps, allocations, deployments, nodes, projects, images or events.", completes="kind")
-_NAME = Argument("NAME", "Its name, or an id or the beginning of one.", required=False, many=True, completes="object")
+_KIND = Argument(
+    "KIND", "apps, allocations, deployments, nodes, projects, images or events.", completes="kind"
+)
+_NAME = Argument(
+    "NAME", "Its name, or an id or the beginning of one.", required=False, many=True, completes="object"
+)
 _FILE = Option("--filename", "A file, a folder of them, or - for standard input.", short="-f", metavar="FILE",
                many=True, completes="file")  # fmt: skip
-_LABEL = Option("--selector", "Only those with this label.", short="-l", metavar="K[=V]", many=True, alias="--label")
+_LABEL = Option(
+    "--selector", "Only those with this label.", short="-l", metavar="K[=V]", many=True, alias="--label"
+)
 _NODES = "hivemind.cli.commands.node"
 _NODE = Argument("NODE", "The node.", flag="--name", completes="node")
 
@@ -20,7 +26,12 @@ COMMANDS = (
         "List things of a kind, or show some.",
         "hivemind.cli.commands.get:get",
         (_KIND, _NAME),
-        (OUTPUT, ALL_PROJECTS, _LABEL, Option("--app", "Only what belongs to this app.", metavar="APP", completes="app")),
+        (
+            OUTPUT,
+            ALL_PROJECTS,
+            _LABEL,
+            Option("--app", "Only what belongs to this app.", metavar="APP", completes="app"),
+        ),
         ("get apps", "get allocations --app web -o wide", "get app web -o yaml"),
         section=SECTION,
     ),

@@ -7,7 +7,9 @@ from hivemind.cli.command import BYTES, CORES, FLAG, INTEGER, SECONDS, Option
 PROCESS = (
     Option("--entrypoint", "Replaces the image's entry point.", metavar="'CMD ARG…'"),
     Option("--env", "Sets a variable; `K` alone takes it from here.", short="-e", metavar="K=V", many=True),
-    Option("--env-file", "Reads variables from a file of K=V lines.", metavar="FILE", many=True, completes="file"),
+    Option(
+        "--env-file", "Reads variables from a file of K=V lines.", metavar="FILE", many=True, completes="file"
+    ),
     Option("--user", "Runs as this user.", short="-u", metavar="USER[:GROUP]"),
     Option("--workdir", "Runs in this directory.", short="-w", metavar="DIR"),
 )
@@ -18,10 +20,14 @@ NETWORK = (
 )  # fmt: skip
 LIMITS = (
     Option("--cpus", "Cores set aside, and the most it may use.", kind=CORES, metavar="0.5"),
-    Option("--memory", "Memory set aside, and the most it may use.", short="-m", kind=BYTES, metavar="256MiB"),
+    Option(
+        "--memory", "Memory set aside, and the most it may use.", short="-m", kind=BYTES, metavar="256MiB"
+    ),
     Option("--pids", "The most processes it may have.", kind=INTEGER, metavar="N", alias="--pids-limit"),
 )
-RESTART = Option("--restart", "When it ends: always, on-failure[:N] or no.", metavar="POLICY", completes="restart")
+RESTART = Option(
+    "--restart", "When it ends: always, on-failure[:N] or no.", metavar="POLICY", completes="restart"
+)
 HEALTH = (
     Option("--health-cmd", "Healthy while this command, run inside, exits with 0.", metavar="'CMD ARG…'"),
     Option("--health-http", "Healthy while this path answers 200-399.", metavar="[PORT]/PATH"),
@@ -41,8 +47,15 @@ STOP = (
 RUNTIME = Option("--runtime", "What runs it.", metavar="NAME", choices=("auto", "oci", "process"))
 LABEL = Option("--label", "A label for people and programs.", short="-l", metavar="K=V", many=True)
 PLACEMENT = (
-    Option("--constraint", "Only on nodes where this holds, like node.labels.disk==ssd.", metavar="EXPR", many=True),
-    Option("--placement", "Spread over the nodes or pack tightly.", metavar="HOW", choices=("spread", "binpack")),
+    Option(
+        "--constraint",
+        "Only on nodes where this holds, like node.labels.disk==ssd.",
+        metavar="EXPR",
+        many=True,
+    ),
+    Option(
+        "--placement", "Spread over the nodes or pack tightly.", metavar="HOW", choices=("spread", "binpack")
+    ),
     Option("--priority", "0 to 100 (50); the higher goes first.", kind=INTEGER, metavar="N"),
 )
 UPDATE = (

@@ -1,0 +1,103 @@
+"""This terminal tied to a command that runs elsewhere: keys there, output here, its size, its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hivemind.client.exec import ExecSession
+from hivemind.errors import Unavailable
+
+_CHUNK = 1 << 16
+
+
+def attach(session: ExecSession, *, interactive: bool, tty: bool) -> int:
+    """Until the command ends. Returns its exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        resized = -1
+        if tty and sys.stdin.isatty():
+            stack.enter_context(_raw(sys.stdin.fileno()))
+            resized = stack.enter_context(_resizes())
+        _pump(session, sys.stdin.fileno() if interactive else -1, resized)
+    if session.exit_code is None:
+        raise Unavailable("the session ended before the command did", hint="run it again")
+    return session.exit_code
+
+
+def _pump(session: ExecSession, keys: int, resized: int) -> None:
+    """Carries bytes both ways with `select`; nothing here asks twice."""
+    sources = [session.fileno(), *(fd for fd in (keys, resized) if fd >= 0)]
+    while True:
+        ready = [] if session.pending else select.select(sources, [], [])[0]
+        if resized in ready:
+            os.read(resized, _CHUNK)
+            size = os.get_terminal_size(sys.stdin.fileno())
+            session.resize(size.columns, size.lines)
+        if keys in ready:
+            data = _read(keys)
+            if data:
+                session.write(data)
+            else:
+                session.close_stdin()
+                sources.remove(keys)
+        if session.pending or session.fileno() in ready:
+            output = session.read()
+            if output is None:
+                return
+            stream, data = output
+            _write_all(2 if stream == "stderr" else 1, data)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, _CHUNK)
+    except OSError:  # a terminal that went away reads as its end
+        return b""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+
+
+@contextlib.contextmanager
+def _raw(fd: int) -> Iterator[None]:
+    """Keys arrive one by one and unread, Ctrl-C among them."""
+    import termios
+    import tty
+
+    before = termios.tcgetattr(fd)
+    tty.setraw(fd)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _resizes() -> Iterator[int]:
+    """A descriptor that becomes readable when the terminal changes its size."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def tell(number: int, frame: Any) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(writer, b".")
+
+    before = signal.signal(signal.SIGWINCH, tell)
+    try:
+        yield reader
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        os.close(reader)
+        os.close(writer)

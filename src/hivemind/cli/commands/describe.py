@@ -1,0 +1,151 @@
+"""`hivemind describe KIND NAME` and `app info`: everything about one thing, and why it is so."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from hivemind.cli.commands.get import fetch, kind
+from hivemind.cli.context import Context
+from hivemind.cli.output import age, table
+from hivemind.cli.tables import printable
+from hivemind.model.allocation import ALLOCATION, AllocationDocument
+from hivemind.model.app import APP, DEPLOYMENT, AppDocument
+from hivemind.model.event import EVENT, Event
+from hivemind.model.quantity import show_bytes, show_seconds
+from hivemind.model.resource import Resource
+
+_TIMES = {"created", "updated", "joined", "started", "ended", "placed", "observed", "time"}
+_SIZES = {"memory", "memory_reserved", "memory_used", "size", "disk_free"}
+_SPANS = {"grace", "interval", "timeout", "start_period", "min_healthy_time", "healthy_deadline"}
+_EVENTS = 10
+
+
+def describe(context: Context) -> None:
+    resource = kind(context.args.kind)
+    for number, name in enumerate(context.args.name):
+        if number:
+            context.print()
+        if resource is APP:
+            describe_app(context, name)
+        else:
+            _describe(context, resource, fetch(context, resource, name))
+
+
+def describe_app(context: Context, name: str) -> None:
+    app: AppDocument = fetch(context, APP, name)
+    hive, project = context.hive, context.project
+    allocations = sorted(hive.allocations.list(project, app=app.name), key=lambda a: (a.slot, a.attempt))
+    paint = context.terminal.mood
+    context.print(f"{context.terminal.paint(app.name, 'bold')}  {paint(app.status.phase)}  {app.ready} ready")
+    if app.status.message:
+        context.print(f"  {context.terminal.paint(printable(app.status.message), 'yellow')}")
+    facts = {
+        "project": app.project,
+        "id": app.id,
+        "labels": app.labels,
+        "revision": f"{app.status.revision}" + ("" if app.status.stable == app.status.revision else
+                    f" (the last good one is {app.status.stable})" if app.status.stable else " (not yet good)"),
+        "restarts": app.status.restarts,
+        "created": app.created,
+    }  # fmt: skip
+    _print_tree(context, {**facts, **_written(app)}, 1)
+    _print_endings(context, allocations)
+    live = [a for a in allocations if a.state not in ("stopped", "lost", "complete", "failed")]
+    ended = [a for a in allocations if a not in live][-5:]
+    _section(context, "Replicas", table(context, ALLOCATION, live, wide=True) if live else ["  none"])
+    if ended:
+        _section(context, "Ended", table(context, ALLOCATION, ended, wide=True))
+    deployments = [d for d in hive.deployments.list(project, app=app.name) if d.app in (app.name, app.id)]
+    if deployments:
+        _section(context, "Deployments", table(context, DEPLOYMENT, deployments[-5:]))
+    _print_events(context, hive.events(project=project, app=app.name, limit=_EVENTS))
+
+
+def _written(app: AppDocument) -> dict[str, Any]:
+    """The spec without what was left at its default."""
+    spec: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(app.spec))
+    if app.spec.ports:
+        spec["ports"] = [
+            f"{p.host}:{p.container}/{p.protocol}" if p.host else f"{p.container}/{p.protocol}"
+            for p in app.spec.ports
+        ]
+    return spec
+
+
+def _print_endings(context: Context, allocations: Iterable[AllocationDocument]) -> None:
+    """How instances ended, the newest of each replica: the first thing one asks about a crash."""
+    lines = []
+    for allocation in allocations:
+        last = allocation.status.last
+        if last is None:
+            continue
+        how = "killed at its memory limit" if last.oom else f"exit code {last.exit_code}"
+        why = f", {printable(last.reason)}" if last.reason else ""
+        lines.append(f"{allocation.name}  {how}{why}, {age(last.ended)} ago")
+    if lines:
+        _section(context, "Last endings", lines)
+
+
+def _describe(context: Context, resource: Resource, document: Any) -> None:
+    name = getattr(document, "name", "") or document.id
+    shown = getattr(document, "shown", "")
+    context.print(f"{context.terminal.paint(name, 'bold')}  {context.terminal.mood(shown)}".rstrip())
+    values = msgspec.to_builtins(document)
+    _print_tree(context, {k: v for k, v in values.items() if k not in ("kind", "name")}, 1)
+    hive = context.hive
+    if resource.kind == "Node":
+        here = [a for a in hive.allocations.list(None) if a.node == name and a.state in ("placed", "healthy")]
+        if here:
+            _section(context, "Replicas", table(context, ALLOCATION, here, project=True))
+        _print_events(context, [e for e in hive.events() if e.node in (document.id, name)][-_EVENTS:])
+    elif resource.kind == "Allocation":
+        events = hive.events(project=document.project, app=document.app)
+        _print_events(context, [e for e in events if e.allocation == document.id][-_EVENTS:])
+
+
+def _print_events(context: Context, events: list[Event]) -> None:
+    if events:
+        _section(context, "Events", table(context, EVENT, events))
+
+
+def _section(context: Context, title: str, lines: Iterable[str]) -> None:
+    context.print()
+    context.print(context.terminal.paint(title, "bold"))
+    for line in lines:
+        context.print(line if line.startswith("  ") else f"  {line}")
+
+
+def _print_tree(context: Context, values: dict[str, Any], depth: int) -> None:
+    """`key: value` lines that line up; what is empty is left out."""
+    shown = {k: v for k, v in values.items() if v not in (None, "", [], {}, ())}
+    lead = max((len(k) for k, v in shown.items() if not isinstance(v, dict)), default=0) + 1
+    indent = "  " * depth
+    for key, value in shown.items():
+        if isinstance(value, dict):
+            context.print(f"{indent}{key}:")
+            _print_tree(context, value, depth + 1)
+        else:
+            context.print(f"{indent}{key + ':':<{lead}} {_value(key, value)}")
+
+
+def _value(key: str, value: Any) -> str:
+    if key in _TIMES and isinstance(value, int):
+        if not value:
+            return "-"
+        when = datetime.datetime.fromtimestamp(value / 1000, datetime.UTC)
+        return f"{when:%Y-%m-%d %H:%M:%S}Z ({age(value)} ago)"
+    if key in _SIZES and isinstance(value, int):
+        return show_bytes(value)
+    if key in _SPANS and isinstance(value, int | float):
+        return show_seconds(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_value("", v) for v in value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_value(k, v)}" for k, v in value.items()) + "}"
+    return printable(str(value))

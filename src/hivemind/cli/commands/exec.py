@@ -1,0 +1,44 @@
+"""`hivemind exec` and `app exec`: a command inside a replica, with a terminal if wished."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hivemind.cli.app_flags import pairs
+from hivemind.cli.context import Context
+from hivemind.cli.targets import running_replica
+from hivemind.errors import Invalid
+
+
+def execute(context: Context) -> int:
+    from hivemind.cli.attach import attach
+
+    args = context.args
+    if args.tty and args.interactive and not sys.stdin.isatty():
+        raise Invalid("standard input is not a terminal", hint="leave out -t")
+    env = pairs([_taken(e) for e in args.env], "--env")
+    replica = running_replica(context, args.name)
+    size = os.get_terminal_size(sys.stdin.fileno()) if args.tty and sys.stdin.isatty() else (80, 24)
+    session = context.hive.allocations.exec(
+        replica.id,
+        args.command,
+        context.project,
+        env={**({"TERM": os.environ.get("TERM", "xterm")} if args.tty else {}), **env},
+        user=args.user or "",
+        workdir=args.workdir or "",
+        tty=args.tty,
+        stdin=args.interactive,
+        columns=size[0],
+        rows=size[1],
+    )
+    with session:
+        return attach(session, interactive=args.interactive, tty=args.tty)
+
+
+def _taken(text: str) -> str:
+    if "=" in text:
+        return text
+    if text not in os.environ:
+        raise Invalid(f"--env {text} names a variable that is not set here", hint=f"write --env {text}=VALUE")
+    return f"{text}={os.environ[text]}"

@@ -1,0 +1,109 @@
+"""`hivemind run IMAGE`: docker's run. An app of one replica whose end is this command's end."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from hivemind.cli import convergence
+from hivemind.cli.app_flags import manifest
+from hivemind.cli.changes import Changes
+from hivemind.cli.commands.logs import Printer
+from hivemind.cli.context import Context
+from hivemind.errors import HivemindError, Invalid, NotFound, Unsupported
+from hivemind.model.allocation import AllocationDocument
+from hivemind.model.app import AppManifest, AppSpec, Restart
+from hivemind.model.image import parse_reference
+
+_INTERRUPTED = 130
+
+
+def run(context: Context) -> int:
+    args = context.args
+    if args.interactive or args.tty:
+        raise Unsupported(
+            "run cannot tie a terminal to the main process yet",
+            hint="run it with -d, then look inside: hivemind exec -it NAME sh",
+        )
+    if args.detach and args.rm:
+        raise Invalid(
+            "--rm needs somebody who waits for the end", hint="leave out -d, or remove it later: hivemind rm"
+        )
+    name = args.name or _made_up(args.image)
+    wished = manifest(args, name, AppManifest(name=name, spec=AppSpec(restart=Restart(policy="no"))))
+    changes = convergence.watch(context, name)
+    app = context.hive.apps.create(wished, context.project)
+    if args.detach:
+        convergence.settle(
+            context, changes, name, _under_way, f"{name}: starting", deployment=app.status.deployment
+        )
+        context.print(name)
+        return 0
+    try:
+        return _follow(context, changes, name)
+    except KeyboardInterrupt:
+        context.note("")
+        _stop(context, name)
+        return _INTERRUPTED
+    finally:
+        if args.rm:
+            _remove(context, name)
+
+
+def _made_up(image: str) -> str:
+    """`nginx-3f9a`: a name that says what it is."""
+    base = parse_reference(image).repository.rsplit("/", 1)[-1] if image else "run"
+    clean = "".join(c if c.isalnum() else "-" for c in base).strip("-")[:40]
+    return f"{clean}-{secrets.token_hex(2)}"
+
+
+def _under_way(view: convergence.View) -> bool:
+    """It runs, or ran and has already ended."""
+    return any(a.status.started or a.status.last or a.exit_code is not None for a in view.allocations)
+
+
+def _follow(context: Context, changes: Changes, name: str) -> int:
+    """Prints what its replicas write, one after the other, until the app has ended for good."""
+    printer = Printer(context)
+    replica = _started(context, changes, name)
+    for entry in context.hive.allocations.logs_follow(replica.id, context.project):
+        printer.print(entry)
+    return _exit_code(context, changes, replica)
+
+
+def _started(context: Context, changes: Changes, name: str) -> AllocationDocument:
+    patience = context.args.get("timeout", convergence.PATIENCE)
+    convergence.settle(context, changes, name, _under_way, f"{name}: starting")
+    for _ in changes.looks(time.monotonic() + patience):
+        if replicas := context.hive.allocations.list(context.project, app=name):
+            return max(replicas, key=lambda a: a.attempt)
+    raise NotFound(f"{name} is gone", hint="somebody else removed it")
+
+
+def _exit_code(context: Context, changes: Changes, replica: AllocationDocument) -> int:
+    for _ in changes.looks(None):
+        now = context.hive.allocations.get(replica.id, context.project)
+        if convergence.ended(now):
+            if now.exit_code is None or (now.status.last and now.status.last.oom):
+                context.note(f"{now.app} ended: {now.reason or now.status.message or now.state}")
+            return now.exit_code if now.exit_code is not None else 1
+    raise AssertionError("changes without a deadline do not end")
+
+
+def _stop(context: Context, name: str) -> None:
+    changes = convergence.watch(context, name)
+    try:
+        context.hive.apps.stop(name, context.project)
+    except NotFound:
+        return
+    context.note(f"stopping {name}; Ctrl-C again leaves it to the daemon")
+    convergence.settle(context, changes, name, convergence.gone, f"{name}: stopping")
+
+
+def _remove(context: Context, name: str) -> None:
+    try:
+        context.hive.apps.delete(name, context.project)
+    except NotFound:
+        return
+    except HivemindError as error:
+        context.note(f"{name} could not be removed: {error.message}")

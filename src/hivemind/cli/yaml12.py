@@ -1,0 +1,125 @@
+"""YAML as its version 1.2 reads it: `no`, `on` and `12:30` are strings, and every value knows its line.
+
+PyYAML follows YAML 1.1. Its parser is kept; which plain words are numbers, booleans and nulls is said anew.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from hivemind.errors import Invalid
+
+_CLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+_RULES = (
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:merge", r"<<", "<"),
+)
+
+
+class Loader(_CLoader):  # type: ignore[misc]
+    """Reads the core schema of YAML 1.2, and `<<`, which people use with anchors."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+
+    def construct_yaml_int(self, node: ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        if text.startswith(("0o", "0x")):
+            return int(text, 0)
+        return int(text)
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key '{key.value}' stands twice in one mapping", key.start_mark
+                    )
+                seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+
+
+class Dumper(_CDumper):  # type: ignore[misc]
+    """Quotes what YAML 1.1 readers would not take for a string, and never uses anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _tag, _pattern, _first in _RULES:
+    Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+class Located:
+    """A document, and on which line of its file each part of it stands."""
+
+    def __init__(self, value: Any, node: Node, number: int) -> None:
+        self.value = value
+        self.number = number
+        """Which document of the file it is, from 1."""
+        self._node = node
+
+    def line(self, path: tuple[str | int, ...] = ()) -> int:
+        """The line, from 1, of the deepest part of `path` that is there."""
+        node, line = self._node, self._node.start_mark.line
+        for step in path:
+            found = _child(node, step)
+            if found is None:
+                break
+            node, line = found
+        return int(line) + 1
+
+
+def _child(node: Node, step: str | int) -> tuple[Node, int] | None:
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return value, key.start_mark.line
+    if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], node.value[step].start_mark.line
+    return None
+
+
+def documents(text: str, source: str) -> Iterator[Located]:
+    """Every document in `text` that is not empty. Raises `Invalid` naming `source` and the line."""
+    try:
+        loader = Loader(text)
+        number = 0
+        while loader.check_node():
+            node = loader.get_node()
+            number += 1
+            value = loader.construct_document(node)
+            if value is not None:
+                yield Located(value, node, number)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise Invalid(
+            f"{where}: {error.problem or error.context}", hint="check the indentation and quotes there"
+        ) from None
+    except yaml.YAMLError as error:
+        raise Invalid(f"{source} is not YAML: {str(error).splitlines()[0]}") from None
+
+
+def dump(value: Any) -> str:
+    """Block style, keys in the given order."""
+    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
