@@ -37,9 +37,6 @@ class Images:
     def find(self, reference: str) -> Image | None:
         return self.store.find(reference)
 
-    def list(self) -> list[Image]:
-        return self.store.list()
-
     def layers(self, digest: str) -> tuple[Path, ...]:
         """Unpacked directories, lowest first."""
         return tuple(self.store.layers(digest))
@@ -92,3 +89,6 @@ class Images:
 
     async def prune(self, keep: frozenset[str]) -> int:
         return await asyncio.to_thread(self.store.prune, keep)
+
+    def list(self) -> list[Image]:
+        return self.store.list()
