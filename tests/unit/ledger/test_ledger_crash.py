@@ -17,13 +17,13 @@ from ledger_hive import Clock, founded, open_ledger, put
 
 pytestmark = pytest.mark.anyio
 
-ROUNDS = 12
+ROUNDS = 25
 
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from ledger_hive import Clock, found, open_ledger, put
+from ledger_hive import Clock, found, open_ledger, put, wish
 from hivemind.ledger.local import Settings
 
 async def write(ledger, name):
@@ -43,24 +43,30 @@ asyncio.run(main())
 """
 
 
+def _write_until_killed(directory: Path, lines: int) -> list[str]:
+    """What a writing process said was done before and while it was killed, after at least `lines` lines."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(directory), *sys.path], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout
+    said = []
+    try:
+        for _ in range(lines):
+            said.append(writer.stdout.readline())
+            assert said[-1].endswith("\n")
+    finally:
+        writer.kill()
+    rest, _ = writer.communicate()
+    said += rest.splitlines(keepends=True)
+    return [line.strip() for line in said if line.endswith("\n")]
+
+
 @pytest.mark.slow
 async def test_killed_again_and_again_every_acknowledged_operation_is_there_once(tmp_path: Path) -> None:
     dice = random.Random(7)
     acknowledged: list[str] = []
     for _ in range(ROUNDS):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(tmp_path), *sys.path], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout
-        try:
-            for _ in range(dice.randrange(1, 60)):
-                line = writer.stdout.readline()
-                assert line.endswith("\n")
-                acknowledged.append(line.strip())
-        finally:
-            writer.kill()
-        rest, _ = writer.communicate()
-        acknowledged += [line.strip() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+        acknowledged += _write_until_killed(tmp_path, dice.randrange(1, 60))
         ledger = await open_ledger(tmp_path, settings=Settings(checkpoint_batches=7))
         assert set(acknowledged) <= set(ledger.state.projects)
         # Once each: a project that had been put twice would have another version.

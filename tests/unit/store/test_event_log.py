@@ -1,0 +1,96 @@
+"""Events: rising ids, trimming, and following without gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hivemind.security.identity import Identity
+from hivemind.store.events import EventLog
+from hivemind.store.local import LocalStore
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    now = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+async def opened(path: Path) -> LocalStore:
+    return await LocalStore.open(path / "store.db", Identity(bytes(32)), clock=lambda: 0)
+
+
+async def test_ids_rise_whatever_the_clock_does_and_over_restarts(tmp_path: Path) -> None:
+    clock = Clock()
+    store = await opened(tmp_path)
+    events = EventLog(store, "node-1", clock)
+    first = events.append("app.deployed", "web-app revision 1", app="web-app", by="me")
+    assert first.id == "1700000000000-000000"
+    assert (first.node, first.name, first.level) == ("node-1", "web-app", "info")
+    ids = [first.id, events.append("x").id]
+    clock.now -= 5_000
+    ids.append(events.append("x").id)
+    await store.close()
+    store = await opened(tmp_path)
+    events = EventLog(store, "node-1", clock)
+    ids.append(events.append("x").id)
+    clock.now += 10_000
+    ids.append(events.append("x").id)
+    assert ids == sorted(set(ids))
+    assert [event.id for event in events.since()] == ids
+    assert [event.id for event in events.since(ids[1])] == ids[2:]
+    await store.close()
+
+
+async def test_the_counter_carries_over(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    events = EventLog(store, "n", Clock())
+    events._last = (Clock.now, 999_999)
+    assert events.append("x").id == f"{Clock.now + 1}-000000"
+    await store.close()
+
+
+async def test_the_oldest_are_trimmed_beyond_the_limit(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    events = EventLog(store, "n", Clock(), limit=10)
+    made = [events.append("x", str(i)) for i in range(25)]
+    assert events.since() == made[-10:]
+    await store.close()
+    store = await opened(tmp_path)
+    fewer = EventLog(store, "n", Clock(), limit=4)
+    last = fewer.append("x")
+    assert [event.id for event in fewer.since()] == [*(event.id for event in made[-3:]), last.id]
+    fewer.append("x")
+    assert len(fewer.since()) == 4
+    await store.close()
+
+
+async def test_following_gives_the_past_then_the_present_once_each(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    events = EventLog(store, "n", Clock(), limit=100)
+    made = [events.append("x", str(i)) for i in range(5)]
+    follower = events.follow(made[1].id)
+    seen = [await asyncio.wait_for(anext(follower), 5)]
+    made.append(events.append("x", "during"))
+    seen += [await asyncio.wait_for(anext(follower), 5) for _ in range(3)]
+    assert seen == made[2:]
+    await follower.aclose()  # type: ignore[attr-defined]
+    await store.close()
+
+
+async def test_trimming_is_not_an_event_for_followers(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    events = EventLog(store, "n", Clock(), limit=2)
+    follower = events.follow()
+    waiting = asyncio.ensure_future(anext(follower))
+    await asyncio.sleep(0)
+    made = [events.append("x") for _ in range(4)]
+    seen = [await asyncio.wait_for(waiting, 5)]
+    seen += [await asyncio.wait_for(anext(follower), 5) for _ in range(3)]
+    assert seen == made
+    await store.close()
