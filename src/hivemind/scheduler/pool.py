@@ -61,6 +61,41 @@ class Pool:
         self._read = len(changes)
 
 
+class Favoured:
+    """The nodes of a pool that some asks favour over the others: ranked with what they earn by that."""
+
+    def __init__(self, cluster: Cluster, pool: Pool, ask: Ask, scorers: list[Scorer]) -> None:
+        self._cluster = cluster
+        self._pool = pool
+        hints = cluster.hints
+        positions = {
+            cluster.position[id]
+            for s in scorers
+            for id in s.exceptions(ask, hints, cluster.holders)
+            if id in cluster.position
+        }
+        self.bonus = {
+            position: sum(
+                s.points(s.score(cluster.nodes[position], cluster.loads[position], ask, hints))
+                for s in scorers
+            )
+            for position in sorted(positions)
+        }
+        points = ((position, pool.ranking.get(position)) for position in self.bonus)
+        self.ranking = Ranking(
+            (position, p + self.bonus[position]) for position, p in points if p is not None
+        )
+        self._read = len(cluster.changes)
+
+    def refresh(self) -> None:
+        """Looks again at what changed since the last time; the pool has to be up to date."""
+        changes = self._cluster.changes
+        for position in sorted(self.bonus.keys() & set(changes[self._read :])):
+            points = self._pool.ranking.get(position)
+            self.ranking.set(position, None if points is None else points + self.bonus[position])
+        self._read = len(changes)
+
+
 class Pools:
     """The pools of one round, and the verdicts that they share."""
 
@@ -69,8 +104,10 @@ class Pools:
     ) -> None:
         self._cluster = cluster
         self._filters = tuple(filters.values())
-        self._general = tuple(s for s in scorers.values() if s.exceptions is None)
+        self._general = tuple(s for s in scorers.values() if s.kind == "general")
+        self._favour = tuple(s for s in scorers.values() if s.kind == "favour")
         self._pools: dict[Key, Pool] = {}
+        self._favoured: dict[tuple[Key, Key], Favoured] = {}
         self._verdicts: dict[Key, list[Reason | None]] = {}
 
     def key(self, ask: Ask) -> Key:
@@ -99,6 +136,16 @@ class Pools:
             pool = self._pools[key] = Pool(self._cluster, ask, refused, filters, scorers)
         pool.refresh()
         return pool
+
+    def favoured(self, key: Key, pool: Pool, ask: Ask) -> Favoured:
+        """The nodes of the pool that are favoured for asks like this one, up to date."""
+        scorers = [s for s in self._favour if s.concerns(ask, self._cluster.hints)]
+        why = tuple((s.name, *(getattr(ask, field) for field in s.reads)) for s in scorers)
+        favoured = self._favoured.get((key, why))
+        if favoured is None:
+            favoured = self._favoured[key, why] = Favoured(self._cluster, pool, ask, scorers)
+        favoured.refresh()
+        return favoured
 
     def _lasting(self, f: Filter, ask: Ask) -> list[Reason | None]:
         """The verdict on each node of a filter that does not watch the load."""

@@ -33,6 +33,14 @@ class Ranking:
     def get(self, position: int) -> int | None:
         return self._points.get(position)
 
+    def levels(self) -> list[int]:
+        """The points that occur, ascending."""
+        return list(self._order)
+
+    def ties(self, points: int) -> list[int]:
+        """The positions with so many points, ascending; not to be changed."""
+        return self._ties.get(points, [])
+
     def top(self) -> int | None:
         return self._order[-1] if self._order else None
 
@@ -64,10 +72,53 @@ class Ranking:
         for points in reversed(self._order):
             if floor is not None and points < floor:
                 return None
-            ties = self._ties[points]
-            first = bisect_left(ties, start)
-            for step in range(len(ties)):
-                position = ties[(first + step) % len(ties)]
-                if position not in skip:
-                    return points, position
+            position = first(self._ties[points], start, skip)[0]
+            if position is not None:
+                return points, position
+        return None
+
+
+def first(ties: list[int], start: int, skip: Container[int]) -> tuple[int | None, int]:
+    """The first on the ring from `start` that is not in `skip`, and how many had to be skipped."""
+    index, count = bisect_left(ties, start), len(ties)
+    for step in range(count):
+        position = ties[(index + step) % count]
+        if position not in skip:
+            return position, step
+    return None, count
+
+
+class Remainder:
+    """A ranking without the positions of a set that only grows; all others keep their points meanwhile.
+
+    So a level that is used up stays so, and the search goes on where it ended the last time."""
+
+    PATIENCE = 64
+    """Positions skipped in one level before the level is copied without them."""
+
+    __slots__ = ("_levels", "_own", "_ranking", "_skipped", "_without")
+
+    def __init__(self, ranking: Ranking, without: set[int]) -> None:
+        self._ranking = ranking
+        self._without = without
+        self._levels = ranking.levels()
+        self._own: list[int] | None = None
+        self._skipped = 0
+
+    def best(self, start: int, floor: int | None = None) -> tuple[int, int] | None:
+        """As `Ranking.best`."""
+        while self._levels:
+            points = self._levels[-1]
+            if floor is not None and points < floor:
+                return None
+            ties = self._ranking.ties(points) if self._own is None else self._own
+            position, skipped = first(ties, start, self._without)
+            if position is not None:
+                self._skipped += skipped
+                if self._skipped > self.PATIENCE:
+                    self._own = [p for p in ties if p not in self._without]
+                    self._skipped = 0
+                return points, position
+            self._levels.pop()
+            self._own, self._skipped = None, 0
         return None

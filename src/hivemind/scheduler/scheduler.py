@@ -39,13 +39,10 @@ class Scheduler:
             if kind != (kind := _kind(ask)):
                 key = self._pools.key(ask)
                 pool = self._pools.get(key, ask)
-                particular = [
-                    s
-                    for s in SCORERS.values()
-                    if s.exceptions is not None and s.concerns(ask, self._cluster.hints)
-                ]
                 scorers = [s for s in SCORERS.values() if s.concerns(ask, self._cluster.hints)]
-                preference = Preference(self._cluster, pool, ask, particular)
+                particular = [s for s in scorers if s.kind == "particular"]
+                favoured = self._pools.favoured(key, pool, ask)
+                preference = Preference(self._cluster, pool, favoured, ask, particular)
             position = preference.choose(ask)
             if position is None:
                 placements.append(Placement(ask=ask.id, explanation=self._why_not(key, ask)))
@@ -54,7 +51,6 @@ class Scheduler:
             scores = {s.name: s.score(node, load, ask, self._cluster.hints) for s in scorers}
             fit = len(pool.ranking)
             self._cluster.put(ask, position)
-            pool.refresh()
             preference.placed(position)
             placements.append(
                 Placement(ask=ask.id, node=node.id, explanation=self._why(fit, node, ask), scores=scores)

@@ -96,10 +96,15 @@ async def serving(
     )
     port = await server.listen(LOOPBACK, 0)
     server.set_zone(zone("10.0.0.2"))
+    troubles: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
     try:
         yield server, port
     finally:
         await server.close()
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().set_exception_handler(None)
+    assert troubles == []
 
 
 def reply_with(address: str) -> Reply:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivemind.scheduler.ranking import Ranking
+from hivemind.scheduler.ranking import Ranking, Remainder
 
 SIZE = 12
 positions = st.integers(0, SIZE - 1)
@@ -37,6 +39,31 @@ def test_it_agrees_with_a_full_search(
     assert ranking.best(start, skip) == best(plain, start, skip)
     assert len(ranking) == len(plain)
     assert ranking.top() == max(plain.values(), default=None)
+
+
+@given(
+    st.dictionaries(positions, st.integers(-3, 3)),
+    st.lists(st.tuples(positions, st.booleans())),
+    st.integers(0, 4),
+)
+def test_a_remainder_agrees_with_a_full_search(
+    plain: dict[int, int], searches: list[tuple[int, bool]], patience: int
+) -> None:
+    ranking, without = Ranking(sorted(plain.items())), set[int]()
+    with mock.patch.object(Remainder, "PATIENCE", patience):
+        remainder = Remainder(ranking, without)
+        for start, leaves in searches:
+            found = remainder.best(start)
+            assert found == best(plain, start, without)
+            if found and leaves:
+                without.add(found[1])
+                ranking.set(found[1], found[0] - 1)
+
+
+def test_a_remainder_has_a_floor_too() -> None:
+    remainder = Remainder(Ranking([(0, 5), (1, 3)]), {0})
+    assert remainder.best(0, floor=4) is None
+    assert remainder.best(0, floor=3) == (3, 1)
 
 
 def test_the_floor_stops_the_search() -> None:

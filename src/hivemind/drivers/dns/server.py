@@ -127,19 +127,20 @@ class NameServer:
         self.forwarded += 1
         return reply
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._open_connections >= self._connections:
+            writer.close()
+        else:
+            self._spawn(self._converse(reader, writer))
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open_connections += 1
         try:
-            if self._open_connections <= self._connections:
-                await self._serve(reader, writer)
+            await self._serve(reader, writer)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # The client went away or said nothing for too long: that is how connections end.
         finally:
             self._open_connections -= 1
-            self._tasks.discard(task)
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,5 +15,10 @@ def score(node: Node, load: Load, ask: Ask, hints: Hints) -> float:
 
 
 SCORER = Scorer(
-    "binpack", 4.0, score, concerns=lambda ask, hints: ask.placement == "binpack", reads=("cpus", "memory")
+    "binpack",
+    "general",
+    4.0,
+    score,
+    concerns=lambda ask, hints: ask.placement == "binpack",
+    reads=("cpus", "memory"),
 )

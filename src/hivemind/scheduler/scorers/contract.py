@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from hivemind.model.node import Node
 from hivemind.scheduler.contract import Ask, Hints
@@ -19,13 +20,15 @@ STEP = 1_000_000
 
 @dataclass(frozen=True)
 class Scorer:
-    """A *general* scorer depends, beside the node and its load, only on the fields that it `reads`; asks that
-    agree in them share one ranking of the nodes.
+    """Beside the node, a scorer may look at what its kind allows, so that asks can share its work:
 
-    A *particular* scorer may look at anything of the ask, but must name in `exceptions` all nodes on which
-    its score differs from `usual`. Placing one ask may change its score on the chosen node only."""
+    - `general`: the load and the fields of the ask that it `reads`;
+    - `favour`: those fields alone. It scores 0 but on the nodes that `exceptions` names;
+    - `particular`: anything, but it scores the `usual` but on the nodes that `exceptions` names, and placing an
+      ask changes its score on the chosen node only."""
 
     name: str
+    kind: Literal["general", "favour", "particular"]
     weight: float
     score: Score
     concerns: Callable[[Ask, Hints], bool]
@@ -33,7 +36,7 @@ class Scorer:
     watches_load: bool = True
     """False: nothing that placing changes is looked at, and the score is computed once."""
     usual: float = 0.0
-    exceptions: Callable[[Ask, Hints, Holders], Collection[str]] | None = None
+    exceptions: Callable[[Ask, Hints, Holders], Collection[str]] = lambda ask, hints, holders: ()
 
     def points(self, score: float) -> int:
         return round(self.weight * score * STEP)

@@ -21,5 +21,11 @@ def _holders(ask: Ask, hints: Hints, holders: Holders) -> Collection[str]:
 
 
 SCORER = Scorer(
-    "image", 0.5, score, concerns=lambda ask, hints: ask.image in hints.images, exceptions=_holders
+    "image",
+    "favour",
+    0.5,
+    score,
+    concerns=lambda ask, hints: ask.image in hints.images,
+    reads=("image",),
+    exceptions=_holders,
 )

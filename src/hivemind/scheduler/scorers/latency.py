@@ -22,4 +22,6 @@ def score(node: Node, load: Load, ask: Ask, hints: Hints) -> float:
     return HALF / (HALF + max(0.0, fsum(samples)) / len(samples))
 
 
-SCORER = Scorer("latency", 0.5, score, concerns=lambda ask, hints: bool(hints.latency), watches_load=False)
+SCORER = Scorer(
+    "latency", "general", 0.5, score, concerns=lambda ask, hints: bool(hints.latency), watches_load=False
+)

@@ -29,5 +29,5 @@ def room(node: Node, load: Load, ask: Ask, hints: Hints) -> float:
     return 0.75 * (1 - max(fullness(node, load, ask))) + 0.25 * (1 - crowd(load))
 
 
-SPREAD = Scorer("spread", 4.0, apart, concerns=_spreads, usual=1.0, exceptions=_holders)
-ROOM = Scorer("room", 1.0, room, concerns=_spreads, reads=("cpus", "memory"))
+SPREAD = Scorer("spread", "particular", 4.0, apart, concerns=_spreads, usual=1.0, exceptions=_holders)
+ROOM = Scorer("room", "general", 1.0, room, concerns=_spreads, reads=("cpus", "memory"))
