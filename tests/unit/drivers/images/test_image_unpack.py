@@ -33,7 +33,9 @@ def raw(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
     return out.getvalue()
 
 
-def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:
+def entry(
+    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b""
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode, info.mtime = kind, link, 0o755, 1_000_000_000
     return info, data
@@ -108,14 +110,18 @@ mount -t overlay overlay -o lowerdir={folders[1]}:{folders[0]} {folders[2]} && c
 
 
 def test_a_file_takes_the_place_of_a_whiteout_of_the_same_layer(tmp_path: Path) -> None:
-    root = into(tmp_path, raw(entry(".wh.x"), entry("x", data=b"new"), entry("y", data=b"new"), entry(".wh.y")))
+    root = into(
+        tmp_path, raw(entry(".wh.x"), entry("x", data=b"new"), entry("y", data=b"new"), entry(".wh.y"))
+    )
     assert (root / "x").read_bytes() == b"new" and (root / "y").read_bytes() == b"new"
 
 
 def test_a_second_entry_replaces_the_first(tmp_path: Path) -> None:
     root = into(
         tmp_path,
-        raw(entry("a/a/a", data=b"1"), entry("a/a", data=b"2"), entry("b", data=b"3"), entry("b/c", data=b"4")),
+        raw(
+            entry("a/a/a", data=b"1"), entry("a/a", data=b"2"), entry("b", data=b"3"), entry("b/c", data=b"4")
+        ),
     )
     assert (root / "a/a").read_bytes() == b"2" and (root / "b/c").read_bytes() == b"4"
 
@@ -156,7 +162,9 @@ HOSTILE = {
     "hard link to nothing": raw(entry("x", tarfile.LNKTYPE, "etc/shadow")),
     "hard link to itself": raw(entry("x", data=b"1"), entry("x", tarfile.LNKTYPE, "x")),
     "hard link to a directory": raw(entry("d", tarfile.DIRTYPE), entry("x", tarfile.LNKTYPE, "d")),
-    "circle of links": raw(entry("a", tarfile.SYMTYPE, "b"), entry("b", tarfile.SYMTYPE, "a"), entry("a/x", data=b"x")),
+    "circle of links": raw(
+        entry("a", tarfile.SYMTYPE, "b"), entry("b", tarfile.SYMTYPE, "a"), entry("a/x", data=b"x")
+    ),
     "whiteout of dots": raw(entry(".wh..")),
     "whiteout of the parent": raw(entry("a/.wh...")),
     "whiteout of nothing": raw(entry(".wh.")),
