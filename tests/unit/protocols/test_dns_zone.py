@@ -190,6 +190,29 @@ def test_nobody_takes_the_name_of_another_projects_app() -> None:
     assert found(ask("web.default.hive", zone=zone)) == ["10.0.0.2"]
 
 
+def test_a_service_may_stand_right_below_hive() -> None:
+    zone = Zone.build([entry("cart", 0, SHOP, project="shop", service="cart.hive")])
+    assert found(ask("cart.hive", zone=zone)) == [SHOP]
+    assert found(ask("cart.shop.hive", zone=zone)) == [SHOP]
+
+
+def test_a_replica_that_is_not_ready_yet_asks_in_its_own_project() -> None:
+    zone = Zone.build(
+        [
+            entry("db", 0, "10.0.1.2"),
+            entry("db", 0, "10.1.0.8", project="shop"),
+            entry("cart", 0, SHOP, project="shop", ready=False),
+        ]
+    )
+    assert found(ask("db", client=SHOP, zone=zone)) == ["10.1.0.8"]
+
+
+def test_revisions_with_and_without_a_service_stand_side_by_side() -> None:
+    zone = Zone.build([entry("web", 0, "10.0.0.2", service="web.local"), entry("web", 0, "10.0.0.3")])
+    assert found(ask("web.local", zone=zone)) == ["10.0.0.2"]
+    assert sorted(found(ask("web", zone=zone))) == ["10.0.0.2", "10.0.0.3"]
+
+
 def test_a_declared_name_wins_over_an_app_of_that_name() -> None:
     zone = Zone.build([entry("web", 0, "10.0.0.2"), entry("web-v2", 0, "10.0.0.3", service="web")])
     assert found(ask("web", zone=zone)) == ["10.0.0.3"]

@@ -38,7 +38,7 @@ Sets = Mapping[int, tuple[Data, ...]]
 """What a name has, by record type."""
 
 
-class Entry(msgspec.Struct, frozen=True, order=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One replica, healthy (`ready`) or not. An app without replicas has one entry without an address."""
 
     project: str
@@ -92,9 +92,8 @@ class Zone:
     @classmethod
     def build(cls, entries: Iterable[Entry] = ()) -> Zone:
         """The order of the entries does not matter. Names and addresses in them were validated before."""
-        # The default project's services come first, so that they are what other projects share.
-        ordered = sorted(entries, key=lambda e: (e.project != DEFAULT_PROJECT, e))
-        shared, own, reverse = _Names(), dict[str, _Names](), _Names()
+        ordered = sorted(entries, key=_rank)
+        shared, own = _Names(), dict[str, _Names]()
         shared.apexes.add(HIVE)
         shared.add(HIVE, Authority(TTL))
         sharer: dict[Name, str] = {}
@@ -108,7 +107,8 @@ class Zone:
             if entry.ip:
                 _endpoint(shared, replica, replica, entry)
                 if not is_loopback(entry.ip):
-                    reverse.add(reverse_name(entry.ip), Pointer(replica))
+                    shared.add(reverse_name(entry.ip), Pointer(replica))
+                    shared.apexes.add(reverse_name(entry.ip))
             bare = parse_name(entry.app)
             if (entry.project, bare) not in services:
                 mine.apexes.add(bare)
@@ -120,8 +120,6 @@ class Zone:
                 if sharer.setdefault(name, entry.project) == entry.project and _shareable(name):
                     shared.apexes.add(name)
                     _endpoint(shared, name, replica, entry)
-        shared.sets |= reverse.sets
-        shared.apexes |= reverse.sets.keys()
         return cls(
             shared.frozen(),
             frozenset(shared.apexes),
@@ -157,6 +155,12 @@ class Zone:
             if not label.startswith(b"_"):
                 break
         return HIVE if name[-1:] == HIVE and HIVE in apexes else None
+
+
+def _rank(entry: Entry) -> tuple[object, ...]:
+    """The default project comes first, so that its services are the ones that other projects see."""
+    named = entry.project != DEFAULT_PROJECT, entry.project, entry.app, entry.slot
+    return *named, entry.service or "", entry.ip, entry.ports, entry.ready
 
 
 def _shareable(name: Name) -> bool:
