@@ -1,0 +1,101 @@
+"""One container as the daemon holds it: its record, its files, and descriptors of its live processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.contract import Container, Exit, Status
+from hivemind.drivers.runtimes.oci.record import Directory, Record
+from hivemind.errors import Conflict
+
+
+class Held:
+    def __init__(self, record: Record, directory: Directory, cgroup: Cgroup) -> None:
+        self.record = record
+        self.directory = directory
+        self.cgroup = cgroup
+        self.busy = asyncio.Lock()
+        self.ended = asyncio.Event()
+        self.exit: Exit | None = None
+        self.oom_kills = 0
+        self.init_fd = -1
+        self.monitor_fd = -1
+
+    @property
+    def id(self) -> str:
+        return self.record.spec.id
+
+    @property
+    def status(self) -> Status:
+        if self.exit is not None:
+            return Status.EXITED
+        return Status.RUNNING if self.record.started else Status.CREATED
+
+    def describe(self) -> Container:
+        return Container(
+            id=self.id,
+            status=self.status,
+            pid=0 if self.exit else self.record.pid,
+            created=self.record.created,
+            started=self.record.started,
+            exit=self.exit,
+            labels=self.record.spec.labels,
+            image=self.record.spec.image,
+        )
+
+    def grasp(self) -> bool:
+        """Opens descriptors of its monitor and its init; False when the monitor is not there any more.
+
+        The monitor's command line names the bundle, so a recycled process id is not mistaken for it; and as long
+        as the monitor lives, the init's id is not recycled either."""
+        try:
+            self.monitor_fd = os.pidfd_open(self.record.monitor)
+            if not _names(self.record.monitor, str(self.directory.path)):
+                raise ProcessLookupError
+            self.init_fd = os.pidfd_open(self.record.pid)
+        except ProcessLookupError:
+            if self.monitor_fd >= 0 and not _names(self.record.monitor, str(self.directory.path)):
+                os.close(self.monitor_fd)
+                self.monitor_fd = -1
+        return self.monitor_fd >= 0
+
+    def signal(self, number: int) -> None:
+        """To its init; nothing happens when that ended."""
+        if self.init_fd < 0:
+            return
+        try:
+            signal.pidfd_send_signal(self.init_fd, signal.Signals(number))
+        except ProcessLookupError:
+            pass
+
+    def release(self) -> None:
+        """Lets go of all descriptors; the container itself is not touched."""
+        self.cgroup.close()
+        for fd in (self.init_fd, self.monitor_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.init_fd = self.monitor_fd = -1
+
+    def must_run(self, what: str) -> None:
+        if self.status is not Status.RUNNING:
+            raise Conflict(
+                f"cannot {what}: container {self.id} is {self.status}",
+                hint="it must be running",
+            )
+
+
+def _names(pid: int, argument: str) -> bool:
+    """Whether the process has `argument` on its command line."""
+    return argument in command_line(pid)
+
+
+def command_line(pid: int) -> list[str]:
+    """Empty when there is no such process, or a zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []

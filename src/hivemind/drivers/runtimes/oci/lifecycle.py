@@ -1,0 +1,158 @@
+"""The blocking steps of a container's life. They run on the mount namespace's threads, each safe to repeat."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
+from hivemind.drivers.runtimes.oci import bundle, monitor, rootfs, users
+from hivemind.drivers.runtimes.oci.container import command_line
+from hivemind.drivers.runtimes.oci.monitor import Programs
+from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
+from hivemind.errors import Invalid
+
+_PATIENCE = 10.0
+
+
+def build(
+    programs: Programs,
+    directory: Directory,
+    record: Record,
+    layers: list[Path],
+    cgroup: str,
+    netns: str,
+    trees: dict[str, int],
+) -> Record:
+    """Makes everything; the container then waits to be started. On an error the caller calls `demolish`."""
+    spec = record.spec
+    rootfs.mount_rootfs(directory, layers)
+    root = os.open(directory.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        account = users.find_account(root, spec.user)
+        _make_workdir(root, spec.workdir)
+    finally:
+        os.close(root)
+    configuration = bundle.configuration(
+        spec,
+        account,
+        rootfs=str(directory.rootfs),
+        cgroup=cgroup,
+        netns=netns,
+        files=_write_files(directory, spec),
+        sources=rootfs.attach_sources(directory, trees),
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    )
+    directory.config.write_bytes(msgspec.json.encode(configuration))
+    pid, watcher = monitor.create(programs, directory, spec.id, spec.log_max_size * 2)
+    made = msgspec.structs.replace(record, pid=pid, monitor=watcher)
+    directory.save(made)
+    return made
+
+
+def start(programs: Programs, directory: Directory, record: Record) -> Record:
+    """Lets the waiting init become the container's program."""
+    done = subprocess.run(
+        [programs.runtime, "--root", programs.root, "start", record.spec.id],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise monitor.explain(done.stderr)
+    started = msgspec.structs.replace(record, started=time.time_ns() // 1_000_000)
+    directory.save(started)
+    return started
+
+
+def settle(directory: Directory, record: Record, cgroup: Cgroup) -> Exit:
+    """How the container ended, after its monitor did. Written down, so that it is told the same for ever."""
+    known = directory.load_exit()
+    if known is not None:
+        return known
+    now = time.time_ns() // 1_000_000
+    try:
+        code = int(directory.told.read_text())
+        at = directory.told.stat().st_mtime_ns // 1_000_000
+    except (FileNotFoundError, ValueError):
+        restarted = record.boot != boot_id()
+        reason = "the machine was restarted" if restarted else "its monitor (conmon) was killed"
+        ended = Exit(code=None, at=now, reason=reason)
+        cgroup.kill()
+        directory.told.touch()
+    else:
+        oom = code == 128 + signal.SIGKILL and cgroup.oom_kills() > 0
+        ended = Exit(code=code, oom=oom, at=at, reason="out of memory" if oom else "")
+    directory.save_exit(ended)
+    return ended
+
+
+def free(programs: Programs, directory: Directory, id: str, cgroup: Cgroup) -> None:
+    """Gives back what only a live container needs; its files and its log stay."""
+    cgroup.remove()
+    rootfs.unmount_rootfs(directory)
+    shutil.rmtree(Path(programs.root) / id, ignore_errors=True)
+
+
+def demolish(programs: Programs, directory: Directory, id: str, cgroup: Cgroup) -> None:
+    """Takes away every trace of a container, however far its creation came."""
+    deadline = time.monotonic() + _PATIENCE
+    while makers := _makers(directory):  # a monitor or a runtime that is still at it
+        for pid in makers:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        cgroup.kill()
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.002)
+    free(programs, directory, id, cgroup)
+    rootfs.remove_directory(directory)
+
+
+def is_waiting(programs: Programs, id: str) -> bool:
+    """Whether a created container still waits to be started: both runtimes keep it at a fifo of that name."""
+    return (Path(programs.root) / id / "exec.fifo").exists()
+
+
+def _write_files(directory: Directory, spec: ContainerSpec) -> dict[str, str]:
+    """Files that the container sees instead of the image's, by target."""
+    wanted = {
+        "/etc/hostname": bundle.hostname(spec) + "\n",
+        "/etc/hosts": spec.hosts,
+        "/etc/resolv.conf": spec.resolv_conf,
+    }
+    directory.files.mkdir()
+    found = {}
+    for target, text in wanted.items():
+        if text:
+            file = directory.files / Path(target).name
+            file.write_text(text)
+            file.chmod(0o644)
+            found[target] = str(file)
+    return found
+
+
+def _make_workdir(root: int, workdir: str) -> None:
+    if not workdir.startswith("/"):
+        raise Invalid(f"the working directory {workdir!r} is not absolute", hint="begin it with /")
+    try:
+        rootfs.make_workdir(root, workdir)
+    except NotADirectoryError as error:
+        raise Invalid(f"the working directory {workdir} is a file in the image") from error
+
+
+def _makers(directory: Directory) -> list[int]:
+    """Processes that have this bundle on their command line: its monitor, and the runtime while it creates."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if str(directory.path) in command_line(pid)]

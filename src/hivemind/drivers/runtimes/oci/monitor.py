@@ -1,0 +1,123 @@
+"""conmon: the small parent that a container keeps when the daemon goes. It writes the log and the exit code.
+
+conmon forks itself away, has the OCI runtime create the container and reports over a pipe: the process id, or
+what the runtime had to say. It always writes the exit file before it ends, so its own end (a pidfd that becomes
+readable) is the one event to wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from hivemind.drivers.runtimes.oci.record import Directory
+from hivemind.errors import HivemindError, Invalid, Unavailable
+
+_PATIENCE = 60_000  # milliseconds for the runtime to create a container on a struggling machine
+_REOPEN_LOG = b"2 0 0\n"
+
+
+class Programs(msgspec.Struct, frozen=True, kw_only=True):
+    """The binaries, and where the runtime keeps its own state."""
+
+    monitor: str
+    runtime: str
+    root: str
+
+    @property
+    def name(self) -> str:
+        return Path(self.runtime).name
+
+
+class _Report(msgspec.Struct):
+    data: int
+    message: str = ""
+
+
+def create(programs: Programs, directory: Directory, id: str, log_limit: int) -> tuple[int, int]:
+    """Creates the container whose bundle is `directory`; the process ids of its init and of its monitor.
+
+    Blocks. `log_limit`: bytes at which the monitor starts its log over, for when nobody rotates it."""
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(writer, True)
+        command = [
+            programs.monitor,
+            *("--api-version", "1", "-c", id, "-u", id, "-n", id),
+            *("-r", programs.runtime, "--runtime-arg", "--root", "--runtime-arg", programs.root),
+            *("-b", str(directory.path), "-p", str(directory.path / "pid"), "-P", str(directory.monitor_pid)),
+            *("-l", f"k8s-file:{directory.log}", "--log-size-max", str(log_limit)),
+            *("--exit-dir", str(directory.told.parent), "--full-attach=false"),
+        ]
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(writer,),
+            env=os.environ | {"_OCI_SYNCPIPE": str(writer)},
+            start_new_session=True,
+        )
+        os.close(writer)
+        writer = -1
+        report = _read_report(reader)
+        child.wait()
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    if report.data < 0:
+        raise explain(report.message)
+    return report.data, int(directory.monitor_pid.read_text())
+
+
+def reopen_log(directory: Directory) -> None:
+    """Makes the monitor go on in a new file after the log was renamed. Nothing happens when it ended."""
+    try:
+        fd = os.open(directory.path / "ctl", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody reads the fifo, or it is gone
+        return
+    try:
+        os.write(fd, _REOPEN_LOG)
+    finally:
+        os.close(fd)
+
+
+def explain(message: str) -> HivemindError:
+    """A runtime's complaint, in plain words."""
+    text = message.strip().removeprefix("container_linux.go:").splitlines()
+    said = text[-1].strip() if text else "it gave no reason"
+    low = said.lower()
+    if "executable file" in low or "exec:" in low or ("no such file or directory" in low and "exec" in low):
+        return Invalid(
+            f"the image cannot run this command: {said}",
+            hint="check the spelling, or give the full path of a program that the image has",
+        )
+    if "permission denied" in low or "exec format error" in low:
+        return Invalid(
+            f"the image cannot run this command: {said}",
+            hint="the file must be executable and built for this machine",
+        )
+    if "no space left" in low:
+        return Unavailable(f"the container cannot be made: {said}", hint="free some disk space")
+    return Unavailable(f"the container runtime refused: {said}")
+
+
+def _read_report(reader: int) -> _Report:
+    waiting = select.poll()
+    waiting.register(reader, select.POLLIN)
+    if not waiting.poll(_PATIENCE):
+        return _Report(-1, "it did not answer for a minute")
+    data = os.read(reader, 65_536)
+    while data and not data.endswith(b"\n"):
+        more = os.read(reader, 65_536)
+        if not more:
+            break
+        data += more
+    if not data:
+        return _Report(-1, "the monitor ended without a word")
+    return msgspec.json.decode(data, type=_Report)

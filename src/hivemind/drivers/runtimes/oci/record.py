@@ -1,0 +1,79 @@
+"""What a node keeps of one container, so that a daemon killed at any instant finds it again.
+
+    containers/<id>/record.json   its spec and its processes; whole or absent, never half-written
+                    exit.json     how it ended
+                    config.json   the OCI configuration; the directory is the runtime's bundle
+                    rootfs upper work layers/   the overlay mount and its parts
+                    files/        resolv.conf, hosts, hostname
+                    log log.1 …   its output
+    exits/<id>                    the monitor's word that it ended; goes once the event was delivered
+
+A record without a `pid` is of a container whose creation did not finish.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    spec: ContainerSpec
+    boot: str
+    """Boot id of the machine it was made in: after a restart none of the processes exist."""
+    runtime: str = ""
+    """`crun` or `runc`."""
+    created: int = 0
+    started: int = 0
+    """Milliseconds since 1970; 0: not yet."""
+    pid: int = 0
+    monitor: int = 0
+    """Process id of its conmon."""
+
+
+class Directory:
+    """The files of one container."""
+
+    def __init__(self, state: Path, id: str) -> None:
+        self.path = state / "containers" / id
+        self.told = state / "exits" / id
+        self.record = self.path / "record.json"
+        self.exit = self.path / "exit.json"
+        self.rootfs = self.path / "rootfs"
+        self.log = self.path / "log"
+        self.files = self.path / "files"
+        self.config = self.path / "config.json"
+        self.monitor_pid = self.path / "monitor.pid"
+
+    def save(self, record: Record) -> None:
+        _write(self.record, msgspec.json.encode(record))
+
+    def load(self) -> Record | None:
+        """None when it is missing or unreadable, which means that the creation did not finish."""
+        try:
+            return msgspec.json.decode(self.record.read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def save_exit(self, exit: Exit) -> None:
+        _write(self.exit, msgspec.json.encode(exit))
+
+    def load_exit(self) -> Exit | None:
+        try:
+            return msgspec.json.decode(self.exit.read_bytes(), type=Exit)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(data)
+    os.replace(draft, path)

@@ -1,0 +1,103 @@
+"""A container's root file system: its image's layers, read-only, below a writable one (overlayfs).
+
+All of it runs inside the runtime's mount namespace, on a thread whose working directory is its own: options name
+the layers relative to it (`layers/0:layers/1:…`), because the kernel takes no more than a page of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from hivemind.drivers.runtimes.oci import kernel
+from hivemind.drivers.runtimes.oci.record import Directory
+from hivemind.errors import Unavailable, Unsupported
+
+
+def mount_rootfs(directory: Directory, layers: list[Path]) -> None:
+    """`layers`: unpacked, lowest first."""
+    links = directory.path / "layers"
+    for made in (links, directory.rootfs, directory.path / "upper", directory.path / "work"):
+        made.mkdir()
+        made.chmod(0o755)  # whatever the daemon's umask: the upper directory's mode is that of `/` inside
+    lowest_last = [f"layers/{index}" for index in reversed(range(len(layers)))]
+    for index, layer in enumerate(layers):
+        (links / str(index)).symlink_to(layer)
+    os.chdir(directory.path)
+    try:
+        options = f"lowerdir={':'.join(lowest_last)},upperdir=upper,workdir=work"
+        kernel.mount("overlay", "rootfs", "overlay", options=options)
+    except OSError as error:
+        raise _refusal(error, directory.path) from error
+    finally:
+        os.chdir("/")
+
+
+def unmount_rootfs(directory: Directory) -> None:
+    _detach(directory.rootfs)
+    sources = directory.path / "sources"
+    if sources.exists():
+        for source in sources.iterdir():
+            _detach(source)
+
+
+def remove_directory(directory: Directory) -> None:
+    """Forgets the container's files. Nothing may be mounted below; a mount left over stops the removal."""
+    directory.record.unlink(missing_ok=True)
+    directory.told.unlink(missing_ok=True)
+    if directory.path.exists():
+        shutil.rmtree(directory.path)
+
+
+def attach_sources(directory: Directory, trees: dict[str, int]) -> dict[str, str]:
+    """Makes mount sources reachable in this namespace; `trees` are from `kernel.clone_tree`, by target."""
+    sources = directory.path / "sources"
+    found = {}
+    for index, (target, tree) in enumerate(trees.items()):
+        place = sources / str(index)
+        place.parent.mkdir(exist_ok=True)
+        if os.path.isdir(f"/proc/self/fd/{tree}"):
+            place.mkdir()
+        else:
+            place.touch()
+        kernel.attach_tree(tree, str(place))
+        found[target] = str(place)
+    return found
+
+
+def make_workdir(root: int, workdir: str) -> None:
+    """Makes a working directory that the image lacks, without following a link out of it."""
+    at = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
+    try:
+        for part in Path(workdir).parts[1:]:
+            try:
+                inner = kernel.open_in_root(at, part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                os.mkdir(part, dir_fd=at)
+                inner = kernel.open_in_root(at, part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            os.close(at)
+            at = inner
+    finally:
+        os.close(at)
+
+
+def _detach(path: Path) -> None:
+    try:
+        while True:
+            kernel.umount(str(path))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+
+
+def _refusal(error: OSError, path: Path) -> Unavailable | Unsupported:
+    if error.errno == errno.ENODEV:
+        return Unsupported("this kernel has no overlay file system", hint="load it: modprobe overlay")
+    if error.errno == errno.EINVAL:
+        return Unsupported(
+            f"the file system of {path} cannot hold an overlay's writable layer",
+            hint="put the data directory on ext4 or xfs (ftype=1)",
+        )
+    return Unavailable(f"mounting the root file system failed: {error.strerror}")

@@ -1,0 +1,255 @@
+"""The embedded runtime: containers from our own image store, overlay mounts, conmon and crun (or runc).
+
+No other daemon stands between: each container has one small monitor of its own, and everything that must survive
+this process is in files (`record`). Blocking steps run on the threads of the mount namespace; what happens later
+(a container's end, memory running out) arrives through descriptors, without a poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal as signals
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.contract import (
+    Container,
+    ContainerSpec,
+    Exit,
+    OnProgress,
+    RuntimeEvent,
+    Stats,
+    Status,
+)
+from hivemind.drivers.runtimes.oci import lifecycle
+from hivemind.drivers.runtimes.oci.container import Held
+from hivemind.drivers.runtimes.oci.monitor import Programs
+from hivemind.drivers.runtimes.oci.mountns import MountNamespace
+from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
+from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
+from hivemind.model.image import Image
+
+_log = logging.getLogger(__name__)
+
+
+class Images(Protocol):
+    """What this runtime asks of an image store."""
+
+    def get(self, digest: str) -> Image:
+        """Raises `NotFound`."""
+
+    def layers(self, digest: str) -> list[Path]:
+        """Unpacked, lowest first; they stay while a container uses them."""
+
+    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image: ...
+
+
+class OciRuntime:
+    name = "oci"
+
+    def __init__(self, state_dir: Path, run_dir: Path, images: Images, *, runtime: str = "auto") -> None:
+        """`state_dir` outlives restarts of the machine, `run_dir` need not. `runtime`: auto, crun or runc."""
+        self._state = state_dir.absolute()
+        self._run = run_dir.absolute()
+        self._images = images
+        self._wanted = runtime
+        self._programs: dict[str, Programs] = {}
+        self._chosen: Programs
+        self._namespace = MountNamespace(self._run / "ns" / "mnt", self._state)
+        self._slice = f"hivemind-{hashlib.sha256(os.fsencode(self._state)).hexdigest()[:12]}"
+        self._held: dict[str, Held] = {}
+        self._making: set[str] = set()
+        self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        for made in (self._state / "containers", self._state / "exits", self._run):
+            made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await asyncio.to_thread(self._namespace.open)
+        self._chosen = Programs(
+            monitor="/usr/bin/conmon", runtime="/usr/bin/crun", root=str(self._run / "crun")
+        )
+        self._programs["crun"] = self._chosen
+        for path in (self._state / "containers").iterdir():
+            await self._adopt(path.name)
+
+    async def close(self) -> None:
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+        loop = asyncio.get_running_loop()
+        for held in self._held.values():
+            if held.monitor_fd >= 0:
+                loop.remove_reader(held.monitor_fd)
+            held.release()
+        self._held.clear()
+        await asyncio.to_thread(self._namespace.close)
+
+    async def destroy(self) -> None:
+        """Kills and removes every container, then every other trace of this runtime on the machine."""
+        await asyncio.gather(*(self.remove(id) for id in list(self._held)))
+        await self.close()
+        await asyncio.to_thread(self._namespace.destroy)
+        Cgroup(self._slice).remove()
+
+    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+        return await self._images.pull(reference, on_progress)
+
+    async def create(self, spec: ContainerSpec) -> None:
+        if spec.id in self._held or spec.id in self._making:
+            raise Conflict(f"container {spec.id} exists already")
+        self._making.add(spec.id)
+        await asyncio.shield(self._spawn(self._create(spec)))
+
+    async def start(self, id: str) -> int:
+        held = self._find(id)
+        async with held.busy:
+            if held.status is Status.EXITED:
+                raise Conflict(f"container {id} has ended", hint="create a new one")
+            if held.status is Status.CREATED:
+                programs = self._programs[held.record.runtime]
+                held.record = await self._namespace.run(
+                    lifecycle.start, programs, held.directory, held.record
+                )
+        return held.record.pid
+
+    async def stop(self, id: str, signal: str, grace: float) -> Exit:
+        held = self._held.get(id)
+        if held is None:
+            return Exit(code=None, reason="it is gone")
+        if held.status is Status.RUNNING and grace > 0:
+            held.signal(_number(signal))
+            try:
+                await asyncio.wait_for(held.ended.wait(), grace)
+            except TimeoutError:
+                pass
+        return await self._end(held)
+
+    async def kill(self, id: str, signal: str) -> None:
+        number = _number(signal)
+        if held := self._held.get(id):
+            held.signal(number)
+
+    async def wait(self, id: str) -> Exit:
+        held = self._find(id)
+        await held.ended.wait()
+        assert held.exit is not None
+        return held.exit
+
+    async def remove(self, id: str) -> None:
+        held = self._held.get(id)
+        if held is None:
+            return
+        await self._end(held)
+        async with held.busy:
+            if self._held.get(id) is not held:
+                return
+            programs = self._programs[held.record.runtime]
+            await self._namespace.run(lifecycle.demolish, programs, held.directory, id, held.cgroup)
+            del self._held[id]
+
+    async def stats(self, id: str) -> Stats:
+        held = self._find(id)
+        held.must_run("measure it")
+        usage = held.cgroup.usage()
+        return Stats(
+            cpu_seconds=usage.cpu_seconds,
+            memory=usage.memory,
+            memory_limit=usage.memory_limit,
+            pids=usage.pids,
+        )
+
+    async def list(self) -> list[Container]:
+        return [held.describe() for held in self._held.values()]
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        while True:
+            event = await self._events.get()
+            yield event
+            if event.kind == "exited":
+                Directory(self._state, event.id).told.unlink(missing_ok=True)
+
+    async def _create(self, spec: ContainerSpec) -> None:
+        directory = Directory(self._state, spec.id)
+        cgroup = Cgroup(f"{self._slice}/{spec.id}")
+        record = Record(
+            spec=spec, boot=boot_id(), runtime=self._chosen.name, created=time.time_ns() // 1_000_000
+        )
+        layers = self._images.layers(spec.image)
+        directory.path.mkdir()
+        directory.save(record)
+        try:
+            record = await self._namespace.run(
+                lifecycle.build, self._chosen, directory, record, layers, f"/{self._slice}/{spec.id}", "", {}
+            )
+            held = Held(record, directory, cgroup)
+            self._held[spec.id] = held
+            self._watch(held)
+        except BaseException:
+            await self._namespace.run(lifecycle.demolish, self._chosen, directory, spec.id, cgroup)
+            raise
+        finally:
+            self._making.discard(spec.id)
+
+    async def _adopt(self, id: str) -> None:
+        directory = Directory(self._state, id)
+        record = directory.load()
+        cgroup = Cgroup(f"{self._slice}/{id}")
+        if record is None or not record.pid:
+            await self._namespace.run(lifecycle.demolish, self._chosen, directory, id, cgroup)
+            return
+        held = self._held[id] = Held(record, directory, cgroup)
+        self._watch(held)
+
+    def _watch(self, held: Held) -> None:
+        if held.grasp():
+            asyncio.get_running_loop().add_reader(held.monitor_fd, self._on_end, held)
+        else:
+            self._spawn(self._finish(held))
+
+    def _on_end(self, held: Held) -> None:
+        asyncio.get_running_loop().remove_reader(held.monitor_fd)
+        self._spawn(self._finish(held))
+
+    async def _finish(self, held: Held) -> None:
+        programs = self._programs[held.record.runtime]
+        async with held.busy:
+            held.exit = await self._namespace.run(lifecycle.settle, held.directory, held.record, held.cgroup)
+            held.release()
+            held.ended.set()
+            if held.directory.told.exists():
+                self._events.put_nowait(RuntimeEvent(kind="exited", id=held.id, exit=held.exit))
+            try:
+                await self._namespace.run(lifecycle.free, programs, held.directory, held.id, held.cgroup)
+            except (HivemindError, OSError) as error:  # `remove` does it again
+                _log.warning("container %s ended but could not be taken down: %s", held.id, error)
+
+    async def _end(self, held: Held) -> Exit:
+        """SIGKILL if it still lives. Its init takes everything in its process namespace along."""
+        held.signal(signals.SIGKILL)
+        await held.ended.wait()
+        assert held.exit is not None
+        return held.exit
+
+    def _find(self, id: str) -> Held:
+        if held := self._held.get(id):
+            return held
+        raise NotFound(f"there is no container {id} here")
+
+    def _spawn(self, work: object) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _number(name: str) -> int:
+    try:
+        return signals.Signals[name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"]
+    except KeyError:
+        raise Invalid(f"{name!r} is not a signal", hint="for example SIGTERM, SIGINT or SIGQUIT") from None
