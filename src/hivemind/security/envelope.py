@@ -25,7 +25,13 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _covered(envelope: Envelope) -> bytes:
-    fields = (_DOMAIN, envelope.hive.encode(), envelope.signer.encode(), envelope.nonce.encode(), envelope.payload)
+    fields = (
+        _DOMAIN,
+        envelope.hive.encode(),
+        envelope.signer.encode(),
+        envelope.nonce.encode(),
+        envelope.payload,
+    )
     return b"".join(len(field).to_bytes(8, "big") + field for field in fields)
 
 

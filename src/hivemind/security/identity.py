@@ -51,8 +51,13 @@ def from_token(token: str) -> Identity:
 
 
 def verify(public: str, message: bytes, signature: bytes) -> bool:
+    """Only a signature of exactly 64 bytes by a key in its one spelling, lower-case hex, counts: no byte may move
+    between signature and message, and no signer may have two names."""
     try:
-        bindings.crypto_sign_open(signature + message, bytes.fromhex(public))
+        key = bytes.fromhex(public)
+        if len(signature) != 64 or key.hex() != public:
+            return False
+        bindings.crypto_sign_open(signature + message, key)
     except (BadSignatureError, ValueError, TypeError):
         return False
     return True
