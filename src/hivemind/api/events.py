@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response, StreamingResponse
 
 from hivemind.api.collection import ListQuery, list_documents
-from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
+from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.streams import rang
 from hivemind.errors import Invalid
 from hivemind.model.answers import Page
@@ -26,6 +27,7 @@ class EventsQuery(ListQuery, kw_only=True):
     after: Annotated[
         str, Meta(max_length=253, description="id of the last event seen; without it: from now")
     ] = ""
+    tail: Annotated[int, Meta(ge=1, le=1000, description="list only the newest so many")] | UnsetType = UNSET
     project: Annotated[str, _TEXT] = ""
     type: Annotated[str, Meta(max_length=253, description="`allocation.started`, or all of `allocation`")] = (
         ""
@@ -52,6 +54,8 @@ def event_endpoints() -> list[Endpoint]:
 
 async def _events(call: Call) -> Response:
     query: EventsQuery = call.query
+    if not query.follow and not isinstance(query.tail, UnsetType):
+        return reply(Page(items=_newest(call, query.tail)))
     if not query.follow:
         return await list_documents(call, EVENT, chosen=lambda event: matches(event, query))
     after = call.connection.headers.get("last-event-id") or query.after
@@ -60,6 +64,13 @@ async def _events(call: Call) -> Response:
     return StreamingResponse(
         _stream(call, after), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
     )
+
+
+def _newest(call: Call, count: int) -> list[Event]:
+    stored = call.backend.store.range(_PREFIX, reverse=True)
+    events = (decode(entry.value, Event) for entry in stored if entry.value is not None)
+    newest = itertools.islice((event for event in events if matches(event, call.query)), count)
+    return list(newest)[::-1]
 
 
 def matches(event: Event, query: EventsQuery) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto.utilities import LocalProtocolError
 
 from hivemind.api.access import Peer
 from hivemind.api.settings import ApiSettings
@@ -49,6 +50,12 @@ class WebSocketProtocol(_Stall, WSProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.settings = app_state["settings"]
 
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except LocalProtocolError:
+            self.transport.close()  # the client said farewell in the same moment
+
 
 class HttpProtocol(_Stall, HttpToolsProtocol):
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -74,18 +81,15 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
         if not self._reading and self._slow is None:
             self._await_head()
         super().data_received(data)
+        if self._slow is not None:
+            self._head += len(data)
+            if self._head > self.settings.max_headers and not self.transport.is_closing():
+                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head, self._reading = 0, True
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._grow(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._grow(len(name) + len(value) + 4)
+        self._reading = True
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
@@ -102,13 +106,8 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
         self._reading = False
         super().on_message_complete()
 
-    def _grow(self, size: int) -> None:
-        self._head += size
-        if self._head > self.settings.max_headers and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
-            self.transport.close()
-
     def _await_head(self) -> None:
+        self._head = 0
         self._slow = self.loop.call_later(self.settings.header_timeout, self.transport.abort)
 
     def _head_is_here(self) -> None:

@@ -60,9 +60,8 @@ class Hivemind:
         self, *, project: str = "", app: str = "", type: str = "", limit: int | None = None
     ) -> list[Event]:
         """What happened, oldest first; with `limit` only the newest so many."""
-        query = {"project": project, "app": app, "type": type}
-        events: list[Event] = list(Collection[Event](self._connection, EVENT).each(query=query))
-        return events[-limit:] if limit else events
+        query = {"project": project, "app": app, "type": type, "tail": limit}
+        return list(Collection[Event](self._connection, EVENT).each(query=query))
 
     def events_follow(
         self, *, project: str = "", app: str = "", type: str = "", after: str | None = None
