@@ -11,6 +11,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Collection
+from typing import cast
 
 from hivemind.drivers.network.contract import Backend, Published
 from hivemind.drivers.network.holding import bind
@@ -35,14 +36,18 @@ class Proxy:
     async def update(self, backends: tuple[Backend, ...]) -> None:
         """Raises OSError when the port cannot be opened."""
         self._backends = backends
+        if self._held is None:
+            self._held = bind(self._port, self._address)  # Bound but not listening: the kernel refuses.
         if backends and self._server is None:
-            held, self._held = self._held or bind(self._port, self._address), None
-            self._server = await asyncio.start_server(self._accept, sock=held)
+            # With the option set the connections of an earlier time do not hinder; without it, while the
+            # port does not listen, nobody else can take it.
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._server = await asyncio.start_server(self._accept, sock=self._held.dup())
         elif not backends and self._server is not None:
             self._server.close()
             self._server = None
-        if self._server is None and self._held is None:
-            self._held = bind(self._port, self._address)  # Bound but not listening: the kernel refuses.
+            self._held.shutdown(socket.SHUT_RD)  # It stops listening and stays bound.
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def close(self) -> None:
         if self._server is not None:
@@ -223,10 +228,9 @@ class _Flow(asyncio.DatagramProtocol):
         self._forwarder.forget(self._client)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        opened = self._transport = cast(asyncio.DatagramTransport, transport)
         for data in self._waiting:
-            transport.sendto(data)
+            opened.sendto(data)
         self._waiting.clear()
 
     def datagram_received(self, data: bytes, addr: Client) -> None:

@@ -18,6 +18,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     attachment: Attachment
     link: str = ""
     """Name of the link on the node's side."""
+    index: int = 0
+    """The kernel's number of that link, which it does not give twice."""
 
 
 class Records:

@@ -15,7 +15,6 @@ All kernel work happens in order on one worker thread with a netlink socket of i
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import re
 import secrets
@@ -74,7 +73,9 @@ class RoutedNetwork:
         self._addresses: subnets.Addresses
 
     async def open(self) -> None:
-        self._worker = self._worker or ThreadPoolExecutor(1, "network")
+        if self._worker is not None:
+            return
+        self._worker = ThreadPoolExecutor(1, "network")
         try:
             await self._run(self._open)
         except BaseException:
@@ -180,7 +181,8 @@ class RoutedNetwork:
         living = {}
         for allocation, record in self._records.load().items():
             link = links.get(record.link)
-            if link and (_host(record), link.index) in routed and netns.is_pinned(self._pins / allocation):
+            whole = link is not None and link.index == record.index and (_host(record), link.index) in routed
+            if whole and netns.is_pinned(self._pins / allocation):
                 living[allocation] = record
             else:
                 self._dead.add(record.attachment.ip)
@@ -243,9 +245,9 @@ class RoutedNetwork:
             ports=ports,
             nameserver=str(self._addresses.node),
         )
-        record = Record(attachment=attachment, link=link)
         try:
-            self._connect(pin, link, address)
+            index = self._connect(pin, link, address)
+            record = Record(attachment=attachment, link=link, index=index)
             self._records.save(record)
         except BaseException as error:
             netns.delete(pin)
@@ -256,7 +258,8 @@ class RoutedNetwork:
             raise
         return record
 
-    def _connect(self, pin: Path, link: str, address: IPv4Address) -> None:
+    def _connect(self, pin: Path, link: str, address: IPv4Address) -> int:
+        """Returns the index of the new link."""
         netns.delete(pin)  # A file that an attempt cut off in the middle left.
         mac = b"\x02" + sha256(link.encode()).digest()[:5]
         inside = netns.create(pin, self._furnish)
@@ -286,6 +289,7 @@ class RoutedNetwork:
             rtnetlink.add_neighbour(outer, address, mac),
             rtnetlink.add_route(IPv4Network(address), outer, source=self._addresses.node),
         )
+        return outer
 
     def _furnish(self) -> Netlink:
         """Runs inside a new namespace: no IPv6 on links to come (the loopback keeps `::1`)."""
@@ -298,13 +302,7 @@ class RoutedNetwork:
         if record is None:
             return
         netns.delete(self._pins / allocation)
-        try:
-            index = socket.if_nametoindex(record.link)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-        else:
-            self._netlink.transact(rtnetlink.delete_route(_host(record), index))
+        self._netlink.transact(rtnetlink.delete_route(_host(record), record.index))
         self._dead.add(record.attachment.ip)
         self._records.remove(allocation)
         self._addresses.take_back(IPv4Address(record.attachment.ip))
@@ -432,7 +430,7 @@ def _with_ports(record: Record, ports: dict[str, int]) -> Record:
     changed = Attachment(
         allocation=known.allocation, ip=known.ip, netns=known.netns, ports=ports, nameserver=known.nameserver
     )
-    return Record(attachment=changed, link=record.link)
+    return Record(attachment=changed, link=record.link, index=record.index)
 
 
 def _outer_mtu(links: Mapping[str, rtnetlink.Link], routes: Iterable[rtnetlink.Route]) -> int:

@@ -1,0 +1,66 @@
+"""Runs a test in a forked child with a network and a mount namespace of its own.
+
+Set-up, test and tear-down all happen in the child. Whatever the test leaves behind, even when it is killed,
+goes with its namespaces; the machine's own links, routes and rules are out of its reach.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+_NEW_NAMESPACES = 0x40000000 | 0x00020000
+_PRIVATE_RECURSIVELY = (1 << 18) | 0x4000
+
+
+def run_isolated(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """To be called by a `pytest_runtest_protocol` hook; always handles the item."""
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    item.config._tmp_path_factory.getbasetemp()  # Once for all children, instead of one more for each.
+    for report in _reports(item, nextitem):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _reports(item: pytest.Item, nextitem: pytest.Item | None) -> list[Any]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _run_child(item, writing)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) == 0:
+        hook = item.config.hook
+        return [hook.pytest_report_from_serializable(config=item.config, data=d) for d in pickle.loads(said)]
+    text = (
+        f"the isolated child ended with {os.waitstatus_to_exitcode(status)}\n{said.decode(errors='replace')}"
+    )
+    call = pytest.CallInfo.from_call(lambda: pytest.fail(text, pytrace=False), "call")
+    return [item.ihook.pytest_runtest_makereport(item=item, call=call)]
+
+
+def _run_child(item: pytest.Item, writing: int) -> None:
+    code = 1
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_NEW_NAMESPACES) or libc.mount(b"none", b"/", None, _PRIVATE_RECURSIVELY, None):
+            raise OSError(ctypes.get_errno(), "cannot make namespaces; this test needs root")
+        reports = runtestprotocol(item, log=False, nextitem=None)
+        hook = item.config.hook
+        data = [hook.pytest_report_to_serializable(config=item.config, report=r) for r in reports]
+        said, code = pickle.dumps(data), 0
+    except BaseException:
+        said = traceback.format_exc().encode()
+    with open(writing, "wb") as pipe:
+        pipe.write(said)
+    os._exit(code)
