@@ -80,8 +80,9 @@ def test_a_token_comes_back_as_the_same_key() -> None:
 def test_a_token_cut_anywhere_or_mistyped_is_refused() -> None:
     token = Identity(bytes(range(32))).token()
     wrong = [token[:size] for size in range(len(token))] + [token[size:] for size in range(1, len(token))]
-    for at in range(3, len(token)):
-        wrong.append(token[:at] + ("a" if token[at] != "a" else "b") + token[at + 1 :])
+    wrong += [
+        token[:at] + ("a" if token[at] != "a" else "b") + token[at + 1 :] for at in range(3, len(token))
+    ]
     for each in [*wrong, "", "hm_", token + "a", token[3:], "hm_é" + token[4:]]:
         with pytest.raises(Invalid) as refusal:
             from_token(each)
