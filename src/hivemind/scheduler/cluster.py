@@ -24,12 +24,16 @@ class Cluster:
         self.position = {node.id: i for i, node in enumerate(self.nodes)}
         self.holders: dict[str, set[str]] = {}
         """App -> ids of the nodes that hold replicas of it."""
+        self.publishers: dict[str, set[str]] = {}
+        """Published port -> ids of the nodes on which an app holds it."""
         self.changes: list[int] = []
         """Positions in the order in which their load changed; rankings remember how far they have read."""
         for node, load in zip(self.nodes, self.loads, strict=True):
             for app, replicas in load.apps.items():
                 if replicas:
                     self.holders.setdefault(app, set()).add(node.id)
+            for port in load.ports:
+                self.publishers.setdefault(port, set()).add(node.id)
 
     def start(self, ask: str) -> int:
         """Where on the ring the ask with this id looks first."""
@@ -38,4 +42,6 @@ class Cluster:
     def put(self, ask: Ask, position: int) -> None:
         self.loads[position].add(ask)
         self.holders.setdefault(ask.app, set()).add(self.nodes[position].id)
+        for port in ask.host_ports:
+            self.publishers.setdefault(port, set()).add(self.nodes[position].id)
         self.changes.append(position)

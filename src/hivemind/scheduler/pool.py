@@ -103,7 +103,7 @@ class Pools:
         self, cluster: Cluster, filters: Mapping[str, Filter], scorers: Mapping[str, Scorer]
     ) -> None:
         self._cluster = cluster
-        self._filters = tuple(filters.values())
+        self._filters = tuple(f for f in filters.values() if f.suspects is None)
         self._general = tuple(s for s in scorers.values() if s.kind == "general")
         self._favour = tuple(s for s in scorers.values() if s.kind == "favour")
         self._pools: dict[Key, Pool] = {}
@@ -111,7 +111,7 @@ class Pools:
         self._verdicts: dict[Key, list[Reason | None]] = {}
 
     def key(self, ask: Ask) -> Key:
-        """Asks with equal keys are indistinguishable to every filter and to every general scorer."""
+        """Asks with equal keys are alike to every filter without suspects and to every general scorer."""
         filters = (
             (f.name, *(getattr(ask, field) for field in f.reads)) for f in self._filters if f.concerns(ask)
         )

@@ -1,15 +1,17 @@
 """Preferences: how one kind of ask sees the nodes.
 
-Most nodes score the usual for the particular scorers, because they hold no replica of the app. For them the
-pool's ranking is right, and that of its favoured nodes. The exceptions are ranked here, by their full points.
+Most nodes score the usual for the particular scorers, because they hold no replica of the app, and are beyond
+suspicion, because nobody holds its ports there. For them the pool's ranking is right, and that of its favoured
+nodes. The exceptions are ranked here, by their full points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 from hivemind.scheduler.cluster import Cluster
 from hivemind.scheduler.contract import Ask
+from hivemind.scheduler.filters import Filter
 from hivemind.scheduler.pool import Favoured, Pool
 from hivemind.scheduler.ranking import Ranking, Remainder
 from hivemind.scheduler.scorers import Scorer
@@ -19,12 +21,20 @@ class Preference:
     """Lives while asks of one kind (same app, image and requirements) are placed one after the other."""
 
     def __init__(
-        self, cluster: Cluster, pool: Pool, favoured: Favoured, ask: Ask, particular: list[Scorer]
+        self,
+        cluster: Cluster,
+        pool: Pool,
+        favoured: Favoured,
+        ask: Ask,
+        wary: Sequence[Filter],
+        particular: Sequence[Scorer],
     ) -> None:
+        """`wary` are the filters with suspects, of both those that concern the ask."""
         self._cluster = cluster
         self._pool = pool
         self._favoured = favoured
         self._ask = ask
+        self._wary = wary
         self._particular = particular
         self._usual = sum(s.points(s.usual) for s in particular)
         self._exceptions = {
@@ -33,14 +43,33 @@ class Preference:
             for id in s.exceptions(ask, cluster.hints, cluster.holders)
             if id in cluster.position
         }
+        suspects = {
+            cluster.position[id]
+            for f in self._wary
+            if f.suspects is not None
+            for id in f.suspects(ask, cluster.publishers)
+            if id in cluster.position
+        }
+        refused = [p for p in suspects if p in pool.ranking and self._refuses(p)]
+        self._exceptions.update(suspects)
+        self._refused = len(refused)
         judged = ((position, self._judge(position)) for position in sorted(self._exceptions))
         self._ranking = Ranking((position, points) for position, points in judged if points is not None)
         # A favoured node stands among the common ones too, with fewer points: there it never wins.
         self._others = tuple(Remainder(r, self._exceptions) for r in (favoured.ranking, pool.ranking))
 
+    @property
+    def fit(self) -> int:
+        """How many nodes fit now."""
+        return len(self._pool.ranking) - self._refused
+
+    def _refuses(self, position: int) -> bool:
+        node, load = self._cluster.nodes[position], self._cluster.loads[position]
+        return any(f.check(node, load, self._ask) is not None for f in self._wary)
+
     def _judge(self, position: int) -> int | None:
         points = self._pool.ranking.get(position)
-        if points is None:
+        if points is None or self._refuses(position):
             return None
         node, load = self._cluster.nodes[position], self._cluster.loads[position]
         points += self._favoured.bonus.get(position, 0)

@@ -42,14 +42,16 @@ class Scheduler:
                 scorers = [s for s in SCORERS.values() if s.concerns(ask, self._cluster.hints)]
                 particular = [s for s in scorers if s.kind == "particular"]
                 favoured = self._pools.favoured(key, pool, ask)
-                preference = Preference(self._cluster, pool, favoured, ask, particular)
+                wary = [f for f in FILTERS.values() if f.suspects is not None and f.concerns(ask)]
+                preference = Preference(self._cluster, pool, favoured, ask, wary, particular)
+                key = (key, *(getattr(ask, field) for f in wary for field in f.reads))
             position = preference.choose(ask)
             if position is None:
                 placements.append(Placement(ask=ask.id, explanation=self._why_not(key, ask)))
                 continue
             node, load = self._cluster.nodes[position], self._cluster.loads[position]
             scores = {s.name: s.score(node, load, ask, self._cluster.hints) for s in scorers}
-            fit = len(pool.ranking)
+            fit = preference.fit
             self._cluster.put(ask, position)
             preference.placed(position)
             placements.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ class Reason(NamedTuple):
     many: str
 
 
+Holders = Mapping[str, Collection[str]]
+"""Published port -> ids of the nodes on which an app holds it."""
 Check = Callable[[Node, Load, Ask], Reason | None]
 
 
@@ -28,10 +30,12 @@ class Filter:
     """`reads` names the fields of the ask that the verdict depends on: asks equal in them share verdicts.
 
     A filter that does not watch the load depends on nothing that placing changes; its verdicts are kept.
-    One that does not concern an ask is not run for it."""
+    One that does not concern an ask is not run for it. One with `suspects` refuses none but the nodes that are
+    named there, so that only these are checked for each app; the asks then need not agree in what it reads."""
 
     name: str
     check: Check
     reads: tuple[str, ...]
     concerns: Callable[[Ask], bool]
     watches_load: bool = False
+    suspects: Callable[[Ask, Holders], Collection[str]] | None = None

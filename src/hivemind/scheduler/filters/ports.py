@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hivemind.model.node import Node
 from hivemind.scheduler.contract import Ask
-from hivemind.scheduler.filters.contract import Filter, Reason
+from hivemind.scheduler.filters.contract import Filter, Holders, Reason
 from hivemind.scheduler.load import Load
 
 
@@ -16,10 +18,15 @@ def check(node: Node, load: Load, ask: Ask) -> Reason | None:
     return Reason(f"already publishes {ports} for another app", f"already publish {ports} for another app")
 
 
+def _holders(ask: Ask, holders: Holders) -> Collection[str]:
+    return {id for port in ask.host_ports for id in holders.get(port, ())}
+
+
 FILTER = Filter(
     "ports",
     check,
     reads=("host_ports", "app"),
     concerns=lambda ask: bool(ask.host_ports),
     watches_load=True,
+    suspects=_holders,
 )
