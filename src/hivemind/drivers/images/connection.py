@@ -56,11 +56,17 @@ class Response:
             raise Cut(str(error) or type(error).__name__) from error
 
     def read_all(self, limit: int) -> bytes:
-        data = b""
-        while more := self.read(limit + 1 - len(data)):
-            data += more
-            if len(data) > limit:
-                raise TooLarge(f"the registry's answer is longer than {limit} bytes")
+        """A short answer. Raises `TooLarge`, and `Unavailable` when it does not arrive whole."""
+        try:
+            data = self._raw.read(limit + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(
+                f"the registry's answer broke off: {error or type(error).__name__}", hint="try again"
+            ) from error
+        if len(data) > limit:
+            raise TooLarge(f"the registry's answer is longer than {limit} bytes")
+        if self._raw.length:
+            raise Unavailable("the registry's answer broke off", hint="try again")
         return data
 
 
