@@ -76,14 +76,10 @@ class Firewall:
             "source": "nat hook postrouting priority srcnat",
             "refuse": "filter hook input priority filter",
         }
-        names = f"ip daddr {self._node} meta l4proto {{ tcp, udp }} th dport 53 return"
         rules = [
             # route_localnet lets the node reach containers from 127.0.0.1; containers get nothing by it.
             ("protect", f"iifname {mine} ip daddr 127.0.0.0/8 drop"),
-            # The node's own name server stays reachable even if somebody publishes port 53.
-            ("incoming", names),
             ("incoming", f"{concerns} vmap @published"),
-            ("own", names),
             ("own", f"{concerns} vmap @published"),
             # Who reaches itself through its published port must get the answer by way of the node.
             ("source", f"ct status dnat ip saddr . ip daddr @hairpin snat to {self._node}"),

@@ -30,7 +30,7 @@ from typing import TypeVar
 from hivemind.drivers.network import conntrack, holding, netns, rtnetlink, subnets
 from hivemind.drivers.network.contract import Attachment, Backend, Published
 from hivemind.drivers.network.firewall import Firewall
-from hivemind.drivers.network.netlink import Netlink, NetlinkError
+from hivemind.drivers.network.netlink import Netlink
 from hivemind.drivers.network.nftables import NftError
 from hivemind.drivers.network.records import Record, Records, check_allocation, port_number
 from hivemind.errors import Unavailable, Unsupported
@@ -128,6 +128,10 @@ class RoutedNetwork:
             raise Unavailable(
                 f"the packet filter refused: {error}", hint="`hivemind doctor` says what this machine lacks."
             ) from error
+        except OSError as error:
+            raise Unavailable(
+                f"the network failed: {error}", hint="It is tried again; `hivemind doctor` may know more."
+            ) from error
 
     def _open(self) -> None:
         if os.geteuid() != 0:
@@ -139,15 +143,11 @@ class RoutedNetwork:
             netns.prepare(self._pins)
             self._netlink = Netlink()
             self._lay()
-        except NetlinkError as error:
+        except OSError as error:
             raise Unsupported(
                 f"this machine cannot route for containers: {error}",
-                hint="The kernel needs veth links and network namespaces, and we need CAP_NET_ADMIN.",
-            ) from error
-        except PermissionError as error:
-            raise Unsupported(
-                f"the routed network lacks a privilege: {error}",
-                hint="It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; or set network to host.",
+                hint="It needs veth links and namespaces, CAP_SYS_ADMIN and CAP_NET_ADMIN; "
+                "or set network to host.",
             ) from error
         except NftError as error:
             raise Unsupported(
@@ -298,7 +298,7 @@ class RoutedNetwork:
 
     def _detach(self, allocation: str) -> None:
         """The link goes with its namespace, in the kernel's own time; address and route go now."""
-        record = self._attached.pop(allocation, None)
+        record = self._attached.get(allocation)
         if record is None:
             return
         netns.delete(self._pins / allocation)
@@ -306,6 +306,7 @@ class RoutedNetwork:
         self._dead.add(record.attachment.ip)
         self._records.remove(allocation)
         self._addresses.take_back(IPv4Address(record.attachment.ip))
+        del self._attached[allocation]
 
     def _forget_dead(self) -> None:
         if self._dead:
