@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from hivemind.agent.health import OUTPUT, Health, Result
+from hivemind.agent.health import OUTPUT, SHORTEST, Health, Result
 from hivemind.errors import HivemindError, Invalid
 from hivemind.model.check import Check, CommandProbe, HttpProbe
 from hivemind.model.quantity import show_seconds
@@ -53,7 +53,10 @@ class Prober:
         """Probes until cancelled and says after each probe what is known; see `Health.begin` for `offset`."""
         health = Health.begin(now(), offset)
         while True:
-            await asyncio.sleep(max(0.0, health.due - now()))
+            # Never longer than a round takes, even if the clock was set back meanwhile.
+            await asyncio.sleep(
+                min(max(0.0, health.due - now()), max(offset, self._check.interval, SHORTEST))
+            )
             result = await self.probe()
             health = health.after(self._check, result, now())
             on_result(health)

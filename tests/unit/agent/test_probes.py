@@ -205,6 +205,23 @@ async def test_no_port_at_all_is_refused_at_once() -> None:
         Prober(Check(probe=TcpProbe()), LOOPBACK, no_exec)
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_the_probing() -> None:
+    probed = asyncio.Event()
+    times = iter([1_000_000.0, 0.0, 0.0, 0.0, 0.0])
+
+    async def run(arguments: tuple[str, ...]) -> tuple[int, str]:
+        return 0, ""
+
+    check = Check(probe=CommandProbe(command=("x",)), interval=0.01)
+    task = asyncio.ensure_future(
+        Prober(check, LOOPBACK, run).run(lambda health: probed.set(), lambda: next(times))
+    )
+    async with asyncio.timeout(30):
+        await probed.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_it_probes_on_and_tells_every_change() -> None:
     answers = iter([1, 1, 0, 0])
     seen: list[Health] = []
