@@ -343,6 +343,16 @@ async def test_an_address_of_another_machine_is_explained() -> None:
         await NameServer().listen("192.0.2.1", 0)
 
 
+async def test_a_connection_that_has_just_begun_is_closed_too() -> None:
+    server = NameServer(Forwarder(list))
+    port = await server.listen(LOOPBACK, 0)
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    await server.close()
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_closing_ends_everything() -> None:
     async with upstream(silent) as (seen, address):
         server = NameServer(Forwarder(lambda: [address], timeout=60))
@@ -360,7 +370,8 @@ async def test_closing_ends_everything() -> None:
 
 
 def test_nameservers_are_read_from_resolv_conf() -> None:
-    text = "# nameserver ::2\nsearch x\nnameserver 192.0.2.1\nnameserver\n nameserver\t::1 \nnameserver 192.0.2.1\n"
+    lines = ["# nameserver 192.0.2.9", "search x", "nameserver 192.0.2.1", "nameserver", "nameserver dns.lan"]
+    text = "\n".join([*lines, " nameserver\t::1 ", "nameserver 192.0.2.1", ""])
     assert nameservers(text) == ["192.0.2.1", "::1"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 Address = tuple[str, int]
@@ -32,10 +33,19 @@ class ResolvConf:
 
 
 def nameservers(text: str) -> list[str]:
-    """The addresses in the `nameserver` lines of a resolv.conf."""
+    """The addresses in the `nameserver` lines of a resolv.conf. What is no address is passed over, as libc does:
+    to look it up as a name would take the name server that it is meant to be."""
     found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and words[1] not in found:
+        if len(words) >= 2 and words[0] == "nameserver" and words[1] not in found and _is_address(words[1]):
             found.append(words[1])
     return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

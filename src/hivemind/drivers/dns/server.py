@@ -130,18 +130,21 @@ class NameServer:
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._open_connections >= self._connections:
             writer.close()
-        else:
-            self._spawn(self._converse(reader, writer))
+            return
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._open_connections -= 1
+            writer.close()
+
+        self._open_connections += 1
+        # In a callback and not in the coroutine, which never begins when it is cancelled at once.
+        self._spawn(self._converse(reader, writer)).add_done_callback(ended)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open_connections += 1
         try:
             await self._serve(reader, writer)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # The client went away or said nothing for too long: that is how connections end.
-        finally:
-            self._open_connections -= 1
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = writer.get_extra_info("peername")[0]
@@ -159,10 +162,11 @@ class NameServer:
             async with asyncio.timeout(self._idle):
                 await writer.drain()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
