@@ -25,14 +25,14 @@ from hivemind.state.operations import Operation
 _WRITE_ERRORS = (NotFound, Conflict, Stale, TooLarge, WrongMedia)
 
 
-class ListQuery(Spec, kw_only=True):
+class ListQuery(Spec, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=1000, description="how many at most")] = 100
     cursor: Annotated[str, Meta(max_length=2000, description="`next` of the page before")] = ""
     label: tuple[str, ...] = ()
     app: Annotated[str, Meta(max_length=253, description="only what belongs to this app")] = ""
 
 
-class WriteQuery(Spec, kw_only=True):
+class WriteQuery(Spec, frozen=True, kw_only=True):
     dry_run: Annotated[bool, Meta(description="only answer what would be done")] = False
 
 
@@ -236,7 +236,7 @@ async def _write(call: Call, resource: Resource, version: int | None, fresh: boo
             hint="PUT changes it; or choose another name",
         ) from None
     record = await find(call.backend, resource.kind, call.project, call.body.name)
-    return _shown(call, resource, record, 200 if there else 201)
+    return _shown(call, resource, record, 201 if fresh or not there else 200)
 
 
 async def _exists(call: Call, resource: Resource, name: str) -> bool:

@@ -33,7 +33,7 @@ from hivemind.state.state import Outcome, State
 JSON = "application/json"
 
 
-class NoQuery(Spec, kw_only=True):
+class NoQuery(Spec, frozen=True, kw_only=True):
     """Takes no query parameters at all."""
 
 

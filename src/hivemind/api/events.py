@@ -22,7 +22,7 @@ _BATCH = 500
 _TEXT = Meta(max_length=253)
 
 
-class EventsQuery(ListQuery, kw_only=True):
+class EventsQuery(ListQuery, frozen=True, kw_only=True):
     follow: Annotated[bool, Meta(description="a stream without end, or a page of JSON")] = True
     after: Annotated[
         str, Meta(max_length=253, description="id of the last event seen; without it: from now")

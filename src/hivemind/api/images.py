@@ -34,7 +34,7 @@ from hivemind.model.principal import Role
 _ARCHIVES = ("application/x-tar", "application/gzip", "application/zstd", "application/octet-stream")
 
 
-class Pull(Spec, kw_only=True):
+class Pull(Spec, frozen=True, kw_only=True):
     reference: Annotated[str, Meta(min_length=1, max_length=512)]
 
 

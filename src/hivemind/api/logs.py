@@ -26,7 +26,7 @@ from hivemind.model.base import Spec
 _NANOSECONDS = Meta(ge=0, le=2**63 - 1, description="nanoseconds since 1970; 0: no bound")
 
 
-class LogsQuery(Spec, kw_only=True):
+class LogsQuery(Spec, frozen=True, kw_only=True):
     tail: Annotated[int, Meta(ge=0, le=100_000, description="only the last so many lines")] | UnsetType = (
         UNSET
     )

@@ -166,8 +166,11 @@ def _by_status(errors: Iterable[type[HivemindError]]) -> dict[int, list[type[Hiv
 
 
 def _portable(schema: Any) -> Any:
-    """Python's end-of-text anchor in the dialect of JSON Schema."""
+    """Python's end-of-text anchor in the dialect of JSON Schema; amounts as numbers or as people write them."""
     if isinstance(schema, dict):
+        if "x-written" in schema:
+            bare = {key: value for key, value in schema.items() if key != "x-written"}
+            return {**bare, "type": [schema["type"], "string"], "examples": [schema["x-written"]]}
         return {
             k: v.replace(r"\Z", "$") if k == "pattern" and isinstance(v, str) else _portable(v)
             for k, v in schema.items()

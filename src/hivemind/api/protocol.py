@@ -84,7 +84,9 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
         if self._slow is not None:
             self._head += len(data)
             if self._head > self.settings.max_headers and not self.transport.is_closing():
-                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                self.transport.write(
+                    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n"
+                )
                 self.transport.close()
 
     def on_message_begin(self) -> None:

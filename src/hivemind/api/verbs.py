@@ -28,7 +28,7 @@ from hivemind.state.operations import (
 )
 
 
-class Scale(Spec, kw_only=True):
+class Scale(Spec, frozen=True, kw_only=True):
     replicas: Annotated[int, Meta(ge=0, le=10_000)]
 
 

@@ -13,10 +13,19 @@ import msgspec
 from msgspec import Meta, inspect
 
 from hivemind.errors import Invalid
+from hivemind.model.wording import plain
 
-Bytes = Annotated[int, Meta(ge=0, le=2**60, description="bytes", extra={"quantity": "bytes"})]
-Seconds = Annotated[float, Meta(ge=0, le=10**9, description="seconds", extra={"quantity": "seconds"})]
-Cores = Annotated[float, Meta(ge=0, le=10**6, description="CPU cores", extra={"quantity": "cores"})]
+
+def _quantity(kind: str, described: str, most: int, example: str) -> Meta:
+    """At most `most`. `x-written` marks in schemas that text such as `example` is understood as well."""
+    return Meta(
+        ge=0, le=most, description=described, extra={"quantity": kind}, extra_json_schema={"x-written": example}
+    )
+
+
+Bytes = Annotated[int, _quantity("bytes", "bytes", 2**60, "512MiB")]
+Seconds = Annotated[float, _quantity("seconds", "seconds", 10**9, "1m30s")]
+Cores = Annotated[float, _quantity("cores", "CPU cores", 10**6, "250m")]
 
 _SCALES = {
     "": 1, "b": 1,
@@ -92,11 +101,7 @@ def read(raw: Any, type: Any) -> Any:
     try:
         return msgspec.convert(normalise(raw, type), type)
     except msgspec.ValidationError as error:
-        raise Invalid(_plain(str(error)), hint=_hint(str(error), type)) from None
-
-
-def _plain(message: str) -> str:
-    return message.replace("Object ", "").replace("`", "'")
+        raise Invalid(plain(str(error), type), hint=_hint(str(error), type)) from None
 
 
 def _hint(message: str, type: Any) -> str:

@@ -68,7 +68,9 @@ class MemoryStore:
         entries = []
         for key, value in batch.items():
             self._sequence += 1
-            entry = Entry(key=key, value=value, writer=self.writer, sequence=self._sequence, time=self._sequence)
+            entry = Entry(
+                key=key, value=value, writer=self.writer, sequence=self._sequence, time=self._sequence
+            )
             self._entries[key] = entry
             entries.append(entry)
         for prefix, callback in list(self._callbacks.values()):
@@ -108,7 +110,7 @@ class Command:
         self.output: asyncio.Queue[tuple[Literal["stdout", "stderr"], bytes] | None] = asyncio.Queue()
         self.sizes: list[tuple[int, int]] = []
         self.code = 0
-        self.closed = False
+        self.closed = asyncio.Event()
         self.output.put_nowait(("stdout", " ".join(spec.args).encode() + b"\n"))
         if spec.args[0] == "false":
             self.output.put_nowait(("stderr", b"no\n"))
@@ -133,7 +135,7 @@ class Command:
         return self.code
 
     async def close(self) -> None:
-        self.closed = True
+        self.closed.set()
 
 
 class MemoryBackend:
@@ -149,17 +151,25 @@ class MemoryBackend:
         self.held: dict[str, Image] = {}
         self.loaded = 0
         self._count = 0
-        for who, name, role in ((ADMIN, "ada", Role.ADMIN), (OPERATOR, "otto", Role.OPERATOR), (VIEWER, "vic", Role.VIEWER)):
+        for who, name, role in (
+            (ADMIN, "ada", Role.ADMIN),
+            (OPERATOR, "otto", Role.OPERATOR),
+            (VIEWER, "vic", Role.VIEWER),
+        ):
             principal = Principal(id=who.public, name=name, kind="person", role=role)
             self.apply(RegisterPrincipal(principal=principal), ADMIN)
         self.apply(RegisterPrincipal(principal=Principal(id=NODE.public, name="n", kind="node")), ADMIN)
         self.apply(PutProject(manifest=ProjectManifest(name="default")), ADMIN)
-        node = RegisterNode(id=NODE.public, name="node-1", cpus=4.0, memory=2**33, runtimes=("oci", "process"))
+        node = RegisterNode(
+            id=NODE.public, name="node-1", cpus=4.0, memory=2**33, runtimes=("oci", "process")
+        )
         self.apply(node, NODE)
 
     def apply(self, operation: Operation, by: Identity, nonce: str = "") -> Outcome:
         self._count += 1
-        signed = Signed(by.public, nonce or f"test-{self._count}", decode_operation(encode_operation(operation)))
+        signed = Signed(
+            by.public, nonce or f"test-{self._count}", decode_operation(encode_operation(operation))
+        )
         [outcome] = self.state.apply(self.state.sequence + 1, self.state.time + 10, [signed])
         outcome.raise_for_error()
         return outcome

@@ -17,7 +17,12 @@ def manifest(name: str = "web", replicas: int = 2, **spec: object) -> AppManifes
 def test_deploys_shows_scales_and_removes(running: Running) -> None:
     hive = running.local
     made = hive.apps.deploy(manifest(ports=(Port(container=80, host=8080),)))
-    assert (made.name, made.replicas, made.status.phase, made.status.ports) == ("web", 2, "deploying", ("8080->80/tcp",))
+    assert (made.name, made.replicas, made.status.phase, made.status.ports) == (
+        "web",
+        2,
+        "deploying",
+        ("8080->80/tcp",),
+    )
     allocations = hive.allocations.list(app="web")
     assert [a.name for a in allocations] == ["web.0", "web.1"][: len(allocations)]
     for allocation in allocations:

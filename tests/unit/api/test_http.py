@@ -171,13 +171,17 @@ def test_wrong_tokens(running: Running, token: str) -> None:
 
 
 def test_another_scheme_than_bearer(running: Running) -> None:
-    ask(running, "GET", APPS, token=None, Authorization="Basic YTpi").refuses(401, "unauthenticated", "Bearer")
+    ask(running, "GET", APPS, token=None, Authorization="Basic YTpi").refuses(
+        401, "unauthenticated", "Bearer"
+    )
 
 
 def test_roles(running: Running) -> None:
     assert ask(running, "GET", APPS, token=VIEWER.token()).status == 200
     ask(running, "POST", APPS, WEB, token=VIEWER.token()).refuses(403, "forbidden")
-    ask(running, "POST", "/v1/images/pull", {"reference": "x"}, token=VIEWER.token()).refuses(403, "forbidden", "operator")
+    ask(running, "POST", "/v1/images/pull", {"reference": "x"}, token=VIEWER.token()).refuses(
+        403, "forbidden", "operator"
+    )
     assert ask(running, "POST", APPS, WEB, token=OPERATOR.token()).status == 201
     ask(running, "POST", "/v1/nodes/node-1/cordon", token=OPERATOR.token()).refuses(403, "forbidden")
 
@@ -220,7 +224,13 @@ def test_garbage_is_not_http(running: Running) -> None:
 
 
 def test_unknown_things(running: Running) -> None:
-    for path in ("apps/web", "allocations/abcd", "deployments/abcd", "apps/web/logs", "allocations/abcd/stats"):
+    for path in (
+        "apps/web",
+        "allocations/abcd",
+        "deployments/abcd",
+        "apps/web/logs",
+        "allocations/abcd/stats",
+    ):
         ask(running, "GET", f"/v1/projects/default/{path}").refuses(404, "not-found")
     for path in ("nodes/x", "projects/x", "images/a/b:c", "images/sha256:00", "events/1"):
         ask(running, "GET", f"/v1/{path}").refuses(404, "not-found")

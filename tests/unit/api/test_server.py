@@ -115,7 +115,10 @@ def test_over_tls(tmp_path: Path) -> None:
             assert hive.status().node_name == "node-1"
         with Hivemind(url, token=ADMIN.token()) as hive, pytest.raises(Unavailable, match="certificate"):
             hive.status()
-        with Hivemind(f"http://localhost:{running.server.port}", timeout=5) as hive, pytest.raises(HivemindError):
+        with (
+            Hivemind(f"http://localhost:{running.server.port}", timeout=5) as hive,
+            pytest.raises(HivemindError),
+        ):
             hive.status()
         context = ssl.create_default_context(cafile=made["tls_cert"])
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -148,7 +151,9 @@ def limited(directory: Path, **more: object) -> Running:
     return Running(ApiSettings(socket=str(directory / "api.sock"), port=0, **settings))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("start", [b"", b"GET / HT", b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "])
+@pytest.mark.parametrize(
+    "start", [b"", b"GET / HT", b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "]
+)
 def test_a_head_that_never_ends(short_dir: Path, start: bytes) -> None:
     running = limited(short_dir)
     try:
@@ -190,7 +195,9 @@ def test_a_client_that_does_not_read(short_dir: Path) -> None:
             )  # fmt: skip
             gone = threading.Event()
             while not gone.wait(0.05):
-                if running.do(lambda: not running.server._clients.connections and not running.server._clients.tasks):
+                if running.do(
+                    lambda: not running.server._clients.connections and not running.server._clients.tasks
+                ):
                     gone.set()
         assert running.do(lambda: running.backend.store.subscribers) == 0
     finally:

@@ -165,15 +165,21 @@ def test_events_from_now_on(running: Running) -> None:
 
 def test_a_command_runs_inside(running: Running) -> None:
     [only] = deploy(running, 1)
-    with running.local.allocations.exec(only, ["echo", "hello"], env={"A": "b"}, user="root", workdir="/") as session:
+    with running.local.allocations.exec(
+        only, ["echo", "hello"], env={"A": "b"}, user="root", workdir="/"
+    ) as session:
         assert session.read() == ("stdout", b"echo hello\n")
         assert session.read() is None and session.exit_code == 0
     with running.local.allocations.exec("web.0", ["false"]) as session:
-        assert [session.read(), session.read(), session.read()] == [("stdout", b"false\n"), ("stderr", b"no\n"), None]
+        assert [session.read(), session.read(), session.read()] == [
+            ("stdout", b"false\n"),
+            ("stderr", b"no\n"),
+            None,
+        ]
         assert session.exit_code == 1
     spec = running.backend.commands[0].spec
     assert (spec.env, spec.user, spec.workdir, spec.tty) == ({"A": "b"}, "root", "/", False)
-    assert all(command.closed for command in running.backend.commands)
+    assert all(command.closed.is_set() for command in running.backend.commands)
 
 
 def test_a_command_is_spoken_to(running: Running) -> None:
@@ -195,15 +201,7 @@ def test_leaving_a_command_ends_it(running: Running) -> None:
     session = running.local.allocations.exec(only, ["sh"], stdin=True)
     assert session.read() == ("stdout", b"sh\n")
     session.close()
-    running.run(_until(lambda: running.backend.commands[0].closed))
-
-
-async def _until(true: object) -> None:
-    import asyncio
-
-    async with asyncio.timeout(10):
-        while not true():  # type: ignore[operator]
-            await asyncio.sleep(0)
+    running.run(running.backend.commands[0].closed.wait())
 
 
 def test_commands_that_cannot_run(running: Running) -> None:
