@@ -61,7 +61,7 @@ class LocalLedger:
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
+            ledger = await loop.run_in_executor(
                 thread,
                 lambda: cls(directory / "ledger.db", hive, clock, settings or Settings(), lock, thread, loop),
             )
@@ -69,6 +69,8 @@ class LocalLedger:
             thread.shutdown()
             lock.release()
             raise
+        ledger._timer.arm()
+        return ledger
 
     def __init__(
         self,
@@ -96,7 +98,6 @@ class LocalLedger:
         self._work: asyncio.Task[None] | None = None
         self._closing = False
         self._broken: HivemindError | None = None
-        loop.call_soon_threadsafe(self._timer.arm)
 
     async def submit(self, envelope: Envelope) -> Receipt:
         """Raises `Unauthenticated`, `Invalid`, `TooLarge`, `Unavailable`, or what state refuses it with."""

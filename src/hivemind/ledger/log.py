@@ -87,7 +87,7 @@ class Log:
         # Nobody else opens this file (see lock.py): exclusive mode needs no shared-memory file, which a full
         # disk could turn into a SIGBUS.
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "cache_size=-512",
-                       "journal_size_limit=4194304", "cell_size_check=ON"):  # fmt: skip
+                       "wal_autocheckpoint=256", "journal_size_limit=4194304", "cell_size_check=ON"):  # fmt: skip
             self._db.execute(f"PRAGMA {pragma}")
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
         version = self._db.execute("PRAGMA user_version").fetchone()[0]

@@ -48,8 +48,12 @@ def replay(log: Log, path: Path, hive: str) -> Replayed:
                 path, f"batch {stored.batch.sequence} does not follow from checkpoint {checkpoint.sequence}"
             )
         if stored.before != state.digest():
-            raise _diverged(path, stored.batch.sequence)
-        state.apply(stored.batch.sequence, stored.batch.time, signed(stored.batch))
+            raise _diverged(path, stored.batch.sequence, "gives another state before it than was recorded")
+        try:
+            operations = signed(stored.batch)
+        except msgspec.DecodeError as error:
+            raise _diverged(path, stored.batch.sequence, f"cannot read an operation: {error}") from None
+        state.apply(stored.batch.sequence, stored.batch.time, operations)
         found.head = stored.hash
         found.batches += 1
         found.size += stored.size
@@ -95,9 +99,9 @@ def _restored(checkpoint: Checkpoint) -> State | None:
     return state if sound else None
 
 
-def _diverged(path: Path, sequence: int) -> Corrupt:
+def _diverged(path: Path, sequence: int, what: str) -> Corrupt:
     return Corrupt(
-        f"replaying {path} gives another state before batch {sequence} than the one recorded there",
+        f"replaying batch {sequence} of {path} {what}",
         hint="if Hivemind was upgraded after a crash, start the version before once, stop it, upgrade again; "
         f"otherwise restore {path.parent} from a backup",
     )
