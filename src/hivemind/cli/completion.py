@@ -74,9 +74,9 @@ def _inside(context: Context, command: Command, before: list[str], word: str) ->
             plain += 1
     places = [a for a in command.arguments if a.key not in filled]
     place = places[plain] if plain < len(places) else next((a for a in places if a.many), None)
-    if plain and any(a.rest and not a.dashed for a in places[:plain]):
-        yield FILES
-    elif word.startswith("-"):
+    if any(a.rest and not a.dashed for a in places[:plain]):
+        return  # words of the inner command are its own matter
+    if word.startswith("-"):
         yield from ((a.flag, a.help) for a in flags.values() if a.key not in filled)
         yield from ((o.name, o.help) for o in options.values() if not o.hidden and o.name not in used)
     elif place and not place.rest:

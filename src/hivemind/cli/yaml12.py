@@ -58,11 +58,18 @@ Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 
 
 class Dumper(_CDumper):  # type: ignore[misc]
-    """Quotes what YAML 1.1 readers would not take for a string, and never uses anchors."""
+    """Quotes what a reader of YAML 1.1 or 1.2 would not take for a string, and never uses anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, data: str) -> Node:
+        special = any(re.fullmatch(pattern, data) for _, pattern, _ in _RULES)
+        node: Node = self.represent_scalar("tag:yaml.org,2002:str", data, style="'" if special else None)
+        return node
+
+
+Dumper.add_representer(str, Dumper.represent_text)
 
 for _tag, _pattern, _first in _RULES:
     Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))

@@ -15,7 +15,13 @@ from hivemind.model.quantity import Bytes, Cores, Seconds
 from hivemind.model.resource import Column, Resource
 
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
-EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\Z")]
+EnvName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\Z",
+        description="the name of a variable: letters, digits and _, not beginning with a digit",
+    ),
+]
 
 
 class Port(Spec, frozen=True, kw_only=True):
@@ -45,7 +51,7 @@ class Restart(Spec, frozen=True, kw_only=True):
 
 
 class Stop(Spec, frozen=True, kw_only=True):
-    signal: Annotated[str, Meta(pattern=r"^(SIG)?[A-Z0-9+]+\Z")] | None = None
+    signal: Annotated[str, Meta(pattern=r"^(SIG)?[A-Z0-9+]+\Z", description="a signal such as SIGTERM")] | None = None
     """The image's own stop signal, else SIGTERM, when absent."""
     grace: Seconds = 10.0
 
@@ -71,7 +77,7 @@ class AppSpec(Spec, frozen=True, kw_only=True):
     command: tuple[str, ...] | None = None
     env: dict[EnvName, str] = {}
     user: str | None = None
-    workdir: Annotated[str, Meta(pattern="^/")] | None = None
+    workdir: Annotated[str, Meta(pattern="^/", description="an absolute path")] | None = None
     service: ServiceName | None = None
     ports: tuple[Port, ...] = ()
     resources: Resources = Resources()

@@ -19,7 +19,7 @@ class CommandProbe(Spec, frozen=True, kw_only=True, tag="command", tag_field="ki
 class HttpProbe(Spec, frozen=True, kw_only=True, tag="http", tag_field="kind"):
     """GETs a path; any status from 200 to 399 is healthy."""
 
-    path: Annotated[str, Meta(pattern="^/")] = "/"
+    path: Annotated[str, Meta(pattern="^/", description="an absolute path")] = "/"
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     """A container port; the app's first declared port when absent."""
 
