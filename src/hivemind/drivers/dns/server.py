@@ -171,7 +171,7 @@ class NameServer:
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """A datagram and a stream socket on the same port. With port 0 a few ports are tried, because the one
-    that is free for datagrams may be taken for streams."""
+    that is free for streams may be taken for datagrams."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for tries_left in range(7, -1, -1):
         udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -179,9 +179,10 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            udp.bind((host, port))
-            tcp.bind((host, udp.getsockname()[1]))
+            # Streams first: far more of their ports are taken, by connections too, and the kernel picks a free one.
+            tcp.bind((host, port))
             tcp.listen(128)
+            udp.bind((host, tcp.getsockname()[1]))
             return udp, tcp
         except OSError as error:
             udp.close()
