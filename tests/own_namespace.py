@@ -10,6 +10,7 @@ import ctypes
 import os
 import pickle
 import traceback
+import warnings
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ def run_isolated(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
 
 def _reports(item: pytest.Item, nextitem: pytest.Item | None) -> list[Any]:
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Of forking beside the threads of earlier tests.
+        child = os.fork()
     if child == 0:
         os.close(reading)
         _run_child(item, writing)

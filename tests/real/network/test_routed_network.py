@@ -22,7 +22,7 @@ from hivemind.drivers.network import conntrack, netns
 from hivemind.drivers.network.contract import Published
 from hivemind.drivers.network.nftables import Nft, NftError
 from hivemind.drivers.network.routed import RoutedNetwork
-from hivemind.errors import Conflict, Invalid, Unavailable
+from hivemind.errors import Conflict, Invalid, Unavailable, Unsupported
 from network_traffic import ask_tcp, ask_udp, connect, datagram_client, serve_tcp, serve_udp, within
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -246,7 +246,6 @@ asyncio.run(main())
     network = life(tmp_path)
     await network.open()
     living = network.attachments()
-    await network.prune(set(living))
     await until(lambda: len(own_links()) == len(living), "links of no attachment stayed")
     assert sorted(pins(tmp_path)) == sorted(one.netns for one in living.values())
     routed = {line.split()[0] for line in run("ip", "route").splitlines() if " dev hm" in line}
@@ -432,3 +431,33 @@ async def test_a_port_in_use_names_the_process(network: RoutedNetwork) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 8080))
         assert "in use by" in (await network.publish({Published("udp", 8080): ()}))[Published("udp", 8080)]
+
+
+async def test_remains_of_old_connections_do_not_hinder(network: RoutedNetwork) -> None:
+    with socket.create_server(("127.0.0.1", 8080)) as listener:
+        client = socket.create_connection(("127.0.0.1", 8080))
+        served, _ = listener.accept()
+        served.close()  # Who closes first keeps the port in TIME_WAIT.
+        client.close()
+    assert any(":1F90" in line and " 06 " in line for line in Path("/proc/net/tcp").read_text().splitlines())
+    assert await network.publish({PUBLIC: ()}) == {}
+
+
+async def test_a_machine_without_nft_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(Unsupported, match="nft is not installed") as caught:
+        await life(tmp_path).open()
+    assert "apt install nftables" in caught.value.hint
+
+
+async def test_the_event_loop_stays_free_while_many_attach(network: RoutedNetwork) -> None:
+    """Ordering, not time: the loop takes turns while the worker is in the middle of a hundred attachments."""
+    attaching = asyncio.gather(*(network.attach(f"a{n}", []) for n in range(100)))
+    turns = set()
+    while not attaching.done():
+        turns.add(len(network.attachments()))
+        await asyncio.sleep(0)
+    await attaching
+    assert len(turns) > 10

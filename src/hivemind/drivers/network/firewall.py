@@ -35,7 +35,11 @@ class Firewall:
         try:
             self._nft.apply(self._base())
         except NftError:  # Another version laid a table of another shape.
-            self._nft.apply([*self._without_table(), *self._base()])
+            try:
+                self._nft.apply([*self._without_table(), *self._base()])
+            except NftError:
+                self._nft.close()
+                raise
 
     def close(self) -> None:
         self._nft.close()

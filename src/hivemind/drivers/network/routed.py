@@ -142,7 +142,11 @@ class RoutedNetwork:
         try:
             netns.prepare(self._pins)
             self._netlink = Netlink()
-            self._lay()
+            try:
+                self._lay()
+            except BaseException:
+                self._netlink.close()
+                raise
         except OSError as error:
             raise Unsupported(
                 f"this machine cannot route for containers: {error}",
@@ -384,7 +388,8 @@ class RoutedNetwork:
         self._netlink.transact(rtnetlink.delete_address(loopback, self._addresses.node))
         netns.release(self._pins)
         self._records.destroy()
-        (self._state_dir / "network.json").unlink(missing_ok=True)
+        for left in self._state_dir.glob("network.json*"):
+            left.unlink()
         self.dns_address = ""
 
     def _detach_all(self) -> None:
