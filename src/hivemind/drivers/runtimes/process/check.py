@@ -1,0 +1,84 @@
+"""Whether a specification can run as a plain command here, and as whom."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+from hivemind.drivers.runtimes.contract import ContainerSpec
+from hivemind.errors import Invalid, Unsupported
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Identity = tuple[int, int, list[int]]
+"""User, group, further groups."""
+
+
+def check(spec: ContainerSpec, *, why_no_limits: str) -> None:
+    """Raises `Invalid` or `Unsupported`. `why_no_limits`: empty when limits can be enforced."""
+    if spec.image:
+        raise Unsupported(
+            "the process runtime runs the host's own commands, not images",
+            hint="leave out the image, or start the daemon with --runtime oci",
+        )
+    for mount in spec.mounts:
+        if mount.source != mount.target or mount.readonly:
+            raise Unsupported(
+                f"the process runtime cannot mount {mount.source or 'a tmpfs'} at {mount.target}",
+                hint="use the host's path itself, or start the daemon with --runtime oci",
+            )
+    if why_no_limits and (spec.cpus or spec.memory or spec.pids):
+        raise Unsupported(
+            f"limits cannot be enforced: {why_no_limits}",
+            hint="leave out cpus, memory and pids, or run the daemon as root",
+        )
+    if spec.netns and os.geteuid() != 0:
+        raise Unsupported("only root can join a network namespace", hint="run the daemon as root")
+    identity(spec.user)
+    if not Path(spec.workdir).is_dir():
+        raise Invalid(f"there is no directory {spec.workdir} here", hint="check workdir")
+    executable(spec.args, spec.env, spec.workdir)
+
+
+def executable(args: tuple[str, ...], env: dict[str, str], workdir: str) -> None:
+    """Raises `Invalid` when there is nothing to run."""
+    if not args or not args[0]:
+        raise Invalid("there is no command to run", hint="give the command as a list of words")
+    name = args[0]
+    found = shutil.which(
+        os.path.join(workdir, name) if "/" in name else name, path=env.get("PATH", DEFAULT_PATH)
+    )
+    if found is None:
+        raise Invalid(
+            f"there is no executable {name!r} on this machine",
+            hint="check the command's name and PATH; the process runtime runs the host's own commands",
+        )
+
+
+def identity(user: str) -> Identity | None:
+    """What to become for `name|uid[:group|gid]`; None: stay what the daemon is."""
+    if not user:
+        return None
+    name, _, group = user.partition(":")
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        uid, gid = entry.pw_uid, entry.pw_gid
+        others = os.getgrouplist(entry.pw_name, gid)
+    except KeyError:
+        if not name.isdigit():
+            raise Invalid(f"there is no user {name!r} on this machine", hint="see /etc/passwd") from None
+        uid, gid, others = int(name), int(name), []
+    if group:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise Invalid(f"there is no group {group!r} on this machine", hint="see /etc/group") from None
+        others = [gid]
+    if os.geteuid() == 0:
+        return uid, gid, others
+    if uid != os.geteuid():
+        raise Unsupported(f"only root can run a command as {name}", hint="run the daemon as root")
+    return None

@@ -1,0 +1,371 @@
+"""The process runtime: commands of the host, each in its own session and, as root, its own control group.
+
+There is no isolation: a command sees the host's files, users, resolver and host name; `resolv_conf`, `hosts` and
+`hostname` of a specification have no effect. Limits need control groups, so root; without, a specification that
+asks for them is refused rather than run without.
+
+Commands are children of the shim, not of the daemon. What is on disk (`record`) decides after a restart: a
+command with an exit has ended, one that the shim has runs, and anything else was left by a shim that was killed
+(it is killed too, its exit code is unknown) or by a boot that is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.contract import (
+    Container,
+    ContainerSpec,
+    ExecSession,
+    ExecSpec,
+    Exit,
+    LogLine,
+    LogQuery,
+    OnProgress,
+    RuntimeEvent,
+    Stats,
+    Status,
+)
+from hivemind.drivers.runtimes.logs import read_log
+from hivemind.drivers.runtimes.process.cgroup import ControlGroups
+from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity
+from hivemind.drivers.runtimes.process.client import ShimClient
+from hivemind.drivers.runtimes.process.execution import open_session
+from hivemind.drivers.runtimes.process.record import Birth, Records, Stored
+from hivemind.drivers.runtimes.process.tree import MARK, boot_id, kill_all, start_time
+from hivemind.drivers.runtimes.process.usage import usage
+from hivemind.drivers.runtimes.signals import signal_number
+from hivemind.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
+from hivemind.model.image import Image
+
+_BAD_COMMAND = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.ENOEXEC,
+    errno.ENOTDIR,
+    errno.E2BIG,
+    errno.EISDIR,
+    errno.ELOOP,
+}
+
+
+class _Held:
+    """One command as the daemon knows it."""
+
+    def __init__(self, stored: Stored, cgroup: Cgroup | None) -> None:
+        self.spec, self.created = stored.spec, stored.created
+        self.cgroup = cgroup
+        self.begun = False
+        self.birth: Birth | None = None
+        self.exit: Exit | None = None
+        self.ended = asyncio.Event()
+
+    @property
+    def running(self) -> bool:
+        return self.birth is not None and self.exit is None
+
+    def describe(self) -> Container:
+        status = Status.EXITED if self.exit else Status.RUNNING if self.birth else Status.CREATED
+        return Container(
+            id=self.spec.id,
+            status=status,
+            pid=self.birth.pid if self.birth and self.running else 0,
+            created=self.created,
+            started=self.birth.started if self.birth else 0,
+            exit=self.exit,
+            labels=self.spec.labels,
+        )
+
+
+class ProcessRuntime:
+    """`state_dir` keeps records and logs; `run_dir` (a tmpfs, if there is one) the shim's socket."""
+
+    name = "process"
+
+    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+        self._state_dir, self._run_dir = state_dir.absolute(), run_dir.absolute()
+        self._scope = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()[:12]
+        self._records = Records(self._state_dir / "containers")
+        self._groups = ControlGroups(f"hivemind-{self._scope}")
+        self._shim = ShimClient(self._run_dir, self._heard, self._lost)
+        self._held: dict[str, _Held] = {}
+        self._untold: deque[RuntimeEvent] = deque()
+        self._news = asyncio.Event()
+        self._boot = ""
+        self._adopting: asyncio.Task[None] | None = None
+        self.why_no_limits = ""
+        """Empty, or why this daemon can enforce no limits; also what a person should be told at start."""
+
+    async def open(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise Unsupported("the process runtime needs Linux", hint="run the node on a Linux machine")
+        self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._boot = boot_id()
+        self.why_no_limits = self._groups.open()
+        for id in self._records.open():
+            held = _Held(self._records.stored(id), None if self.why_no_limits else self._groups.group(id))
+            held.birth = self._records.birth(id)
+            held.begun = held.birth is not None
+            self._held[id] = held
+        await self._adopt()
+
+    async def close(self) -> None:
+        if self._adopting is not None:
+            await asyncio.wait([self._adopting])
+        await self._shim.close()
+        for held in self._held.values():
+            if held.cgroup is not None:
+                held.cgroup.close()
+
+    async def destroy(self) -> None:
+        """Kills every command and removes every trace of this runtime."""
+        if not self._held and not self._shim.connected:
+            await self.open()
+        for id in list(self._held):
+            await self.remove(id)
+        if await self._shim.connect(start=False) is not None:
+            with contextlib.suppress(Unavailable):
+                await self._shim.request({"do": "quit"})
+        await self.close()
+        if not self.why_no_limits:
+            self._groups.remove()
+        shutil.rmtree(self._state_dir / "containers")
+        for name in ("shim.lock", "shim.sock", "shim.log"):
+            (self._run_dir / name).unlink(missing_ok=True)
+
+    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+        raise Unsupported(
+            f"the process runtime has no images, so it cannot pull {reference}",
+            hint="give a command instead of an image, or start the daemon with --runtime oci",
+        )
+
+    async def create(self, spec: ContainerSpec) -> None:
+        self._records.path(spec.id)
+        if spec.id in self._held:
+            raise Conflict(f"container {spec.id} exists", hint="remove it first, or use another id")
+        check(spec, why_no_limits=self.why_no_limits)
+        cgroup = None
+        if not self.why_no_limits:
+            cgroup = self._groups.create(spec.id, cpus=spec.cpus, memory=spec.memory, pids=spec.pids)
+        stored = Stored(spec, _now())
+        try:
+            self._records.create(stored)
+        except BaseException:
+            if cgroup is not None:
+                cgroup.remove()
+            raise
+        self._held[spec.id] = _Held(stored, cgroup)
+
+    async def start(self, id: str) -> int:
+        held = self._get(id)
+        if held.begun or held.exit is not None:
+            raise Conflict(f"container {id} was started already", hint="create a new one")
+        held.begun = True
+        spec, path = held.spec, self._records.path(id)
+        try:
+            answer = await self._shim.request(
+                {
+                    "do": "start",
+                    "id": id,
+                    "order": self._order(held, spec.args, spec.env, spec.user, spec.workdir)
+                    | {"record": str(path / "process.json"), "boot": self._boot},
+                    "log": {
+                        "path": str(self._records.log(id)),
+                        "max_size": spec.log_max_size,
+                        "max_files": spec.log_max_files,
+                    },
+                    "exit": str(path / "exit.json"),
+                    "oom": str(held.cgroup.memory_file()) if held.cgroup else "",
+                }
+            )
+            if "errno" in answer:
+                raise _refused(answer, spec.args)
+        except BaseException:
+            held.begun = (path / "process.json").exists()
+            raise
+        held.birth = self._records.birth(id) or Birth(answer["pid"], 0, _now(), self._boot)
+        return held.birth.pid
+
+    async def stop(self, id: str, signal: str, grace: float) -> Exit:
+        number = signal_number(signal)
+        held = self._held.get(id)
+        if held is None:
+            return Exit(code=None, at=_now(), reason="it is not here any more")
+        if not held.begun:
+            self._end(held, Exit(code=None, at=_now(), reason="stopped before it was started"))
+        await self._signal(held, number)
+        try:
+            async with asyncio.timeout(grace):
+                await held.ended.wait()
+        except TimeoutError:
+            await self._signal(held, 9, everything=True)
+        return await self._exit(held)
+
+    async def kill(self, id: str, signal: str) -> None:
+        number = signal_number(signal)
+        if (held := self._held.get(id)) is not None:
+            await self._signal(held, number)
+
+    async def wait(self, id: str) -> Exit:
+        return await self._exit(self._get(id))
+
+    async def remove(self, id: str) -> None:
+        held = self._held.get(id)
+        if held is None:
+            return
+        if held.begun:
+            await self._signal(held, 9, everything=True)
+            await held.ended.wait()
+        if self._held.pop(id, None) is None:
+            return  # another call was faster
+        held.ended.set()
+        if held.cgroup is not None:
+            held.cgroup.remove()
+        self._records.remove(id)
+
+    async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
+        held = self._get(id)
+        if not held.running:
+            raise Conflict(f"container {id} is not running", hint="see its status and exit code")
+        base = held.spec
+        env = {**base.env, **spec.env}
+        order = self._order(held, spec.args, env, spec.user or base.user, spec.workdir or base.workdir)
+        return await open_session(self._shim, order, spec)
+
+    async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        held = self._get(id)
+        async for line in read_log(self._records.log(id), query, held.ended.wait):
+            yield line
+
+    async def stats(self, id: str) -> Stats:
+        held = self._get(id)
+        if held.birth is None or not held.running:
+            raise NotFound(f"container {id} is not running, so it uses nothing", hint="see its exit code")
+        return usage(held.birth.pid, held.cgroup, f"{self._scope}/{id}", own_network=bool(held.spec.netns))
+
+    async def list(self) -> list[Container]:
+        return [held.describe() for held in self._held.values()]
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        while True:
+            self._news.clear()
+            while self._untold:
+                event = self._untold.popleft()
+                if event.kind == "exited":
+                    self._records.tell(event.id)
+                yield event
+            await self._news.wait()
+
+    def _get(self, id: str) -> _Held:
+        try:
+            return self._held[id]
+        except KeyError:
+            raise NotFound(f"there is no container {id}", hint="it may have been removed") from None
+
+    def _order(
+        self, held: _Held, args: tuple[str, ...], env: dict[str, str], user: str, workdir: str
+    ) -> dict[str, Any]:
+        """How the shim is to start a command in this container; see `launch`."""
+        mark = f"{self._scope}/{held.spec.id}"
+        return {
+            "args": args,
+            "env": {"PATH": DEFAULT_PATH, **env, MARK: mark},
+            "mark": mark,
+            "identity": identity(user),
+            "workdir": workdir,
+            "groups": [] if held.cgroup is None else self._groups.members(held.spec.id),
+            "netns": held.spec.netns,
+        }
+
+    async def _signal(self, held: _Held, number: int, *, everything: bool = False) -> None:
+        if held.running:
+            with contextlib.suppress(Unavailable):  # the shim died: then the command is being ended anyway
+                await self._shim.request(
+                    {"do": "kill", "id": held.spec.id, "signal": number, "all": everything}
+                )
+
+    @staticmethod
+    async def _exit(held: _Held) -> Exit:
+        await held.ended.wait()
+        return held.exit or Exit(code=None, at=_now(), reason="it was removed before it was started")
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        held = self._held.get(message["id"])
+        if held is None:
+            return
+        if message["event"] == "oom":
+            self._tell(RuntimeEvent(kind="oom", id=held.spec.id))
+        elif held.exit is None:
+            self._ended(held, msgspec.convert(message["exit"], Exit))
+
+    def _ended(self, held: _Held, exit: Exit) -> None:
+        held.birth = held.birth or self._records.birth(held.spec.id)
+        held.exit = exit
+        held.ended.set()
+        self._tell(RuntimeEvent(kind="exited", id=held.spec.id, exit=exit))
+
+    def _end(self, held: _Held, exit: Exit) -> None:
+        self._records.end(held.spec.id, exit)
+        self._ended(held, exit)
+
+    def _tell(self, event: RuntimeEvent) -> None:
+        self._untold.append(event)
+        self._news.set()
+
+    def _lost(self) -> None:
+        self._adopting = asyncio.get_running_loop().create_task(self._adopt())
+
+    async def _adopt(self) -> None:
+        """Brings what is known in line with the shim and the records; without a shim nothing may run."""
+        running = set(await self._shim.connect(start=False) or ())
+        for id, held in list(self._held.items()):
+            if held.exit is not None or id in running:
+                continue
+            if (exit := self._records.exit(id)) is not None:
+                told = self._records.told(id)
+                held.exit = exit
+                held.ended.set()
+                if not told:
+                    self._tell(RuntimeEvent(kind="exited", id=id, exit=exit))
+            elif (birth := self._records.birth(id)) is not None:
+                held.birth = birth
+                self._end(held, await self._orphaned(held, birth))
+
+    async def _orphaned(self, held: _Held, birth: Birth) -> Exit:
+        """Kills what runs without a shim: nobody can learn how it ends."""
+        if birth.boot != self._boot:
+            return Exit(code=None, at=_now(), reason="the machine restarted while it ran")
+        alive = start_time(birth.pid) == birth.start_time
+        groups = self._groups.members(held.spec.id) if held.cgroup else []
+        session = birth.pid if alive else 0
+        while kill_all(groups, f"{self._scope}/{held.spec.id}", session):  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.005)
+        how = "it was killed, because nobody could learn how it ends" if alive else "it ended meanwhile"
+        return Exit(code=None, at=_now(), reason=f"the process that watched it died; {how}")
+
+
+def _refused(answer: dict[str, Any], args: tuple[str, ...]) -> Invalid | Unavailable:
+    number, stage = answer["errno"], answer["stage"]
+    what = f"cannot {stage} {args[0]!r}" if stage == "run" else f"cannot {stage} for {args[0]!r}"
+    message = f"{what}: {os.strerror(number)}"
+    if number in _BAD_COMMAND:
+        return Invalid(message, hint="check the command, its user's rights and the working directory")
+    return Unavailable(message, hint="the machine may lack memory, disk space or free process numbers")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
