@@ -202,12 +202,12 @@ class Agent:
             return await self._run_inside(worker, arguments)
 
         return Target(
+            id=worker.id,
             ip=attached.ip if attached else "127.0.0.1",
             ports=dict(attached.ports) if attached else {},
             declared=tuple(p.container for p in spec.ports if p.protocol == "tcp"),
             run=run,
             now=self.now,
-            spawn=self.spawn,
         )
 
     async def _run_inside(self, worker: Worker, arguments: tuple[str, ...]) -> tuple[int, str]:

@@ -137,11 +137,18 @@ def _published(spec: AppSpec, replicas: Sequence[Replica]) -> dict[Published, tu
 
 def _named(app: App, spec: AppSpec, replicas: Sequence[Replica]) -> list[Entry]:
     """One entry without an address keeps the name known while nobody is ready."""
-    common = {"project": app.project, "app": app.name, "service": spec.service}
     if not replicas:
-        return [Entry(**common)]
+        return [Entry(project=app.project, app=app.name, service=spec.service)]
     return [
-        Entry(**common, slot=slot, ip=status.ip, ready=True, ports=_named_ports(spec, status))
+        Entry(
+            project=app.project,
+            app=app.name,
+            service=spec.service,
+            slot=slot,
+            ip=status.ip,
+            ports=_named_ports(spec, status),
+            ready=True,
+        )
         for slot, _, status in replicas
     ]
 

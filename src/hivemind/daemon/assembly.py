@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hivemind.daemon.settings import Settings
 from hivemind.drivers.images.images import Images
+from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.network.contract import Network
 from hivemind.drivers.network.host import HostNetwork
 from hivemind.drivers.runtimes.contract import Runtime
 from hivemind.drivers.runtimes.process.runtime import ProcessRuntime
 from hivemind.errors import Unsupported
+
+if TYPE_CHECKING:
+    from hivemind.drivers.network.routed import RoutedNetwork
+    from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +41,7 @@ class Machinery(msgspec.Struct, frozen=True, kw_only=True):
 async def assemble(settings: Settings, node: str) -> Machinery:
     """Everything open and adopted. Raises `Unsupported` when the runtime that was asked for cannot be had."""
     data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
-    images = Images(data / "images")
+    images = Images(ImageStore(data / "images"))
     await images.open()
     runtimes: dict[str, Runtime] = {}
     networks: dict[str, Network] = {}
@@ -59,7 +65,7 @@ async def assemble(settings: Settings, node: str) -> Machinery:
 async def _containers(settings: Settings, node: str, images: Images) -> tuple[Runtime, Network]:
     if os.geteuid() != 0:
         raise Unsupported("containers need root", hint="start the daemon as root")
-    runtime, network = _oci(settings, images), _routed(settings, node)
+    runtime, network = container_drivers(settings, node, images)
     await network.open()
     try:
         await runtime.open()
@@ -69,14 +75,13 @@ async def _containers(settings: Settings, node: str, images: Images) -> tuple[Ru
     return runtime, network
 
 
-def _oci(settings: Settings, images: Images) -> Runtime:
+def container_drivers(settings: Settings, node: str, images: Images) -> tuple[OciRuntime, RoutedNetwork]:
+    """Not yet open."""
+    from hivemind.drivers.network.routed import RoutedNetwork
     from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
-    return OciRuntime(Path(settings.node.data_dir) / "oci", Path(settings.node.run_dir) / "oci", images)
-
-
-def _routed(settings: Settings, node: str) -> Network:
-    from hivemind.drivers.network.routed import RoutedNetwork
-
-    data, run = Path(settings.node.data_dir) / "network", Path(settings.node.run_dir) / "network"
-    return RoutedNetwork(node, data, run, subnet=settings.network.subnet)
+    data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
+    return (
+        OciRuntime(data / "oci", run / "oci", images),
+        RoutedNetwork(node, data / "network", run / "network", subnet=settings.network.subnet),
+    )

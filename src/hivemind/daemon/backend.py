@@ -103,7 +103,7 @@ class NodeBackend:
         return await self._agent.stats(allocation)
 
     async def images(self) -> list[Image]:
-        return self._machinery.images.list()
+        return self._machinery.images.store.list()
 
     async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
         return await self._machinery.images.load(chunks)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hivemind.daemon.assembly import open_containers
+from hivemind.daemon.assembly import container_drivers
 from hivemind.daemon.keys import identity
 from hivemind.daemon.settings import Settings
+from hivemind.drivers.images.images import Images
+from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.network.host import HostNetwork
 from hivemind.drivers.runtimes.process.runtime import ProcessRuntime
 from hivemind.errors import Unsupported
@@ -17,7 +19,8 @@ async def destroy_machinery(settings: Settings) -> None:
     data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
     node = identity(data / "node.key").public
     if os.geteuid() == 0 and (data / "oci").exists():
-        runtime, network = open_containers(settings, node)
+        images = Images(ImageStore(data / "images"))
+        runtime, network = container_drivers(settings, node, images)
         try:
             await runtime.open()
         except Unsupported:

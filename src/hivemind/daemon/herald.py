@@ -58,10 +58,10 @@ class Herald:
 
     def _node(self, old: Node | None, new: Node | None) -> None:
         if new and old is None:
-            self._events.append("node.joined", f"{new.cpus:g} cores", node=new.name, name=new.name)
+            self._events.append("node.joined", f"{new.cpus:g} cores", name=new.name)
         elif new and old and (new.schedulable, new.drained) != (old.schedulable, old.drained):
             verb = "drained" if new.drained else "uncordoned" if new.schedulable else "cordoned"
-            self._events.append(f"node.{verb}", "", node=new.name, name=new.name)
+            self._events.append(f"node.{verb}", "", name=new.name)
 
     def _allocation(self, change: Change) -> None:
         new, old = change.new, change.old

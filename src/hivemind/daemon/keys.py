@@ -19,7 +19,9 @@ def identity(path: Path) -> Identity:
     except OSError as error:
         raise Unavailable(f"the key {path} cannot be read: {error.strerror}") from None
     if len(seed) != 32:
-        raise Corrupt(f"the key {path} is damaged: it has {len(seed)} bytes, not 32", hint="restore it from a backup")
+        raise Corrupt(
+            f"the key {path} is damaged: it has {len(seed)} bytes, not 32", hint="restore it from a backup"
+        )
     return Identity(seed)
 
 

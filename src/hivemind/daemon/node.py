@@ -78,11 +78,13 @@ class Node:
         self.hive = derive_id("hive", administrator.public, length=16)
         self._ledger = await LocalLedger.open(data / "ledger", hive=self.hive, clock=clock)
         self._on_stop(self._ledger.close)
-        store = await LocalStore.open(data / "store", identity=self._key, clock=clock)
+        store = await LocalStore.open(data / "store.db", self._key, clock=clock)
         self._on_stop(store.close)
         machinery = await assemble(self._settings, self._key.public)
-        for part in (*machinery.runtimes.values(), *machinery.networks.values()):
-            self._on_stop(part.close)
+        for network in machinery.networks.values():
+            self._on_stop(network.close)
+        for runtime in machinery.runtimes.values():
+            self._on_stop(runtime.close)
         events = EventLog(store, self._key.public, clock)
         herald = Herald(self._ledger.state, events)
         undo = self._ledger.subscribe(lambda batch: herald.agreed())
@@ -162,8 +164,10 @@ class Node:
     async def _names(self, machinery: Machinery) -> tuple[NameServer, list[str]]:
         """The name server, and what it could not do: a node without names is better than no node."""
         upstream = self._settings.network.dns_upstream
-        forwarder = Forwarder(lambda: [(address, 53) for address in upstream]) if upstream else Forwarder(
-            ResolvConf().upstreams
+        forwarder = (
+            Forwarder(lambda: [(address, 53) for address in upstream])
+            if upstream
+            else Forwarder(ResolvConf().upstreams)
         )
         server = NameServer(forwarder)
         self._on_stop(server.close)
@@ -197,4 +201,3 @@ class Node:
 
 def _private(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-

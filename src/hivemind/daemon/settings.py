@@ -38,7 +38,9 @@ class NodeSettings(Spec, frozen=True, kw_only=True):
 
 
 class ApiSettings(Spec, frozen=True, kw_only=True):
-    web_port: Annotated[int, Meta(ge=0, le=65535), _about("TCP port of the API; 0: only the unix socket")] = 3000
+    web_port: Annotated[int, Meta(ge=0, le=65535), _about("TCP port of the API; 0: only the unix socket")] = (
+        3000
+    )
     web_host: Annotated[str, _about("address the API listens on; beyond loopback it needs TLS")] = "127.0.0.1"
     tls_cert: Annotated[str, _about("PEM file with the certificate chain")] = ""
     tls_key: Annotated[str, _about("PEM file with the private key")] = ""
@@ -46,7 +48,9 @@ class ApiSettings(Spec, frozen=True, kw_only=True):
 
 
 class NetworkSettings(Spec, frozen=True, kw_only=True):
-    subnet: Annotated[str, _about("addresses for this node's containers, as 10.200.0.0/22; auto: a free one")] = "auto"
+    subnet: Annotated[
+        str, _about("addresses for this node's containers, as 10.200.0.0/22; auto: a free one")
+    ] = "auto"
     publish_host: Annotated[str, _about("address of ports published by the process runtime")] = "127.0.0.1"
     dns_port: Annotated[
         int, Meta(ge=0, le=65535), _about("loopback port where this machine may ask for names; 0: none")
@@ -57,8 +61,12 @@ class NetworkSettings(Spec, frozen=True, kw_only=True):
 
 
 class LogSettings(Spec, frozen=True, kw_only=True):
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("least severe level shown")] = "info"
-    log_format: Annotated[Literal["auto", "console", "json"], _about("auto: console on a terminal, else json")] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("least severe level shown")] = (
+        "info"
+    )
+    log_format: Annotated[
+        Literal["auto", "console", "json"], _about("auto: console on a terminal, else json")
+    ] = "auto"
 
 
 class Settings(Spec, frozen=True, kw_only=True):
@@ -102,14 +110,18 @@ def _option(section: str, field: inspect.Field) -> Option:
     while isinstance(kind, inspect.Metadata):
         about = (kind.extra_json_schema or {}).get("description", about)
         kind = kind.type
-    default = field.default if field.default is not inspect.NODEFAULT else field.default_factory()  # type: ignore[operator]
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     return Option(
         section=section,
         field=field.name,
         default=default,
         about=about,
         choices=tuple(str(v) for v in kind.values) if isinstance(kind, inspect.LiteralType) else (),
-        many="pairs" if isinstance(kind, inspect.DictType) else "list" if isinstance(kind, inspect.VarTupleType) else "",
+        many="pairs"
+        if isinstance(kind, inspect.DictType)
+        else "list"
+        if isinstance(kind, inspect.VarTupleType)
+        else "",
     )
 
 

@@ -40,6 +40,18 @@ class _Slot:
         return self.last is not None and self.last.state in (AllocationState.COMPLETE, AllocationState.FAILED)
 
     @property
+    def served(self) -> bool:
+        """What the slot is for is there, or was done: nothing stale is needed any more."""
+        return self.healthy or (
+            self.finished and self.last is not None and self.last.state is AllocationState.COMPLETE
+        )
+
+    @property
+    def doubled(self) -> list[Allocation]:
+        """All fresh ones but the best: a drained node that came back may hold a second."""
+        return sorted(self.fresh, key=lambda a: (a.state, a.attempt))[:-1]
+
+    @property
     def unsettled(self) -> list[Allocation]:
         return [a for a in self.fresh if a.state < AllocationState.HEALTHY]
 
@@ -72,22 +84,19 @@ def plan(
         return Plan(tuple(steps))
     steps += _roll(spec, view, app.revision)
     if all(slot.healthy or slot.finished for slot in view) and not any(slot.stale for slot in view):
-        if app.stable != app.revision and not app.deleted and all(_good(slot) for slot in view):
+        if app.stable != app.revision and not app.deleted and all(slot.served for slot in view):
             steps.append(Settle(app.revision))
         if deployment:
             steps.append(Conclude(DeploymentState.SUCCEEDED, ""))
     return Plan(tuple(steps), _deadline(spec, view) if deployment else None)
 
 
-def _good(slot: _Slot) -> bool:
-    return slot.healthy or (slot.last is not None and slot.last.state is AllocationState.COMPLETE)
-
-
 def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
     steps: list[Step] = []
     changing = sum(1 for slot in view if not (slot.healthy or slot.finished or _untouched(slot)))
     for index, slot in enumerate(view):
-        if slot.healthy:
+        steps += [Halt(a.id, "its slot has another") for a in slot.doubled]
+        if slot.served:
             steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]
             continue
         useless = [a for a in slot.stale if a.state < AllocationState.HEALTHY]
