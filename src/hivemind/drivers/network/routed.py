@@ -1,7 +1,6 @@
 """The routed network of one node: no bridge, a `/32` address, a veth pair and a namespace for each allocation.
 
-Inside, everything goes to an on-link gateway that no link carries, `169.254.1.1`; a permanent neighbour entry
-leads there. Outside, each address is a route to its veth. Published ports are the business of `firewall`.
+`wiring` lays one such wire, `firewall` publishes ports, `subnets` says which addresses there are.
 
 What outlives the daemon: namespaces pinned below `run_dir/netns`, a record of each complete attachment in
 `run_dir/attachments`, links and routes in the kernel, and in `state_dir/network.json` the chosen subnet.
@@ -27,7 +26,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
-from hivemind.drivers.network import conntrack, holding, netns, rtnetlink, subnets
+from hivemind.drivers.network import conntrack, holding, netns, rtnetlink, subnets, wiring
 from hivemind.drivers.network.contract import Attachment, Backend, Published
 from hivemind.drivers.network.firewall import Firewall
 from hivemind.drivers.network.netlink import Netlink
@@ -37,9 +36,6 @@ from hivemind.errors import Unavailable, Unsupported
 
 T = TypeVar("T")
 
-_GATEWAY = IPv4Address("169.254.1.1")
-_OUTER_MAC = bytes.fromhex("eeeeeeeeeeee")
-_INNER = "eth0"
 _UDP = 17
 _TEARDOWN = 2.0
 """Seconds that `destroy` lets the kernel take links apart by itself, which is cheaper than deleting them."""
@@ -164,8 +160,8 @@ class RoutedNetwork:
         routes = rtnetlink.routes(self._netlink)
         living = self._living(links, routes)
         subnet = self._choose_subnet(links, routes, living)
-        self._set_sysctl("ipv4/ip_forward", "1")
-        self._mtu = self._mtu or _outer_mtu(links, routes)
+        wiring.set_sysctl("ipv4/ip_forward", "1")
+        self._mtu = self._mtu or wiring.outer_mtu(links, routes)
         self._lay_node_address(links["lo"].index)
         self._firewall = Firewall(
             self._table, self._links, self._addresses.node, subnet, subnets.cluster_of(subnet)
@@ -250,7 +246,9 @@ class RoutedNetwork:
             nameserver=str(self._addresses.node),
         )
         try:
-            index = self._connect(pin, link, address)
+            index = wiring.connect(
+                self._netlink, pin, link, address=address, node=self._addresses.node, mtu=self._mtu
+            )
             record = Record(attachment=attachment, link=link, index=index)
             self._records.save(record)
         except BaseException as error:
@@ -261,44 +259,6 @@ class RoutedNetwork:
                 raise Unavailable(f"cannot attach {allocation} to the network: {error}") from error
             raise
         return record
-
-    def _connect(self, pin: Path, link: str, address: IPv4Address) -> int:
-        """Returns the index of the new link."""
-        netns.delete(pin)  # A file that an attempt cut off in the middle left.
-        mac = b"\x02" + sha256(link.encode()).digest()[:5]
-        inside = netns.create(pin, self._furnish)
-        try:
-            peer = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self._netlink.transact(rtnetlink.add_veth(link, _OUTER_MAC, _INNER, mac, peer, self._mtu))
-            finally:
-                os.close(peer)
-            loopback, inner = (rtnetlink.links(inside)[name].index for name in ("lo", _INNER))
-            inside.transact(
-                rtnetlink.set_up(loopback),
-                rtnetlink.add_address(inner, address),
-                rtnetlink.set_up(inner),
-                rtnetlink.add_neighbour(inner, _GATEWAY, _OUTER_MAC),
-                rtnetlink.add_route(IPv4Network(_GATEWAY), inner),
-                rtnetlink.add_route(IPv4Network("0.0.0.0/0"), inner, gateway=_GATEWAY),
-            )
-        finally:
-            inside.close()
-        outer = socket.if_nametoindex(link)
-        self._silence_ipv6(link)
-        # The node itself reaches published ports at 127.0.0.1; the firewall keeps containers off it.
-        self._set_sysctl(f"ipv4/conf/{link}/route_localnet", "1")
-        self._netlink.transact(
-            rtnetlink.set_up(outer),
-            rtnetlink.add_neighbour(outer, address, mac),
-            rtnetlink.add_route(IPv4Network(address), outer, source=self._addresses.node),
-        )
-        return outer
-
-    def _furnish(self) -> Netlink:
-        """Runs inside a new namespace: no IPv6 on links to come (the loopback keeps `::1`)."""
-        self._silence_ipv6("default")
-        return Netlink()
 
     def _detach(self, allocation: str) -> None:
         """The link goes with its namespace, in the kernel's own time; address and route go now."""
@@ -409,23 +369,6 @@ class RoutedNetwork:
         self._firewall.close()
         self._netlink.close()
 
-    def _silence_ipv6(self, link: str) -> None:
-        if os.path.exists(f"/proc/sys/net/ipv6/conf/{link}"):
-            self._set_sysctl(f"ipv6/conf/{link}/disable_ipv6", "1")
-
-    def _set_sysctl(self, key: str, value: str) -> None:
-        """Of the namespace that the calling thread is in."""
-        path = Path("/proc/sys/net", key)
-        if path.read_text().strip() == value:
-            return
-        try:
-            path.write_text(value)
-        except OSError as error:
-            raise Unsupported(
-                f"cannot set net.{key.replace('/', '.')}: {error.strerror}",
-                hint="The daemon needs a writable /proc/sys; or set it yourself, or set network to host.",
-            ) from error
-
 
 def _host(record: Record) -> IPv4Network:
     return IPv4Network(record.attachment.ip)
@@ -437,12 +380,3 @@ def _with_ports(record: Record, ports: dict[str, int]) -> Record:
         allocation=known.allocation, ip=known.ip, netns=known.netns, ports=ports, nameserver=known.nameserver
     )
     return Record(attachment=changed, link=record.link, index=record.index)
-
-
-def _outer_mtu(links: Mapping[str, rtnetlink.Link], routes: Iterable[rtnetlink.Route]) -> int:
-    """Of the link that leads out of the machine, so that no packet is too big on its way."""
-    mtus = {link.index: link.mtu for link in links.values()}
-    outward = [
-        mtus[route.link] for route in routes if route.destination.prefixlen == 0 and route.link in mtus
-    ]
-    return min(outward, default=1500)
