@@ -141,10 +141,23 @@ class Blobs:
         if len(data) > limit:
             raise Invalid(f"blob {digest} is larger than {limit} bytes, too large for what it should be")
         if PREFIX + hashlib.sha256(data).hexdigest() != digest:
-            raise Corrupt(
-                f"blob {digest} does not match its digest any more", hint="remove the image and pull it again"
-            )
+            raise self._rotten(digest)
         return data
+
+    def verify(self, digest: str) -> None:
+        """Reads a blob of any size again. Raises `Corrupt` when the disk lost its bytes."""
+        with self.path(digest).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if PREFIX + found != digest:
+            raise self._rotten(digest)
+
+    def _rotten(self, digest: str) -> Corrupt:
+        """The damaged bytes go, so that the next pull or load brings good ones."""
+        self.path(digest).unlink(missing_ok=True)
+        return Corrupt(
+            f"blob {digest} did not match its digest any more and was removed",
+            hint="pull or load the image again, and check the disk",
+        )
 
     def put(self, data: bytes) -> str:
         digest = PREFIX + hashlib.sha256(data).hexdigest()

@@ -10,7 +10,8 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -214,14 +215,24 @@ class RegistryConnection:
             ) from error
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
+        """Straight, or for TLS through the tunnel of the proxy that `HTTPS_PROXY` names, unless `NO_PROXY` says no."""
         parts = urlsplit(url)
-        if parts.scheme == "https":
-            return http.client.HTTPSConnection(
-                parts.netloc, timeout=self.settings.timeout, context=self._context()
-            )
+        timeout = self.settings.timeout
         if parts.scheme == "http":
-            return http.client.HTTPConnection(parts.netloc, timeout=self.settings.timeout)
-        raise Unavailable(f"{self.host} points to {url!r}, which is no web address")
+            return http.client.HTTPConnection(parts.netloc, timeout=timeout)
+        if parts.scheme != "https":
+            raise Unavailable(f"{self.host} points to {url!r}, which is no web address")
+        proxy = getproxies().get("https", "")
+        if not proxy or proxy_bypass(parts.netloc) or _is_loopback(parts.netloc):
+            return http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=self._context())
+        through = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        tunnel = http.client.HTTPSConnection(
+            through.hostname or "", through.port or 80, timeout=timeout, context=self._context()
+        )
+        sign_in = f"{unquote(through.username or '')}:{unquote(through.password or '')}"
+        headers = {"Proxy-Authorization": f"Basic {base64.b64encode(sign_in.encode()).decode()}"}
+        tunnel.set_tunnel(parts.hostname or "", parts.port or 443, headers if through.username else {})
+        return tunnel
 
     def _context(self) -> ssl.SSLContext:
         with self._lock:

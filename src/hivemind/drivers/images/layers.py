@@ -55,11 +55,16 @@ class Layers:
         try:
             content = work / "content"
             content.mkdir(mode=0o755)
-            with self.blobs.path(blob).open("rb") as file, decompressed(file) as plain:
-                stream = _Counted(plain, self.limits)
-                unpack(cast(IO[bytes], stream), content, self.limits)
-                found = stream.finish()
+            try:
+                with self.blobs.path(blob).open("rb") as file, decompressed(file) as plain:
+                    stream = _Counted(plain, self.limits)
+                    unpack(cast(IO[bytes], stream), content, self.limits)
+                    found = stream.finish()
+            except (Invalid, TooLarge):
+                self.blobs.verify(blob)  # a bad disk, not a bad image?
+                raise
             if found != diff_id:
+                self.blobs.verify(blob)
                 raise Corrupt(
                     f"layer {blob} unpacks to {found} where the image promises {diff_id}",
                     hint="the image is damaged; pull it again or from elsewhere",

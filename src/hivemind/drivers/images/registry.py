@@ -151,7 +151,8 @@ class _Pull:
                         f"{self.wanted.registry} cut the transfer of {self.wanted} again and again: {cut}",
                         hint="check the network to the registry and pull again; what arrived is kept",
                     ) from cut
-                self.stopped.wait(0.1 * attempts)
+                if self.stopped.wait(0.1 * attempts):
+                    raise self._was_stopped() from cut
 
     def _receive_once(self, blob: Descriptor, incoming: Incoming) -> None:
         headers = {"Range": f"bytes={incoming.size}-"} if incoming.size else {}
@@ -161,7 +162,7 @@ class _Pull:
                 incoming.restart()
             while data := response.read(CHUNK):
                 if self.stopped.is_set():
-                    raise Unavailable(f"the pull of {self.wanted} was stopped", hint="pull it again")
+                    raise self._was_stopped()
                 incoming.write(data)
                 self._progress(len(data))
                 if incoming.size > blob.size:
@@ -170,6 +171,9 @@ class _Pull:
                     )
         if incoming.size < blob.size:
             raise Cut(f"{incoming.size} of {blob.size} bytes arrived")
+
+    def _was_stopped(self) -> Unavailable:
+        return Unavailable(f"the pull of {self.wanted} was stopped", hint="pull it again")
 
     @staticmethod
     def _goes_on(response: Response, incoming: Incoming) -> bool:

@@ -33,7 +33,7 @@ from hivemind.drivers.images.manifest import (
     this_architecture,
 )
 from hivemind.drivers.images.unpack import LIMITS, Limits
-from hivemind.errors import Conflict, Corrupt, NotFound
+from hivemind.errors import Conflict, Corrupt, HivemindError, NotFound
 from hivemind.model.base import encode
 from hivemind.model.image import Image, parse_reference
 
@@ -48,25 +48,36 @@ class ImageStore:
         self._lock = threading.RLock()
         self._images: dict[str, Image] = {}
         self._kinds: dict[str, str] = {}
+        self.damaged: dict[str, HivemindError] = {}
+        """Images that the index names but that cannot be used any more, with what is wrong with each."""
         self._arriving = 0
 
     def open(self) -> None:
-        """Reads the index and sweeps away what is half written. Raises `Corrupt` when the index is damaged."""
+        """Reads the index and sweeps away what is half written. Raises `Corrupt` when the index is damaged.
+
+        An image whose documents are damaged is left out and noted in `damaged`: one bad sector must not keep
+        a node from starting."""
         self.blobs.open()
         self._layers.open()
         layout = self.root / "oci-layout"
         if not layout.exists():
             write_durably(layout, b'{"imageLayoutVersion":"1.0.0"}', self.blobs.incoming)
         with self._lock:
-            self._images, self._kinds = {}, {}
+            self._images, self._kinds, self.damaged = {}, {}, {}
             for descriptor in self._read_index().manifests:
-                name = (descriptor.annotations or {}).get(NAME)
-                known = self._images.get(descriptor.digest)
-                image = known or self._describe(descriptor.digest)
-                self._images[image.digest] = msgspec.structs.replace(
-                    image, names=(*image.names, name) if name else image.names
-                )
-                self._kinds[image.digest] = descriptor.media_type
+                self._recall(descriptor)
+
+    def _recall(self, descriptor: Descriptor) -> None:
+        digest = descriptor.digest
+        try:
+            image = self._images.get(digest) or self._describe(digest)
+        except HivemindError as error:
+            self.damaged[digest] = error
+            return
+        name = (descriptor.annotations or {}).get(NAME)
+        names = (*image.names, name) if name else image.names
+        self._images[digest] = msgspec.structs.replace(image, names=names)
+        self._kinds[digest] = descriptor.media_type
 
     def _read_index(self) -> Index:
         path = self.root / "index.json"
@@ -82,12 +93,16 @@ class ImageStore:
 
     # reading
 
+    # Readers take no lock, so that a long collection never holds up the event loop: copying a dict's values is
+    # one step.
+
     def get(self, digest: str) -> Image:
-        """Raises `NotFound`."""
-        try:
-            return self._images[digest]
-        except KeyError:
-            raise NotFound(f"this node has no image {digest}", hint="pull or load it first") from None
+        """Raises `NotFound`, or what is wrong with an image that was found damaged."""
+        if image := self._images.get(digest):
+            return image
+        if error := self.damaged.get(digest):
+            raise error
+        raise NotFound(f"this node has no image {digest}", hint="pull or load it first")
 
     def find(self, reference: str) -> Image | None:
         """By name, by `name@digest` or by the digest alone."""
@@ -96,8 +111,7 @@ class ImageStore:
         wanted = parse_reference(reference)
         if wanted.digest:
             return self._images.get(wanted.digest)
-        with self._lock:
-            return next((image for image in self._images.values() if str(wanted) in image.names), None)
+        return next((image for image in tuple(self._images.values()) if str(wanted) in image.names), None)
 
     def layers(self, digest: str) -> list[Path]:
         """Directories of an image's layers, lowest first, as overlay wants to have them stacked."""
@@ -108,8 +122,7 @@ class ImageStore:
         return [self._layers.path(diff_id) for diff_id in image.layers]
 
     def list(self) -> list[Image]:
-        with self._lock:
-            return sorted(self._images.values(), key=lambda image: (image.names, image.digest))
+        return sorted(self._images.values(), key=lambda image: (image.names, image.digest))
 
     # changing
 
@@ -134,6 +147,7 @@ class ImageStore:
             self._unpack(digest)
             with self._lock:
                 self._images.setdefault(digest, image)
+                self.damaged.pop(digest, None)
                 self._kinds[digest] = media_type
                 self._name(digest, [str(parse_reference(name)) for name in names])
                 self._write_index()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -321,3 +322,54 @@ async def test_two_pulls_at_once_fetch_each_blob_once(store: ImageStore, registr
     blobs = [path for path, _ in registry.asked if "/blobs/" in path]
     assert len(blobs) == len(set(blobs)) == 5
     assert len(store.list()) == 1
+
+
+class Proxy(BaseHTTPRequestHandler):
+    asked: list[tuple[str, str]]
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_CONNECT(self) -> None:
+        self.asked.append((self.path, self.headers.get("Proxy-Authorization", "")))
+        self.send_error(502)
+
+
+@pytest.mark.anyio
+async def test_tls_goes_through_the_proxy_that_the_environment_names(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Proxy.asked = []
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"http://me:p%40ss@127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("no_proxy", "internal.invalid")
+        try:
+            with pytest.raises(Unavailable, match="502"):
+                await Images(store).pull("registry.invalid/team/app:1")
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                await Images(store).pull("internal.invalid/team/app:1")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert Proxy.asked == [("registry.invalid:443", "Basic " + base64.b64encode(b"me:p@ss").decode())]
+
+
+@pytest.mark.anyio
+async def test_cancelling_stops_the_transfer(store: ImageStore, registry: FakeRegistry) -> None:
+    registry.cuts, registry.cut_after = dict.fromkeys(layer_blobs(registry), 10**9), 0
+    started = anyio.Event()
+
+    def begun(progress: PullProgress) -> None:
+        if progress.stage == "downloading":
+            started.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(images(store, registry).pull, f"{registry.host}/team/app:1", begun)
+        await started.wait()
+        group.cancel_scope.cancel()
+    await asyncio.get_running_loop().shutdown_default_executor()  # waits for the pull's own threads
+    assert store.list() == [] and list(store.blobs.incoming.iterdir()) == []
+    attempts = sum("/blobs/" in path and layer_blobs(registry)[0] in path for path, _ in registry.asked)
+    assert attempts < 5

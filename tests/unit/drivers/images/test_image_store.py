@@ -363,11 +363,38 @@ def test_a_layer_that_is_not_what_the_configuration_promises(tmp_path: Path, sto
     assert store.layers(good.digest)[0].is_dir()  # unpacked again from its own blob
 
 
-def test_a_blob_that_rotted_on_disk_is_not_believed(tmp_path: Path, store: ImageStore) -> None:
-    (image,) = load(store, archive(tmp_path))
-    store.blobs.path(image.digest).write_bytes(b"{}")
-    with pytest.raises(Corrupt, match="does not match its digest"):
-        opened(tmp_path)
+@pytest.mark.parametrize("which", ["manifest", "config"])
+def test_a_document_that_rotted_on_disk_is_not_believed(
+    tmp_path: Path, store: ImageStore, which: str
+) -> None:
+    """The others stay; the damaged image is told apart from one that never was, and loading it again heals it."""
+    (other,) = load(store, archive(tmp_path, "docker.io/library/other:1", layer(v="other")))
+    path = archive(tmp_path)
+    (image,) = load(store, path)
+    manifest = json.loads(store.blobs.read(image.digest, 2**20))
+    rotten = image.digest if which == "manifest" else manifest["config"]["digest"]
+    store.blobs.path(rotten).write_bytes(b"{}")
+    again = opened(tmp_path)
+    assert again.list() == [other] and again.find("web:1") is None
+    with pytest.raises(Corrupt, match=rotten):
+        again.get(image.digest)
+    assert load(again, path) == [image] == [again.get(image.digest)]
+
+
+def test_a_layer_that_rotted_on_disk_is_not_unpacked(tmp_path: Path, store: ImageStore) -> None:
+    path = archive(tmp_path, "docker.io/library/web:1", layer(a="1"))
+    (image,) = load(store, path)
+    (blob,) = json.loads(store.blobs.read(image.digest, 2**20))["layers"]
+    data = bytearray(store.blobs.path(blob["digest"]).read_bytes())
+    for position in (0, 30, len(data) - 6):
+        data[position] ^= 1
+        store.blobs.path(blob["digest"]).write_bytes(data)
+        store._layers.remove(image.layers[0])
+        with pytest.raises(Corrupt, match="was removed"):
+            store.layers(image.digest)
+        assert not store.blobs.has(blob["digest"])
+        load(store, path)
+        assert store.layers(image.digest)[0].is_dir()
 
 
 def test_a_bomb_stops_at_the_limit(tmp_path: Path) -> None:
