@@ -38,9 +38,9 @@ class Bench:
         return ContainerSpec(id=id, args=args, env=env, image=self.image, **fields)
 
     async def clean(self) -> None:
+        for container in await self._opened[-1].list() if self._opened else []:
+            await self._opened[-1].remove(container.id)
         for runtime in self._opened:
-            for container in await runtime.list():
-                await runtime.remove(container.id)
             await runtime.close()
 
 
@@ -67,10 +67,36 @@ async def _process(tmp_path: Path) -> AsyncIterator[Bench]:
         await make().destroy()
 
 
-RUNTIMES = {"fake": _fake, "process": _process}
+async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
+    import debimage
+
+    from hivemind.drivers.images.archive import load
+    from hivemind.drivers.images.images import Images
+    from hivemind.drivers.images.store import ImageStore
+    from hivemind.drivers.runtimes.oci import OciRuntime
+
+    images = Images(ImageStore(tmp_path / "images"))
+    await images.open()
+
+    def make() -> OciRuntime:
+        return OciRuntime(tmp_path / "state", tmp_path / "run", images)
+
+    bench = Bench(make)
+    bench.image = load(images.store, debimage.build("busybox"))[0].digest
+    try:
+        yield bench
+        await bench.clean()
+    finally:
+        runtime = make()
+        await runtime.open()
+        await runtime.destroy()
 
 
-@pytest.fixture(params=list(RUNTIMES))
+RUNTIMES = {"fake": _fake, "process": _process, "oci": _oci}
+"""`oci` needs root and real containers."""
+
+
+@pytest.fixture(params=[*(name for name in RUNTIMES if name != "oci"), pytest.param("oci", marks=pytest.mark.real)])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
     async for bench in RUNTIMES[request.param](tmp_path):
         yield bench
