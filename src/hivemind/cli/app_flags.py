@@ -30,8 +30,22 @@ def manifest(args: Values, name: str, present: AppManifest | None) -> AppManifes
         spec=spec(args, base.spec),
     )
     # Once more through the checks that every document passes: patterns and bounds stand in the types.
-    checked: AppManifest = read(msgspec.to_builtins(wished), AppManifest)
+    checked = _checked(wished)
     checked.spec.validate()
+    return checked
+
+
+def _checked(wished: AppManifest) -> AppManifest:
+    try:
+        checked: AppManifest = read(msgspec.to_builtins(wished), AppManifest)
+    except Invalid as error:
+        # `Expected … - at '$.spec.workdir'` names a place in a document; here the person wrote options.
+        what, _, path = error.message.rpartition(" - at ")
+        place = path.strip("'").removeprefix("$.").removeprefix("spec.")
+        message = f"{place}: {what[:1].lower()}{what[1:]}" if what else error.message
+        raise Invalid(
+            message, hint=error.hint or "hivemind app deploy --help shows how each option is written"
+        ) from None
     return checked
 
 

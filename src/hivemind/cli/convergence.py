@@ -150,7 +150,7 @@ def explain(context: Context, view: View) -> Failed:
     if pending and not culprit:
         return Failed(
             f"{name} is not running: {reason}",
-            hint="it starts by itself once there is room; hivemind node ls shows what each node has",
+            hint=f"it starts by itself once a node fits (hivemind node ls); or take it back: hivemind app rm {name}",
         )
     kept = view.deployment and view.deployment.source
     still = " The replicas of the revision before keep running." if kept else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,18 +58,27 @@ def describe_app(context: Context, name: str) -> None:
     _print_endings(context, allocations)
     live = [a for a in allocations if a.state not in ("stopped", "lost", "complete", "failed")]
     ended = [a for a in allocations if a not in live][-5:]
-    _section(context, "Replicas", table(context, ALLOCATION, live, wide=True) if live else ["  none"])
+    _section(context, "Replicas", _replicas(context, live) if live else ["  none"])
     if ended:
-        _section(context, "Ended", table(context, ALLOCATION, ended, wide=True))
+        _section(context, "Ended", _replicas(context, ended))
     deployments = [d for d in hive.deployments.list(project, app=app.name) if d.app in (app.name, app.id)]
     if deployments:
         _section(context, "Deployments", table(context, DEPLOYMENT, deployments[-5:]))
     _print_events(context, hive.events(project=project, app=app.name, limit=_EVENTS))
 
 
+def _replicas(context: Context, allocations: list[AllocationDocument]) -> list[str]:
+    """All columns that say something of at least one of them."""
+    kept = [c for c in ALLOCATION.columns if not c.wide or any(c.value(a) for a in allocations)]
+    return table(context, dataclasses.replace(ALLOCATION, columns=tuple(kept)), allocations, wide=True)
+
+
 def _written(app: AppDocument) -> dict[str, Any]:
     """The spec without what was left at its default."""
     spec: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(app.spec))
+    for words in ("command", "entrypoint"):
+        if words in spec:
+            spec[words] = shlex.join(spec[words])
     if app.spec.ports:
         spec["ports"] = [
             f"{p.host}:{p.container}/{p.protocol}" if p.host else f"{p.container}/{p.protocol}"
@@ -101,7 +112,8 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
         here = [a for a in hive.allocations.list(None) if a.node == name and a.state in ("placed", "healthy")]
         if here:
             _section(context, "Replicas", table(context, ALLOCATION, here, project=True))
-        _print_events(context, [e for e in hive.events() if e.node in (document.id, name)][-_EVENTS:])
+        about = [e for e in hive.events() if e.node in (document.id, name) and not e.type.startswith("app.")]
+        _print_events(context, about[-_EVENTS:])
     elif resource.kind == "Allocation":
         events = hive.events(project=document.project, app=document.app)
         _print_events(context, [e for e in events if e.allocation == document.id][-_EVENTS:])

@@ -67,7 +67,7 @@ def _line(context: Context, event: Event) -> str:
     terminal = context.terminal
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.time / 1000))
     style = "yellow" if event.level == "warning" else "cyan"
-    parts = [terminal.paint(when, "dim"), terminal.paint(f"{event.type:<22}", style), event.name or event.app]
+    parts = [terminal.paint(when, "dim"), terminal.paint(f"{event.type:<26}", style), event.name or event.app]
     if context.args.output == "wide":
         parts += [event.allocation or "-", event.by[:12] or "-"]
     return "  ".join([*parts, printable(event.message)]).rstrip()
