@@ -112,9 +112,16 @@ ALLOWED: tuple[str, ...] = tuple(
     f"{_FILES} {_MEMORY} {_PROCESSES} {_SIGNALS_AND_TIME} {_SOCKETS_AND_QUEUES}".split()
 )
 
-REFUSED: tuple[str, ...] = tuple(
-    ["acct", "add_key", "bpf", "chroot", "clock_adjtime", "clock_settime", "clock_settime64", "delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm", "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mount", "mount_setattr", "move_mount", "open_by_handle_at", "open_tree", "perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "process_vm_readv", "process_vm_writev", "quotactl", "quotactl_fd", "reboot", "request_key", "setdomainname", "sethostname", "setns", "settimeofday", "swapoff", "swapon", "syslog", "umount", "umount2", "unshare", "userfaultfd", "vhangup"]
-)
+_DANGEROUS = """
+    acct add_key bpf chroot clock_adjtime clock_settime clock_settime64 delete_module fanotify_init finit_module
+    fsconfig fsmount fsopen fspick init_module io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp
+    kexec_file_load kexec_load keyctl lookup_dcookie mount mount_setattr move_mount open_by_handle_at open_tree
+    perf_event_open pidfd_getfd pivot_root process_madvise process_vm_readv process_vm_writev quotactl
+    quotactl_fd reboot request_key setdomainname sethostname setns settimeofday swapoff swapon syslog umount
+    umount2 unshare userfaultfd vhangup
+"""
+
+REFUSED: tuple[str, ...] = tuple(_DANGEROUS.split())
 
 BY_CAPABILITY: dict[str, tuple[str, ...]] = {
     "CAP_BPF": ("bpf",),

@@ -39,7 +39,7 @@ class Held:
         return Container(
             id=self.id,
             status=self.status,
-            pid=0 if self.exit else self.record.pid,
+            pid=self.record.pid if self.status is Status.RUNNING else 0,
             created=self.record.created,
             started=self.record.started,
             exit=self.exit,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ def build(
     programs: Programs,
     directory: Directory,
     record: Record,
-    layers: list[Path],
+    layers: Sequence[Path],
     cgroup: str,
     netns: str,
     trees: dict[str, int],

@@ -88,23 +88,30 @@ def reopen_log(directory: Directory) -> None:
 
 
 def explain(message: str) -> HivemindError:
-    """A runtime's complaint, in plain words."""
-    text = message.strip().removeprefix("container_linux.go:").splitlines()
-    said = text[-1].strip() if text else "it gave no reason"
+    """A runtime's complaint as an error in plain words."""
+    said = complaint(message)
     low = said.lower()
-    if "executable file" in low or "exec:" in low or ("no such file or directory" in low and "exec" in low):
+    if "executable file" in low or "exec:" in low or "exec `" in low or "exec format error" in low:
         return Invalid(
             f"the image cannot run this command: {said}",
-            hint="check the spelling, or give the full path of a program that the image has",
-        )
-    if "permission denied" in low or "exec format error" in low:
-        return Invalid(
-            f"the image cannot run this command: {said}",
-            hint="the file must be executable and built for this machine",
+            hint="check the spelling, or give the full path of an executable that the image has",
         )
     if "no space left" in low:
         return Unavailable(f"the container cannot be made: {said}", hint="free some disk space")
+    if "mount" in low or "cwd" in low or "chdir" in low:
+        return Invalid(f"the container cannot be made: {said}", hint="check its mounts and working directory")
     return Unavailable(f"the container runtime refused: {said}")
+
+
+def complaint(message: str) -> str:
+    """The telling part of a runtime's last line, JSON or text, without its own technicalities."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    said = lines[-1].strip() if lines else "the runtime gave no reason"
+    if said.startswith("{"):
+        said = str(msgspec.json.decode(said).get("msg", said))
+    for prefix in ("exec failed: ", "runc create failed: ", "unable to start container process: "):
+        said = said.removeprefix(prefix)
+    return said
 
 
 def _read_report(reader: int) -> _Report:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from hivemind.drivers.runtimes.oci import kernel
@@ -16,7 +17,7 @@ from hivemind.drivers.runtimes.oci.record import Directory
 from hivemind.errors import Unavailable, Unsupported
 
 
-def mount_rootfs(directory: Directory, layers: list[Path]) -> None:
+def mount_rootfs(directory: Directory, layers: Sequence[Path]) -> None:
     """`layers`: unpacked, lowest first."""
     links = directory.path / "layers"
     for made in (links, directory.rootfs, directory.path / "upper", directory.path / "work"):

@@ -13,26 +13,35 @@ import logging
 import os
 import signal as signals
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
+    ExecSession,
+    ExecSpec,
     Exit,
+    LogLine,
+    LogQuery,
     OnProgress,
     RuntimeEvent,
     Stats,
     Status,
 )
+from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.oci import lifecycle
 from hivemind.drivers.runtimes.oci.container import Held
+from hivemind.drivers.runtimes.oci.exec import launch
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.mountns import MountNamespace
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
-from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
+from hivemind.drivers.runtimes.signals import signal_number
+from hivemind.errors import Conflict, HivemindError, NotFound
 from hivemind.model.image import Image
 
 _log = logging.getLogger(__name__)
@@ -44,7 +53,7 @@ class Images(Protocol):
     def get(self, digest: str) -> Image:
         """Raises `NotFound`."""
 
-    def layers(self, digest: str) -> list[Path]:
+    def layers(self, digest: str) -> Sequence[Path]:
         """Unpacked, lowest first; they stay while a container uses them."""
 
     async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image: ...
@@ -109,13 +118,10 @@ class OciRuntime:
     async def start(self, id: str) -> int:
         held = self._find(id)
         async with held.busy:
-            if held.status is Status.EXITED:
-                raise Conflict(f"container {id} has ended", hint="create a new one")
-            if held.status is Status.CREATED:
-                programs = self._programs[held.record.runtime]
-                held.record = await self._namespace.run(
-                    lifecycle.start, programs, held.directory, held.record
-                )
+            if held.status is not Status.CREATED:
+                raise Conflict(f"container {id} was started already", hint="create a new one")
+            programs = self._programs[held.record.runtime]
+            held.record = await self._namespace.run(lifecycle.start, programs, held.directory, held.record)
         return held.record.pid
 
     async def stop(self, id: str, signal: str, grace: float) -> Exit:
@@ -123,7 +129,7 @@ class OciRuntime:
         if held is None:
             return Exit(code=None, reason="it is gone")
         if held.status is Status.RUNNING and grace > 0:
-            held.signal(_number(signal))
+            held.signal(signal_number(signal))
             try:
                 await asyncio.wait_for(held.ended.wait(), grace)
             except TimeoutError:
@@ -131,7 +137,7 @@ class OciRuntime:
         return await self._end(held)
 
     async def kill(self, id: str, signal: str) -> None:
-        number = _number(signal)
+        number = signal_number(signal)
         if held := self._held.get(id):
             held.signal(number)
 
@@ -153,6 +159,26 @@ class OciRuntime:
             await self._namespace.run(lifecycle.demolish, programs, held.directory, id, held.cgroup)
             del self._held[id]
 
+    async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
+        held = self._find(id)
+        held.must_run("run a command inside")
+        session = await self._namespace.run(
+            launch,
+            self._programs[held.record.runtime],
+            self._run / "exec",
+            held.record.spec,
+            held.record.pid,
+            held.cgroup,
+            spec,
+        )
+        session.attach()
+        return session
+
+    async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        held = self._find(id)
+        async for line in read_log(held.directory.log, query, held.ended.wait):
+            yield line
+
     async def stats(self, id: str) -> Stats:
         held = self._find(id)
         held.must_run("measure it")
@@ -170,9 +196,9 @@ class OciRuntime:
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         while True:
             event = await self._events.get()
-            yield event
             if event.kind == "exited":
                 Directory(self._state, event.id).told.unlink(missing_ok=True)
+            yield event
 
     async def _create(self, spec: ContainerSpec) -> None:
         directory = Directory(self._state, spec.id)
@@ -204,6 +230,8 @@ class OciRuntime:
             await self._namespace.run(lifecycle.demolish, self._chosen, directory, id, cgroup)
             return
         held = self._held[id] = Held(record, directory, cgroup)
+        if not record.started and not lifecycle.is_waiting(self._programs[record.runtime], id):
+            held.record = msgspec.structs.replace(record, started=record.created)
         self._watch(held)
 
     def _watch(self, held: Held) -> None:
@@ -241,15 +269,8 @@ class OciRuntime:
             return held
         raise NotFound(f"there is no container {id} here")
 
-    def _spawn(self, work: object) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _number(name: str) -> int:
-    try:
-        return signals.Signals[name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"]
-    except KeyError:
-        raise Invalid(f"{name!r} is not a signal", hint="for example SIGTERM, SIGINT or SIGQUIT") from None

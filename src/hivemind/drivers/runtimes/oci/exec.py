@@ -1,0 +1,293 @@
+"""Commands that join a running container, each a foreground `exec` of the OCI runtime as our child.
+
+With a terminal the runtime stands between two: it makes the container's own and copies to and from ours, which
+it also asks for the size. The session is pull-driven: nothing is read from the command before the caller wants
+it, so a slow reader slows the command down and no memory fills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import resource
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec
+from hivemind.drivers.runtimes.oci import bundle, users
+from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
+
+_BLOCK = 65_536
+_CANNOT_RUN, _NOT_FOUND = 126, 127
+_PATIENCE = 2.0
+
+Stream = Literal["stdout", "stderr"]
+
+
+class Session:
+    """A running command; made by `launch` on one of the mount namespace's threads, then used in the loop."""
+
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        files: Path,
+        cgroup: Cgroup,
+        outputs: dict[int, Stream],
+        stdin: int,
+        terminal: bool,
+    ) -> None:
+        self._child = child
+        self._files = files
+        self._cgroup = cgroup
+        self._outputs = outputs
+        self._stdin = stdin
+        self._terminal = terminal
+        self._code: asyncio.Future[int]
+        self._pidfd = -1
+        self._complaint = b""
+
+    def attach(self) -> None:
+        """From here on the event loop hears of the command's end."""
+        loop = asyncio.get_running_loop()
+        self._code = loop.create_future()
+        self._pidfd = os.pidfd_open(self._child.pid)
+        loop.add_reader(self._pidfd, self._on_end)
+
+    async def read(self) -> tuple[Stream, bytes] | None:
+        while self._outputs:
+            ready = await self._readable()
+            for fd in ready:
+                stream = self._outputs[fd]
+                try:
+                    data = os.read(fd, _BLOCK)
+                except BlockingIOError:
+                    continue
+                except OSError:  # a terminal whose last user left
+                    data = b""
+                if data:
+                    return stream, data
+                self._drop(fd)
+            if (
+                not ready and self._code.done()
+            ):  # what children left behind may still write is nobody's output
+                for fd in list(self._outputs):
+                    self._drop(fd)
+        await asyncio.shield(self._code)
+        if self._complaint:
+            said, self._complaint = self._complaint, b""
+            return "stdout" if self._terminal else "stderr", said
+        return None
+
+    async def write(self, data: bytes) -> None:
+        """Input for the command. What it no longer reads is dropped."""
+        view = memoryview(data)
+        while view and self._stdin >= 0:
+            try:
+                view = view[os.write(self._stdin, view) :]
+            except BlockingIOError:
+                await self._writable()
+            except OSError:  # it closed its input, or ended
+                return
+
+    async def close_stdin(self) -> None:
+        if self._terminal:
+            await self.write(b"\x04")
+        else:
+            self._close_stdin()
+
+    async def resize(self, columns: int, rows: int) -> None:
+        if self._terminal and self._outputs:
+            set_size(next(iter(self._outputs)), columns, rows)
+            if self._child.returncode is None:
+                self._child.send_signal(signal.SIGWINCH)
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._code)
+
+    async def close(self) -> None:
+        if not self._code.done():
+            await asyncio.to_thread(self._kill)
+        await asyncio.shield(self._code)
+        for fd in list(self._outputs):
+            self._drop(fd)
+        self._close_stdin()
+
+    def _on_end(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        code = self._child.wait()
+        if not (self._files / "pid").exists():  # the command was never run
+            said = complaint((self._files / "log").read_text(errors="replace"))
+            code = _CANNOT_RUN if "permission denied" in said.lower() else _NOT_FOUND
+            self._complaint = f"{said}\n".encode()
+        shutil.rmtree(self._files, ignore_errors=True)
+        self._code.set_result(code if code >= 0 else 128 - code)
+
+    def _kill(self) -> None:
+        """SIGKILL to the command and everything of its session. Blocks."""
+        deadline = time.monotonic() + _PATIENCE
+        pid = 0
+        while not pid and self._child.returncode is None and time.monotonic() < deadline:
+            try:
+                pid = int((self._files / "pid").read_text())
+            except (FileNotFoundError, ValueError):  # the runtime is still about to run it, or it just ended
+                time.sleep(0.002)
+                if not self._files.exists():
+                    return
+        for member in self._cgroup.processes() if pid else ():
+            try:
+                if member == pid or os.getsid(member) == pid:
+                    os.kill(member, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if not pid:
+            self._child.kill()
+
+    async def _readable(self) -> list[int]:
+        """Outputs with something to read (or their end); none once the command ended and all was read."""
+        loop = asyncio.get_running_loop()
+        if self._code.done():
+            await asyncio.sleep(0)
+            return [fd for fd in self._outputs if _has_input(fd)]
+        waiting: asyncio.Future[None] = loop.create_future()
+
+        def wake(*_: object) -> None:
+            if not waiting.done():
+                waiting.set_result(None)
+
+        for fd in self._outputs:
+            loop.add_reader(fd, wake)
+        self._code.add_done_callback(wake)
+        try:
+            await waiting
+        finally:
+            self._code.remove_done_callback(wake)
+            for fd in self._outputs:
+                loop.remove_reader(fd)
+        return [fd for fd in self._outputs if _has_input(fd)]
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+
+        def wake(*_: object) -> None:
+            if not waiting.done():
+                waiting.set_result(None)
+
+        # A terminal's descriptor is read, too, and asyncio keeps both directions of one descriptor apart.
+        loop.add_writer(self._stdin, wake)
+        self._code.add_done_callback(wake)
+        try:
+            await waiting
+        finally:
+            self._code.remove_done_callback(wake)
+            if self._stdin >= 0:
+                loop.remove_writer(self._stdin)
+        if self._code.done():
+            self._close_stdin()
+
+    def _drop(self, fd: int) -> None:
+        del self._outputs[fd]
+        if fd == self._stdin:
+            self._stdin = -1
+        os.close(fd)
+
+    def _close_stdin(self) -> None:
+        if self._stdin >= 0 and self._stdin not in self._outputs:
+            os.close(self._stdin)
+        self._stdin = -1
+
+
+def launch(
+    programs: Programs, run_dir: Path, container: ContainerSpec, pid: int, cgroup: Cgroup, spec: ExecSpec
+) -> Session:
+    """Runs the command in the container whose init is `pid`. Raises `Invalid` for an unknown user."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        account = users.find_account(root, spec.user or container.user)
+    finally:
+        os.close(root)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    files = Path(tempfile.mkdtemp(dir=run_dir))
+    (files / "log").touch()
+    (files / "process.json").write_bytes(
+        msgspec.json.encode(bundle.exec_process(container, spec, account, limit))
+    )
+    command = [
+        *(programs.runtime, "--root", programs.root, "--log", str(files / "log"), "--log-format", "json"),
+        *("exec", "--process", str(files / "process.json"), "--pid-file", str(files / "pid"), container.id),
+    ]
+    try:
+        if spec.tty:
+            return _with_terminal(command, files, cgroup, spec)
+        return _with_pipes(command, files, cgroup, spec)
+    except BaseException:
+        shutil.rmtree(files, ignore_errors=True)
+        raise
+
+
+def set_size(terminal: int, columns: int, rows: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _with_terminal(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:
+    ours, theirs = pty.openpty()
+    try:
+        set_size(ours, spec.columns, spec.rows)
+        child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    os.set_blocking(ours, False)
+    return Session(child, files, cgroup, {ours: "stdout"}, ours, terminal=True)
+
+
+def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE if spec.stdin else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        bufsize=0,
+    )
+    assert child.stdout is not None and child.stderr is not None
+    outputs: dict[int, Stream] = {
+        _own(child.stdout.fileno()): "stdout",
+        _own(child.stderr.fileno()): "stderr",
+    }
+    stdin = _own(child.stdin.fileno()) if child.stdin is not None else -1
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if stream is not None:
+            stream.close()
+    return Session(child, files, cgroup, outputs, stdin, terminal=False)
+
+
+def _own(fd: int) -> int:
+    """A non-blocking copy of a descriptor that some object would close."""
+    copy = os.dup(fd)
+    os.set_blocking(copy, False)
+    return copy
+
+
+def _has_input(fd: int) -> bool:
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return bool(waiting.poll(0))
