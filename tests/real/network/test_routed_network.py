@@ -279,10 +279,13 @@ async def test_a_hundred_come_and_go_and_nothing_stays(tmp_path: Path) -> None:
     assert " dev hmabab" not in run("ip", "route")
     await network.publish({PUBLIC: ()})
     await asyncio.gather(*(network.attach(name, []) for name in names[:10]))
-    await network.destroy()
+    await network.close()
+    await life(tmp_path).destroy()  # As `hivemind` does it when the daemon is gone: without opening first.
     assert traces() == before
     assert list((tmp_path / "run").iterdir()) == []
     assert list((tmp_path / "state").iterdir()) == []
+    await life(tmp_path / "never").destroy()
+    assert traces() == before
 
 
 async def test_rules_are_written_anew_after_a_stranger_flushed_them(network: RoutedNetwork) -> None:

@@ -19,9 +19,9 @@ class Firewall:
     """`links` is the prefix of the names of the node's links, `node` its own address in `subnet`."""
 
     def __init__(
-        self, name: str, links: str, node: IPv4Address, subnet: IPv4Network, cluster: IPv4Network
+        self, table: str, links: str, node: IPv4Address, subnet: IPv4Network, cluster: IPv4Network
     ) -> None:
-        self.table = f"ip {name}"
+        self.table = table
         self._links = links
         self._node = node
         self._subnet = subnet
@@ -36,18 +36,13 @@ class Firewall:
             self._nft.apply(self._base())
         except NftError:  # Another version laid a table of another shape.
             try:
-                self._nft.apply([*self._without_table(), *self._base()])
+                self._nft.apply([*without(self.table), *self._base()])
             except NftError:
                 self._nft.close()
                 raise
 
     def close(self) -> None:
         self._nft.close()
-
-    def destroy(self) -> None:
-        self._nft.apply(self._without_table())
-        self._nft.close()
-        self._laid = None
 
     @property
     def laid(self) -> Table | None:
@@ -63,11 +58,8 @@ class Firewall:
             except NftError:
                 self._laid = None  # Somebody flushed our table, or we cannot know: write it anew.
         if self._laid is None:
-            self._nft.apply([*self._without_table(), *self._base(), *self._difference({}, wanted)])
+            self._nft.apply([*without(self.table), *self._base(), *self._difference({}, wanted)])
         self._laid = wanted
-
-    def _without_table(self) -> list[str]:
-        return [f"add table {self.table}", f"delete table {self.table}"]
 
     def _base(self) -> list[str]:
         """Idempotent: what is there already stays, the rules of the base chains are replaced."""
@@ -137,6 +129,11 @@ class Firewall:
             if not before:
                 statements.append(f"add element {self.table} published {{ {key} : goto {chain} }}")
         return statements
+
+
+def without(table: str) -> list[str]:
+    """Removes a table, there or not."""
+    return [f"add table {table}", f"delete table {table}"]
 
 
 def _balance(protocol: str, backends: tuple[Backend, ...]) -> str:

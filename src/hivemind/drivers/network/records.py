@@ -51,9 +51,10 @@ class Records:
         (self._directory / f"{allocation}.json").unlink(missing_ok=True)
 
     def destroy(self) -> None:
-        for path in self._directory.iterdir():
-            path.unlink()
-        self._directory.rmdir()
+        if self._directory.exists():
+            for path in self._directory.iterdir():
+                path.unlink()
+            self._directory.rmdir()
 
 
 def write_whole(path: Path, data: bytes) -> None:

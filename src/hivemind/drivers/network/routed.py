@@ -19,7 +19,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
@@ -28,9 +28,9 @@ from typing import TypeVar
 
 from hivemind.drivers.network import conntrack, holding, netns, rtnetlink, subnets, wiring
 from hivemind.drivers.network.contract import Attachment, Backend, Published
-from hivemind.drivers.network.firewall import Firewall
+from hivemind.drivers.network.firewall import Firewall, without
 from hivemind.drivers.network.netlink import Netlink
-from hivemind.drivers.network.nftables import NftError
+from hivemind.drivers.network.nftables import Nft, NftError
 from hivemind.drivers.network.records import Record, Records, check_allocation, port_number
 from hivemind.errors import Unavailable, Unsupported
 
@@ -52,7 +52,7 @@ class RoutedNetwork:
         digits = node[:8] if re.fullmatch(r"[0-9a-f]{8,}", node) else sha256(node.encode()).hexdigest()[:8]
         self.dns_address = ""
         self._node = node
-        self._table = f"hivemind_{digits}"
+        self._table = f"ip hivemind_{digits}"
         self._links = f"hm{digits[:4]}"
         self._label = f"lo:hm{digits}"
         self._wanted = subnets.parse(subnet)
@@ -106,8 +106,14 @@ class RoutedNetwork:
         await self._run(lambda: self._prune(wanted))
 
     async def destroy(self) -> None:
-        await self._run(self._destroy)
+        """Needs no `open` before, which might be just what fails."""
         await self.close()
+        self._worker = ThreadPoolExecutor(1, "network")
+        try:
+            await self._run(self._destroy)
+        finally:
+            self._worker.shutdown()
+            self._worker = None
 
     # From here on everything runs on the worker thread.
 
@@ -213,12 +219,8 @@ class RoutedNetwork:
 
     def _lay_node_address(self, loopback: int) -> None:
         """The node's own address is one of its loopback's: containers find the name server there."""
+        self._take_back_node_address(besides=self._addresses.node)
         self._netlink.transact(
-            *(
-                rtnetlink.delete_address(loopback, address.interface.ip)
-                for address in rtnetlink.addresses(self._netlink)
-                if address.label == self._label and address.interface.ip != self._addresses.node
-            ),
             rtnetlink.set_up(loopback),
             rtnetlink.add_address(loopback, self._addresses.node, self._label),
         )
@@ -326,10 +328,13 @@ class RoutedNetwork:
 
     def _remove_stale(self) -> None:
         """Pins and links that belong to no attachment."""
-        for pin in self._pins.iterdir():
-            if pin.name not in self._attached:
-                netns.delete(pin)
+        self._unpin(besides=self._attached.keys())
         self._delete_links(self._own_links() - {record.link for record in self._attached.values()})
+
+    def _unpin(self, besides: Collection[str] = ()) -> None:
+        for pin in self._pins.iterdir() if self._pins.exists() else ():
+            if pin.name not in besides:
+                netns.delete(pin)
 
     def _own_links(self) -> set[str]:
         """Only names of the form that we give."""
@@ -342,25 +347,41 @@ class RoutedNetwork:
             self._netlink.transact(rtnetlink.delete_link(links[name].index))
 
     def _destroy(self) -> None:
-        self._detach_all()
-        self._firewall.destroy()
-        loopback = socket.if_nametoindex("lo")
-        self._netlink.transact(rtnetlink.delete_address(loopback, self._addresses.node))
+        self._netlink = Netlink()
+        try:
+            self._unpin()
+            deadline = time.monotonic() + _TEARDOWN
+            while self._own_links() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._delete_links(self._own_links())
+            self._take_back_node_address()
+        finally:
+            self._netlink.close()
+        self._forget_subnet()
         netns.release(self._pins)
         self._records.destroy()
         for left in self._state_dir.glob("network.json*"):
             left.unlink()
+        self._attached.clear()
         self.dns_address = ""
+        nft = Nft()
+        try:
+            nft.apply(without(self._table))
+        finally:
+            nft.close()
 
-    def _detach_all(self) -> None:
-        links = {record.link for record in self._attached.values()}
-        for allocation in list(self._attached):
-            self._detach(allocation)
-        self._forget_dead()
-        deadline = time.monotonic() + _TEARDOWN
-        while links & self._own_links() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self._remove_stale()
+    def _take_back_node_address(self, besides: IPv4Address | None = None) -> None:
+        for address in rtnetlink.addresses(self._netlink):
+            if address.label == self._label and address.interface.ip != besides:
+                self._netlink.transact(rtnetlink.delete_address(address.link, address.interface.ip))
+
+    def _forget_subnet(self) -> None:
+        choice = subnets.load(self._state_dir / "network.json")
+        if choice:
+            subnet = IPv4Network(choice.subnet)
+            conntrack.forget(
+                lambda flow: any(ip in subnet for ip in (flow.source, flow.destination, flow.answered_by))
+            )
 
     def _close(self) -> None:
         for held in self._held.values():

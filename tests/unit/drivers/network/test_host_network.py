@@ -214,3 +214,13 @@ async def test_given_ports_are_below_those_of_outgoing_connections(network) -> N
     one = await network.attach("a", ["80/tcp", "80/udp", "443/tcp"])
     assert len(set(one.ports.values())) == 3
     assert all(20000 <= port < 32000 for port in one.ports.values())
+
+
+async def test_destroying_needs_no_opening_and_nothing_to_destroy(tmp_path: Path) -> None:
+    await HostNetwork(tmp_path / "never").destroy()
+    network = HostNetwork(tmp_path)
+    await network.open()
+    await network.attach("a", ["80/tcp"])
+    await network.close()
+    await HostNetwork(tmp_path).destroy()
+    assert list(tmp_path.iterdir()) == []
