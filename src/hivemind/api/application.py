@@ -104,7 +104,13 @@ class _OverHttp:
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
             response = refusal(_defect())
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except HivemindError as error:
+            # Too late for a status: the answer is cut off, which every client of HTTP/1.1 notices.
+            log.warning("%s %s broke off: %s", request.method, request.url.path, error.message)
+        except Exception:
+            log.exception("%s %s broke off", request.method, request.url.path)
 
     async def _answer(self, request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from hivemind.model.allocation import Allocation, AllocationDocument, Allocation
 from hivemind.model.app import App, AppDocument, Deployment, DeploymentDocument
 from hivemind.model.base import decode
 from hivemind.model.image import Image, ImageDocument, parse_reference
+from hivemind.model.names import derive_id
 from hivemind.model.node import Node, NodeDocument, NodeStatus
 from hivemind.model.project import Project, ProjectDocument
 
@@ -29,7 +30,6 @@ def app_document(backend: Backend, app: App) -> AppDocument:
     state = backend.state
     allocations = state.allocations_of(app.id)
     pairs = [(a, observed(backend, f"allocation/{a.id}", AllocationStatus)) for a in allocations]
-    deployments = [d for d in state.deployments.values() if d.app == app.id]
     spec = state.revision(app.id, app.revision).spec
     return AppDocument(
         project=app.project,
@@ -41,8 +41,13 @@ def app_document(backend: Backend, app: App) -> AppDocument:
         updated=app.updated,
         replicas=app.replicas,
         spec=spec,
-        status=app_status(app, spec, pairs, max(deployments, key=lambda d: d.target, default=None)),
+        status=app_status(app, spec, pairs, _latest_deployment(backend, app)),
     )
+
+
+def _latest_deployment(backend: Backend, app: App) -> Deployment | None:
+    """Each revision is brought by a deployment whose id follows from it, so there is nothing to search."""
+    return backend.state.deployments.get(derive_id("deployment", app.id, app.latest))
 
 
 def allocation_document(backend: Backend, allocation: Allocation) -> AllocationDocument:
@@ -134,6 +139,10 @@ def image_document(backend: Backend, image: Image) -> ImageDocument:
 def _users(backend: Backend, image: Image) -> int:
     """How many live allocations run it."""
     state = backend.state
-    specs: Iterable[str] = (state.spec_of(a).image for a in state.allocations.values() if a.live)
     mine = {*image.names, image.digest}
-    return sum(1 for written in specs if written and str(parse_reference(written)) in mine)
+    return sum(1 for a in state.allocations.values() if a.live and _canonical(state.spec_of(a).image) in mine)
+
+
+@lru_cache(1024)
+def _canonical(written: str) -> str:
+    return str(parse_reference(written)) if written else ""

@@ -14,6 +14,7 @@ from hivemind.api.collection import one
 from hivemind.api.documents import image_document
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.intake import upload
+from hivemind.api.streams import rang
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import PullProgress as Progress
 from hivemind.errors import (
@@ -92,9 +93,10 @@ async def _pull(call: Call) -> Response:
 
 
 async def _progress(call: Call, reference: str) -> AsyncIterator[bytes]:
-    """Lines as often as the reader takes them: only the latest progress is kept. A reader that leaves cancels."""
+    """Lines as often as the reader takes them: only the latest progress is kept, repeated as a
+    sign of life. A reader that leaves cancels."""
     with call.streams.bell() as bell:
-        latest: list[Progress] = []
+        latest = [Progress("resolving")]
 
         def heard(progress: Progress) -> None:
             latest[:] = [progress]
@@ -106,10 +108,8 @@ async def _progress(call: Call, reference: str) -> AsyncIterator[bytes]:
             while not task.done():
                 if call.streams.closing:
                     raise Unavailable("this node is stopping", hint="pull again once it is back")
-                await bell.wait()
-                bell.clear()
-                if latest:
-                    yield encode_line(_line(latest.pop()))
+                await rang(bell, call.settings.heartbeat)
+                yield encode_line(_line(latest[0]))
             yield encode_line(_last(call, await task))
         except HivemindError as error:
             yield encode_line(PullProgress(error=problem(error)))

@@ -104,7 +104,15 @@ async def _read(call: Call, source: Source) -> Response:
     if query.until and query.until < query.since:
         raise Invalid("`until` is before `since`", hint="exchange them")
     found = history(call.backend, source.allocations(), tail_of(query), query.since, query.until)
-    return StreamingResponse((encode_line(entry) async for entry in found), media_type=STREAM_FORMAT)
+    first = await anext(found, None)  # what goes wrong at once is still told by the status
+    return StreamingResponse(_lines(first, found), media_type=STREAM_FORMAT)
+
+
+async def _lines(first: LogEntry | None, rest: AsyncIterator[LogEntry]) -> AsyncIterator[bytes]:
+    if first is not None:
+        yield encode_line(first)
+        async for entry in rest:
+            yield encode_line(entry)
 
 
 def tail_of(query: LogsQuery) -> int | None:

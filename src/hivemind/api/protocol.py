@@ -19,36 +19,8 @@ _DRAINED = 64 * 2**20
 """Of a refused body we read so much, so that the client comes to see the answer; then we hang up."""
 
 
-class _Stall:
-    """Hangs up on a client that leaves our answer unread for too long."""
-
-    transport: asyncio.Transport
-    loop: asyncio.AbstractEventLoop
-    settings: ApiSettings
-    _stalled: asyncio.TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        super().pause_writing()  # type: ignore[misc]
-        self._stalled = self.loop.call_later(self.settings.stall_timeout, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()  # type: ignore[misc]
-        self._flows()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._flows()
-        super().connection_lost(exc)  # type: ignore[misc]
-
-    def _flows(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-
-
-class WebSocketProtocol(_Stall, WSProtocol):
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.settings = app_state["settings"]
+class WebSocketProtocol(WSProtocol):
+    """Someone may halt a terminal for as long as they like: an unread socket is only cut when its peer is gone."""
 
     def shutdown(self) -> None:
         try:
@@ -57,10 +29,11 @@ class WebSocketProtocol(_Stall, WSProtocol):
             self.transport.close()  # the client said farewell in the same moment
 
 
-class HttpProtocol(_Stall, HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.settings = app_state["settings"]
+        self.settings: ApiSettings = app_state["settings"]
+        self._stalled: asyncio.TimerHandle | None = None
         self._slow: asyncio.TimerHandle | None = None
         self._head = 0
         self._reading = False
@@ -73,7 +46,21 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
+        self._flows()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.settings.stall_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._flows()
+
+    def _flows(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -118,11 +105,20 @@ class HttpProtocol(_Stall, HttpToolsProtocol):
             self._slow = None
 
 
+def _probe_when_idle(sock: Any) -> None:
+    """So that a peer that vanished without a word is found out in a minute and a half."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family == socket.AF_UNIX:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return Peer(unix=True, uid=struct.unpack("3i", credentials)[1])
+    if sock is not None:
+        _probe_when_idle(sock)
     ours = transport.get_extra_info("sockname") or ("",)
     try:
         loopback = ipaddress.ip_address(str(ours[0]).partition("%")[0]).is_loopback

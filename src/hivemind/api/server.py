@@ -72,6 +72,7 @@ class ApiServer:
             timeout_keep_alive=int(settings.keep_alive),
             ws_max_size=settings.max_body,
             ws_per_message_deflate=False,
+            ws_ping_timeout=None,
         )
         config.load()
         return config

@@ -26,8 +26,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How long a client may take to send the head of a request."""
     body_timeout: float = 30.0
     """How long it may pause inside a body."""
-    stall_timeout: float = 60.0
-    """How long it may leave our answer unread."""
+    stall_timeout: float = 600.0
+    """How long it may leave our answer unread: someone may be reading it in a pager."""
     keep_alive: float = 75.0
     """How long an idle connection is kept."""
     heartbeat: float = 15.0
