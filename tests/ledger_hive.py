@@ -31,6 +31,12 @@ class Clock:
 _nonces = itertools.count()
 
 
+def begin_nonces() -> None:
+    """From the first one again, so that a run can be repeated exactly."""
+    global _nonces
+    _nonces = itertools.count()
+
+
 def wish(operation: Operation, *, nonce: str = "", by: Identity = FOUNDER, hive: str = HIVE) -> Envelope:
     return seal(by, hive, nonce or f"n{next(_nonces)}", encode_operation(operation))
 

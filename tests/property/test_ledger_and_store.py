@@ -17,7 +17,7 @@ from hivemind.security.identity import Identity
 from hivemind.state.operations import DeleteProject
 from hivemind.store.local import LocalStore
 from hivemind.store.local import Settings as StoreSettings
-from ledger_hive import Clock, founded, open_ledger, project, put, wish
+from ledger_hive import Clock, begin_nonces, founded, open_ledger, project, put, wish
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 KEYS = st.sampled_from([f"{room}/{name}" for room in ("x", "y") for name in "abcde"])
@@ -55,6 +55,7 @@ class _Machine(RuleBasedStateMachine):
 class LedgerMachine(_Machine):
     @initialize()
     def start(self) -> None:
+        begin_nonces()
         self.clock = Clock()
         self.settings = LedgerSettings(checkpoint_batches=4)
         self.ledger = self.loop.run_until_complete(founded(self.directory, self.clock, self.settings))
