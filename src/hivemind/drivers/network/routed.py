@@ -1,6 +1,6 @@
 """The routed network of one node: no bridge, a `/32` address, a veth pair and a namespace for each allocation.
 
-`wiring` lays one such wire, `firewall` publishes ports, `subnets` says which addresses there are.
+`wiring` lays one such wire, `publishing` serves ports, `subnets` says which addresses there are.
 
 What outlives the daemon: namespaces pinned below `run_dir/netns`, a record of each complete attachment in
 `run_dir/attachments`, links and routes in the kernel, and in `state_dir/network.json` the chosen subnet.
@@ -17,7 +17,6 @@ import asyncio
 import os
 import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,17 +25,17 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
-from hivemind.drivers.network import conntrack, holding, netns, rtnetlink, subnets, wiring
+from hivemind.drivers.network import conntrack, netns, rtnetlink, subnets, wiring
 from hivemind.drivers.network.contract import Attachment, Backend, Published
 from hivemind.drivers.network.firewall import Firewall, without
 from hivemind.drivers.network.netlink import Netlink
 from hivemind.drivers.network.nftables import Nft, NftError
+from hivemind.drivers.network.publishing import PublishedPorts
 from hivemind.drivers.network.records import Record, Records, check_allocation, port_number
 from hivemind.errors import Unavailable, Unsupported
 
 T = TypeVar("T")
 
-_UDP = 17
 _TEARDOWN = 2.0
 """Seconds that `destroy` lets the kernel take links apart by itself, which is cheaper than deleting them."""
 
@@ -61,11 +60,10 @@ class RoutedNetwork:
         self._pins = run_dir / "netns"
         self._records = Records(run_dir / "attachments")
         self._attached: dict[str, Record] = {}
-        self._held: dict[Published, socket.socket] = {}
         self._dead: set[str] = set()
         self._worker: ThreadPoolExecutor | None = None
         self._netlink: Netlink
-        self._firewall: Firewall
+        self._ports: PublishedPorts
         self._addresses: subnets.Addresses
 
     async def open(self) -> None:
@@ -99,7 +97,7 @@ class RoutedNetwork:
 
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         wanted = dict(table)
-        return await self._run(lambda: self._publish(wanted))
+        return await self._run(lambda: self._ports.publish(wanted))
 
     async def prune(self, keep: set[str]) -> None:
         wanted = set(keep)
@@ -169,10 +167,10 @@ class RoutedNetwork:
         wiring.set_sysctl("ipv4/ip_forward", "1")
         self._mtu = self._mtu or wiring.outer_mtu(links, routes)
         self._lay_node_address(links["lo"].index)
-        self._firewall = Firewall(
-            self._table, self._links, self._addresses.node, subnet, subnets.cluster_of(subnet)
-        )
-        self._firewall.open()
+        cluster = subnets.cluster_of(subnet)
+        firewall = Firewall(self._table, self._links, self._addresses.node, subnet, cluster)
+        firewall.open()
+        self._ports = PublishedPorts(firewall, self._netlink)
         self._attached = living
         for record in living.values():
             self._addresses.claim(IPv4Address(record.attachment.ip))
@@ -281,45 +279,6 @@ class RoutedNetwork:
                 lambda flow: not dead.isdisjoint((flow.source, flow.destination, flow.answered_by))
             )
 
-    def _publish(self, table: dict[Published, tuple[Backend, ...]]) -> dict[Published, str]:
-        refused: dict[Published, str] = {}
-        for port in table.keys() - self._held.keys():
-            try:
-                self._held[port] = holding.bind(port)
-            except OSError as error:
-                refused[port] = holding.reason(port, error)
-        served = {port: backends for port, backends in table.items() if port not in refused}
-        before = self._firewall.laid
-        self._firewall.publish(served)
-        for port in self._held.keys() - served.keys():
-            self._held.pop(port).close()
-        self._redirect_datagrams(before, self._firewall.laid or {})
-        return refused
-
-    def _redirect_datagrams(
-        self,
-        before: Mapping[Published, tuple[Backend, ...]] | None,
-        now: Mapping[Published, tuple[Backend, ...]],
-    ) -> None:
-        """Ends the UDP flows through changed ports that lead to none of the present backends."""
-        ports = now.keys() if before is None else now.keys() | before.keys()
-        changed = {
-            port.port: {(IPv4Address(ip), number) for ip, number in now.get(port, ())}
-            for port in ports
-            if port.protocol == "udp" and (before is None or before.get(port) != now.get(port))
-        }
-        if not changed:
-            return
-        own = {address.interface.ip for address in rtnetlink.addresses(self._netlink)}
-        conntrack.forget(
-            lambda flow: (
-                flow.protocol == _UDP
-                and flow.port in changed
-                and (flow.destination in own or flow.destination.is_loopback)
-                and (flow.answered_by, flow.answered_port) not in changed[flow.port]
-            )
-        )
-
     def _prune(self, keep: set[str]) -> None:
         for allocation in self._attached.keys() - keep:
             self._detach(allocation)
@@ -384,10 +343,7 @@ class RoutedNetwork:
             )
 
     def _close(self) -> None:
-        for held in self._held.values():
-            held.close()
-        self._held.clear()
-        self._firewall.close()
+        self._ports.close()
         self._netlink.close()
 
 
