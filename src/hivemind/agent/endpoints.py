@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from hivemind.drivers.network.contract import Backend, Network, Published
 from hivemind.errors import HivemindError
 from hivemind.model.allocation import AllocationStatus
@@ -90,14 +92,14 @@ class Endpoints:
     async def _cycle(self) -> None:
         tables: dict[str, dict[Published, tuple[Backend, ...]]] = {name: {} for name in self._networks}
         names: list[Entry] = []
-        ready = self._ready()
+        found = self._replicas()
         for app in self._state.apps.values():
             if app.deleted:
                 continue
             spec = self._state.revision(app.id, app.revision).spec
             network = self._network_of(spec)
             self._networks[network.name] = network
-            replicas = ready.get(app.id, [])
+            replicas = found.get(app.id, [])
             tables.setdefault(network.name, {}).update(_published(spec, replicas))
             names += _named(app, spec, replicas)
         self._set_zone(Zone.build(names))
@@ -109,17 +111,22 @@ class Endpoints:
                 log.error("published ports could not be changed: %s", error)
         self.failures = failures
 
-    def _ready(self) -> dict[str, list[Replica]]:
-        """App id -> its replicas that take requests, by slot and attempt (both, while one replaces the other)."""
+    def _replicas(self) -> dict[str, list[Replica]]:
+        """App id -> its replicas with an address, by slot and attempt (both, while one replaces the other).
+
+        Those told to stop are not ready any more, whatever their last observation says."""
         found: dict[str, list[Replica]] = {}
         for entry in self._store.range("allocation/"):
             id = entry.key.removeprefix("allocation/")
             allocation = self._state.allocations.get(id)
-            if allocation is None or not allocation.live or id in self._hidden or entry.value is None:
+            if allocation is None or not allocation.live or entry.value is None:
                 continue
             status = decode(entry.value, AllocationStatus)
-            if status.ready:
-                found.setdefault(allocation.app, []).append((allocation.slot, allocation.attempt, status))
+            if not status.ip:
+                continue
+            if id in self._hidden and status.ready:
+                status = replace(status, ready=False)
+            found.setdefault(allocation.app, []).append((allocation.slot, allocation.attempt, status))
         for replicas in found.values():
             replicas.sort(key=lambda replica: replica[:2])
         return found
@@ -130,13 +137,17 @@ def _published(spec: AppSpec, replicas: Sequence[Replica]) -> dict[Published, tu
     for port in spec.ports:
         if port.host:
             inside = f"{port.container}/{port.protocol}"
-            backends = tuple((status.ip, status.ports.get(inside, port.container)) for *_, status in replicas)
+            backends = tuple(
+                (status.ip, status.ports.get(inside, port.container))
+                for *_, status in replicas
+                if status.ready
+            )
             table[Published(port.protocol, port.host)] = backends
     return table
 
 
 def _named(app: App, spec: AppSpec, replicas: Sequence[Replica]) -> list[Entry]:
-    """One entry without an address keeps the name known while nobody is ready."""
+    """One entry without an address keeps the name known while there is no replica."""
     if not replicas:
         return [Entry(project=app.project, app=app.name, service=spec.service)]
     return [
@@ -147,7 +158,7 @@ def _named(app: App, spec: AppSpec, replicas: Sequence[Replica]) -> list[Entry]:
             slot=slot,
             ip=status.ip,
             ports=_named_ports(spec, status),
-            ready=True,
+            ready=status.ready,
         )
         for slot, _, status in replicas
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -28,6 +28,9 @@ from hivemind.state.forecast import forecast
 from hivemind.state.operations import Operation
 from hivemind.state.state import Outcome, State
 from hivemind.store.contract import Store
+
+if TYPE_CHECKING:
+    from hivemind.daemon.metrics import NodeMetrics
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class NodeBackend:
         self._names = names
         self._dns = dns
         self._problems = problems
+        self._measured: NodeMetrics | None = None
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         return await self._submit(operation, by, nonce)
@@ -124,6 +128,8 @@ class NodeBackend:
         await self._machinery.images.remove(reference)
 
     def metrics(self) -> str:
-        from hivemind.daemon.metrics import exposition
+        if self._measured is None:
+            from hivemind.daemon.metrics import NodeMetrics
 
-        return exposition(self.state, self.info(), self._names)
+            self._measured = NodeMetrics(self.state, self.store, self._names, self.info())
+        return self._measured.registry.text()
