@@ -2,7 +2,7 @@
 
 The tar is read once from front to back and every file in it becomes a blob at once, so memory stays small
 whatever the archive's size and order; only then is it looked up what these blobs are. What belongs to no
-image is collected afterwards.
+image is swept away at the end.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Saved(msgspec.Struct, frozen=True, rename="pascal"):
 
 def load(store: ImageStore, path: Path) -> list[Image]:
     """All images of an archive. Raises `Invalid` for what is no image archive, else as `ImageStore.add`."""
-    with store.arriving(), path.open("rb") as file:
+    with store.arriving(sweep=True), path.open("rb") as file:
         try:
             with decompressed(file) as plain:
                 members = _take_in(store.blobs, plain)

@@ -14,12 +14,13 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from hivemind.errors import Corrupt, Invalid, NotFound, Unavailable
 
 PREFIX = "sha256:"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def hex_of(digest: str) -> str:
@@ -36,7 +37,7 @@ def disk_errors(what: str, where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise Unavailable(
                 f"the disk that holds {where} is full; {what} could not be stored",
                 hint="free space there, for example by removing unused images, and try again",
@@ -72,10 +73,17 @@ def write_durably(path: Path, data: bytes, incoming: Path) -> None:
         sync_directory(path.parent)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Unbuffered, so that a full disk is met here and not when a file is closed."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
 class Incoming:
     """A blob on its way in. `size` counts what arrived; `commit` checks it and gives it its place."""
 
-    def __init__(self, blobs: Blobs, file: BinaryIO) -> None:
+    def __init__(self, blobs: Blobs, file: FileIO) -> None:
         self.size = 0
         self._blobs = blobs
         self._file = file
@@ -83,7 +91,7 @@ class Incoming:
 
     def write(self, data: bytes) -> None:
         with disk_errors("the image", self._blobs.root):
-            self._file.write(data)
+            write_all(self._file.fileno(), data)
         self._hash.update(data)
         self.size += len(data)
 
@@ -102,7 +110,6 @@ class Incoming:
                 hint="the sender or a proxy on the way damages data; try again or fetch it from elsewhere",
             )
         with disk_errors("the image", self._blobs.root):
-            self._file.flush()
             os.fsync(self._file.fileno())
             os.rename(self._file.name, self._blobs.path(digest))
             sync_directory(self._blobs.folder)
@@ -169,15 +176,13 @@ class Blobs:
         """Whatever is not committed at the end is deleted."""
         with disk_errors("the image", self.root):
             fd, name = tempfile.mkstemp(dir=self.incoming)
-        with open(name, "r+b", buffering=2**18) as file:
+        with open(name, "r+b", buffering=0) as file:
             os.close(fd)
             try:
                 yield Incoming(self, file)
             finally:
                 with contextlib.suppress(FileNotFoundError):  # committed: renamed to its digest
                     os.unlink(name)
-                with contextlib.suppress(OSError):  # a full disk has been reported by `write` already
-                    file.flush()
 
     @contextlib.contextmanager
     def only_one(self, key: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivemind.drivers.images.blobs import disk_errors
+from hivemind.drivers.images.blobs import disk_errors, write_all
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import OnProgress, PullProgress
 from hivemind.errors import Invalid
@@ -79,10 +79,8 @@ class Images:
             os.unlink(name)
 
     def _spool(self, fd: int, chunk: bytes) -> None:
-        left = memoryview(chunk)
         with disk_errors("the archive", self.store.root):
-            while left:
-                left = left[os.write(fd, left) :]
+            write_all(fd, chunk)
 
     async def remove(self, reference: str, keep: frozenset[str] = frozenset()) -> int:
         return await asyncio.to_thread(self.store.remove, reference, keep)

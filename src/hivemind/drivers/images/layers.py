@@ -51,7 +51,10 @@ class Layers:
 
     def _unpack(self, blob: str, diff_id: str, target: Path) -> None:
         with disk_errors("a layer", self.folder):
-            work = Path(tempfile.mkdtemp(dir=self.blobs.incoming))
+            self._unpack_aside(blob, diff_id, target)
+
+    def _unpack_aside(self, blob: str, diff_id: str, target: Path) -> None:
+        work = Path(tempfile.mkdtemp(dir=self.blobs.incoming))
         try:
             content = work / "content"
             content.mkdir(mode=0o755)
@@ -69,10 +72,9 @@ class Layers:
                     f"layer {blob} unpacks to {found} where the image promises {diff_id}",
                     hint="the image is damaged; pull it again or from elsewhere",
                 )
-            with disk_errors("a layer", self.folder):
-                _sync_filesystem(content)
-                content.rename(target)
-                sync_directory(self.folder)
+            _sync_filesystem(content)
+            content.rename(target)
+            sync_directory(self.folder)
         finally:
             shutil.rmtree(work)
 
@@ -81,8 +83,8 @@ class Layers:
 
     def remove(self, diff_id: str) -> None:
         """Moved aside first: a crash in the middle must not leave half a layer under its name."""
-        doomed = Path(tempfile.mkdtemp(dir=self.blobs.incoming))
-        self.path(diff_id).rename(doomed / "content")
+        doomed = self.blobs.incoming / f"{hex_of(diff_id)}.removed"
+        self.path(diff_id).rename(doomed)
         shutil.rmtree(doomed)
 
 

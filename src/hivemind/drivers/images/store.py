@@ -5,9 +5,9 @@
     <root>/layers/<hex>                unpacked layers by diff id, ready to be stacked by overlay
     <root>/incoming/                   what is not whole yet
 
-`index.json` is the truth and is replaced in one step, after everything it names is durable. An image is in it
-only when all its layers are unpacked, so whoever finds an image can start it. Methods may be called from any
-thread; one process at a time owns a root.
+`index.json` is the truth and is replaced in one step, after everything it names is durable. An image enters it
+when all its layers are unpacked; should one be missing later, it is unpacked again from its blob.
+Methods may be called from any thread; one process at a time owns a root.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from hivemind.drivers.images.blobs import Blobs, write_durably
+from hivemind.drivers.images.blobs import DISK_FULL, Blobs, write_durably
 from hivemind.drivers.images.layers import Layers
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
@@ -127,15 +127,24 @@ class ImageStore:
     # changing
 
     @contextlib.contextmanager
-    def arriving(self) -> Iterator[None]:
-        """While an image arrives nothing is collected: its blobs do not belong to any image yet."""
+    def arriving(self, *, sweep: bool = False) -> Iterator[None]:
+        """While images arrive nothing is collected: their blobs do not belong to any image yet.
+
+        With `sweep`, and always when the disk is full, what belongs to none in the end is collected then;
+        otherwise a pull that failed leaves its whole blobs for the next one."""
         with self._lock:
             self._arriving += 1
         try:
             yield
+        except HivemindError as error:
+            cause = error.__cause__
+            sweep = sweep or (isinstance(cause, OSError) and cause.errno in DISK_FULL)
+            raise
         finally:
             with self._lock:
                 self._arriving -= 1
+                if sweep and not self._arriving:
+                    self._shrink(self._images)
 
     def add(self, digest: str, names: Collection[str] = (), media_type: str = OCI_MANIFEST) -> Image:
         """Takes in the image whose manifest is blob `digest`; its other blobs must be here. Unpacks its layers.
@@ -180,30 +189,30 @@ class ImageStore:
                 return 0
             if image.digest in keep:
                 raise Conflict(f"image {reference} is in use", hint="remove the containers that run it first")
-            del self._images[image.digest]
-            self._write_index()
-            return self._collect()
+            return self._shrink({d: other for d, other in self._images.items() if d != image.digest})
 
     def prune(self, keep: Collection[str] = ()) -> int:
         """Removes images without a name that are not in `keep`, and all that no image needs; bytes freed."""
         with self._lock:
-            self._images = {d: image for d, image in self._images.items() if image.names or d in keep}
-            self._write_index()
-            return self._collect()
+            return self._shrink({d: image for d, image in self._images.items() if image.names or d in keep})
 
-    def _collect(self) -> int:
-        if self._arriving:
-            return 0
-        blobs, layers = set(), set()
-        for digest, image in self._images.items():
-            manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
-            blobs |= {digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-            layers |= set(image.layers)
-        freed = sum(self.blobs.remove(blob) for blob in self.blobs.digests() if blob not in blobs)
-        for diff_id in self._layers.diff_ids():
-            if diff_id not in layers:
+    def _shrink(self, images: dict[str, Image]) -> int:
+        """Unpacked layers go first: they can be made again, and a full disk then has room for the new index."""
+        idle = not self._arriving
+        if idle:
+            needed = {diff_id for image in images.values() for diff_id in image.layers}
+            for diff_id in set(self._layers.diff_ids()) - needed:
                 self._layers.remove(diff_id)
-        return freed
+        self._images = images
+        self._write_index()
+        return self._collect_blobs() if idle else 0
+
+    def _collect_blobs(self) -> int:
+        needed = set(self._images)
+        for digest in self._images:
+            manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+            needed |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+        return sum(self.blobs.remove(blob) for blob in set(self.blobs.digests()) - needed)
 
     def _name(self, digest: str, names: Collection[str]) -> None:
         for other in list(self._images.values()):
@@ -249,5 +258,6 @@ class ImageStore:
             for name in image.names or ("",):
                 notes = {NAME: name, REF_NAME: parse_reference(name).tag} if name else None
                 descriptors.append(Descriptor(self._kinds[image.digest], image.digest, size, notes))
-        data = encode(Index(manifests=tuple(descriptors)))
-        write_durably(self.root / "index.json", data, self.blobs.incoming)
+        data, path = encode(Index(manifests=tuple(descriptors))), self.root / "index.json"
+        if not path.exists() or path.read_bytes() != data:
+            write_durably(path, data, self.blobs.incoming)

@@ -19,7 +19,7 @@ from typing import IO
 
 import msgspec
 
-from hivemind.drivers.images.blobs import disk_errors
+from hivemind.drivers.images.blobs import DISK_FULL, write_all
 from hivemind.drivers.images.tarball import CHUNK, entries, opened
 from hivemind.errors import Invalid, TooLarge, Unsupported
 
@@ -29,6 +29,7 @@ OVERLAY_OPAQUE = "trusted.overlay.opaque"
 LINKS_LIMIT = 40
 OPEN_LIMIT = 64
 XATTR = "SCHILY.xattr."
+DISK_FAULTS = (*DISK_FULL, errno.EROFS, errno.EIO)
 
 Parts = tuple[str, ...]
 
@@ -46,18 +47,19 @@ LIMITS = Limits()
 def unpack(stream: IO[bytes], target: Path, limits: Limits = LIMITS) -> None:
     """Unpacks the plain tar that `stream` yields into the empty directory `target`.
 
-    Raises `Invalid` (not a layer), `TooLarge` (more than `limits`), `Unsupported` (not root) or `Unavailable`
-    (disk full); the caller throws `target` away then."""
+    Raises `Invalid` (not a layer), `TooLarge` (more than `limits`), `Unsupported` (not root), and `OSError` for
+    what is the disk's fault; the caller throws `target` away then."""
     unpacking = _Unpacking(target, limits)
     try:
-        with disk_errors("the layer", target):
-            with opened(stream) as archive:
-                for entry in entries(archive):
-                    unpacking.add(archive, entry)
-            unpacking.finish()
+        with opened(stream) as archive:
+            for entry in entries(archive):
+                unpacking.add(archive, entry)
+        unpacking.finish()
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise Invalid(f"a layer is not a readable tar: {error}", hint="the image is damaged") from error
     except OSError as error:
+        if error.errno in DISK_FAULTS:
+            raise
         if error.errno == errno.EPERM:
             raise Unsupported(
                 f"a layer cannot be unpacked: {error}", hint="keeping owners and devices needs root"
@@ -216,9 +218,7 @@ class _Unpacking:
         try:
             source = archive.extractfile(entry) if entry.size else None
             while source and (data := source.read(CHUNK)):
-                written = memoryview(data)
-                while written:
-                    written = written[os.write(fd, written) :]
+                write_all(fd, data)
             _own(fd, entry)
             os.utime(fd, ns=_times(entry.mtime))
         finally:

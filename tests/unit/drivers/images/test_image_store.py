@@ -113,7 +113,7 @@ def test_names_move_and_layers_are_shared(tmp_path: Path, store: ImageStore) -> 
     assert store.get(one.digest).names == () and two.names == ("docker.io/library/web:1",)
     assert store.layers(one.digest)[0] == store.layers(two.digest)[0]
     assert store.tag(one.digest, "web:old").names == ("docker.io/library/web:old",)
-    assert store.prune() > 0  # what the archives held beside the images
+    assert store.prune() == 0  # loading left nothing that no image needs
     shared, own = store.layers(one.digest)
     assert store.remove("web:old") > 0
     assert shared.exists() and not own.exists()
@@ -248,7 +248,6 @@ def test_a_full_disk_is_said_plainly_and_leaves_nothing(
             load(store, path)
     assert "free space" in caught.value.hint
     assert store.list() == [] and leftovers(store) == [] and store._layers.diff_ids() == []
-    store.prune()
     assert store.blobs.digests() == []
     load(store, path)
 
