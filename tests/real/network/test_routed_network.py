@@ -464,3 +464,21 @@ async def test_the_event_loop_stays_free_while_many_attach(network: RoutedNetwor
         await asyncio.sleep(0)
     await attaching
     assert len(turns) > 10
+
+
+async def test_an_attachment_that_fails_late_leaves_nothing_and_works_later(
+    network: RoutedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: object, record: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hivemind.drivers.network.records.Records.save", full)
+        with pytest.raises(Unavailable, match=r"cannot attach one to the network: .*No space left"):
+            await network.attach("one", [])
+    assert network.attachments() == {}
+    assert pins(tmp_path) == []
+    await until(lambda: own_links() == set(), "its link stayed")
+    one = await network.attach("one", [])
+    await serve_tcp(one, 80)
+    assert await ask_tcp(one.ip, 80) == "one"
