@@ -110,19 +110,21 @@ class _RotatedFiles:
 
     def skip_to_tail(self, count: int) -> None:
         """Goes to a place shortly before the last `count` lines, reading only from there to the end."""
-        found = 0
+        found = before = 0
         for index in range(len(self._open) - 1, -1, -1):
             fd = self._open[index]
             at = os.fstat(fd).st_size
-            while at > 0 and found <= count:
+            while at > 0 and before < _BLOCK:
                 start = max(0, at - _BLOCK)
-                found += len(_LINE_END.findall(os.pread(fd, at - start, start)))
+                if found <= count:
+                    found += len(_LINE_END.findall(os.pread(fd, at - start, start)))
+                else:  # one block more, for first parts of lines that are interleaved with the other stream's
+                    before += at - start
                 at = start
-            if found > count:
+            if before >= _BLOCK:
                 for _ in range(index):
                     self._drop_oldest()
-                # One block more, for the first parts of lines that are interleaved with the other stream's.
-                self._seek(fd, max(0, at - _BLOCK))
+                self._seek(fd, at)
                 return
 
     def close(self) -> None:
