@@ -47,7 +47,7 @@ class ImageStore:
         self._layers = Layers(root, self.blobs, limits)
         self._lock = threading.RLock()
         self._images: dict[str, Image] = {}
-        self._kinds: dict[str, str] = {}
+        self._manifests: dict[str, Descriptor] = {}
         self.damaged: dict[str, HivemindError] = {}
         """Images that the index names but that cannot be used any more, with what is wrong with each."""
         self._arriving = 0
@@ -63,7 +63,7 @@ class ImageStore:
         if not layout.exists():
             write_durably(layout, b'{"imageLayoutVersion":"1.0.0"}', self.blobs.incoming)
         with self._lock:
-            self._images, self._kinds, self.damaged = {}, {}, {}
+            self._images, self._manifests, self.damaged = {}, {}, {}
             for descriptor in self._read_index().manifests:
                 self._recall(descriptor)
 
@@ -77,7 +77,7 @@ class ImageStore:
         name = (descriptor.annotations or {}).get(NAME)
         names = (*image.names, name) if name else image.names
         self._images[digest] = msgspec.structs.replace(image, names=names)
-        self._kinds[digest] = descriptor.media_type
+        self._manifests[digest] = msgspec.structs.replace(descriptor, annotations=None)
 
     def _read_index(self) -> Index:
         path = self.root / "index.json"
@@ -157,7 +157,9 @@ class ImageStore:
             with self._lock:
                 self._images.setdefault(digest, image)
                 self.damaged.pop(digest, None)
-                self._kinds[digest] = media_type
+                self._manifests[digest] = Descriptor(
+                    media_type, digest, self.blobs.path(digest).stat().st_size
+                )
                 self._name(digest, [str(parse_reference(name)) for name in names])
                 self._write_index()
                 return self._images[digest]
@@ -208,9 +210,14 @@ class ImageStore:
         return self._collect_blobs() if idle else 0
 
     def _collect_blobs(self) -> int:
+        """A damaged manifest hides which blobs are needed: nothing is collected until its image is healed."""
         needed = set(self._images)
         for digest in self._images:
-            manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+            try:
+                manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+            except HivemindError as error:
+                self.damaged.setdefault(digest, error)
+                return 0
             needed |= {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
         return sum(self.blobs.remove(blob) for blob in set(self.blobs.digests()) - needed)
 
@@ -254,10 +261,9 @@ class ImageStore:
     def _write_index(self) -> None:
         descriptors = []
         for image in self._images.values():
-            size = self.blobs.path(image.digest).stat().st_size
             for name in image.names or ("",):
                 notes = {NAME: name, REF_NAME: parse_reference(name).tag} if name else None
-                descriptors.append(Descriptor(self._kinds[image.digest], image.digest, size, notes))
+                descriptors.append(msgspec.structs.replace(self._manifests[image.digest], annotations=notes))
         data, path = encode(Index(manifests=tuple(descriptors))), self.root / "index.json"
         if not path.exists() or path.read_bytes() != data:
             write_durably(path, data, self.blobs.incoming)

@@ -380,6 +380,19 @@ def test_a_document_that_rotted_on_disk_is_not_believed(
     assert load(again, path) == [image] == [again.get(image.digest)]
 
 
+def test_a_manifest_that_rots_meanwhile_holds_up_nothing_but_collection(
+    tmp_path: Path, store: ImageStore
+) -> None:
+    path = archive(tmp_path).rename(tmp_path / "rotten.tar")
+    (image,) = load(store, path)
+    store.blobs.path(image.digest).write_bytes(b"{}")
+    (other,) = load(store, archive(tmp_path, "docker.io/library/other:1", layer(v="other")))
+    assert store.prune() == 0 and len(store.layers(image.digest)) == 2
+    assert isinstance(store.damaged[image.digest], Corrupt)
+    load(store, path)
+    assert store.damaged == {} and opened(tmp_path).list() == sorted([other, image], key=lambda i: i.names)
+
+
 def test_a_layer_that_rotted_on_disk_is_not_unpacked(tmp_path: Path, store: ImageStore) -> None:
     path = archive(tmp_path, "docker.io/library/web:1", layer(a="1"))
     (image,) = load(store, path)
