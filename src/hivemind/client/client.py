@@ -18,12 +18,11 @@ from types import TracebackType
 from typing import Any
 
 from hivemind.client.collection import Collection
-from hivemind.client.connection import DEFAULT_ENDPOINT, Connection
+from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
 from hivemind.client.nouns import Allocations, Apps, Images, Nodes
 from hivemind.client.streams import server_sent_events
 from hivemind.model.answers import Info
 from hivemind.model.app import DEPLOYMENT, DeploymentDocument
-from hivemind.model.base import decode
 from hivemind.model.event import EVENT, Event
 from hivemind.model.project import PROJECT, ProjectDocument
 from hivemind.model.resource import Resource
@@ -54,7 +53,7 @@ class Hivemind:
         return Collection(self._connection, resource)
 
     def status(self) -> Info:
-        return decode(self._connection.call("GET", "/v1/status").body, Info)
+        return understood(self._connection.call("GET", "/v1/status").body, Info)
 
     def events(
         self, *, project: str = "", app: str = "", type: str = "", limit: int | None = None
@@ -71,7 +70,7 @@ class Hivemind:
         A broken connection is taken up again where it broke; `Unavailable` once that fails too."""
         query = {"project": project, "app": app, "type": type}
         for message in server_sent_events(self._connection, "/v1/events", query, after):
-            yield decode(message.data, Event)
+            yield understood(message.data, Event)
 
     def close(self) -> None:
         self._connection.close()

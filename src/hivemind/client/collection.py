@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from hivemind.client.connection import Connection
+from hivemind.client.connection import Connection, understood
 from hivemind.errors import Unsupported
 from hivemind.model.answers import Page, Plan, PlanStep
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.resource import Resource
 
@@ -60,7 +60,7 @@ class Collection(Generic[D]):
                 self.path(None, project),
                 query={**(query or {}), **asked, "limit": _PAGE, "cursor": cursor},
             )
-            page: Page[D] = decode(answer.body, Page[self.resource.document])  # type: ignore[name-defined]
+            page: Page[D] = understood(answer.body, Page[self.resource.document])  # type: ignore[name-defined]
             yield from page.items
             cursor = page.next
             if not cursor:
@@ -92,11 +92,11 @@ class Collection(Generic[D]):
         answer = self._connection.call(
             "PUT", self._path_of(manifest, project), query={"dry_run": "true"}, body=encode(manifest)
         )
-        return decode(answer.body, Plan).steps
+        return understood(answer.body, Plan).steps
 
     def plan_delete(self, name: str, project: str = DEFAULT_PROJECT) -> tuple[PlanStep, ...]:
         answer = self._connection.call("DELETE", self.path(name, project), query={"dry_run": "true"})
-        return decode(answer.body, Plan).steps
+        return understood(answer.body, Plan).steps
 
     def _path_of(self, manifest: msgspec.Struct, project: str) -> str:
         name = getattr(manifest, "name", None)
@@ -107,7 +107,7 @@ class Collection(Generic[D]):
         return self.path(name, project)
 
     def _document(self, body: bytes) -> D:
-        return cast(D, decode(body, self.resource.document))
+        return cast(D, understood(body, self.resource.document))
 
 
 def _matching(version: int | None) -> dict[str, str]:

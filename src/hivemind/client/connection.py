@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import http.client
-import secrets
+import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPMessage
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from hivemind.errors import Forbidden, HivemindError, Invalid, TimedOut, Unavailable, from_code
+from hivemind.client.http import Body, Exchange
+from hivemind.errors import Forbidden, HivemindError, Invalid, TimedOut, Unavailable
 from hivemind.model.answers import PROBLEM_FORMAT, Problem
 
 if TYPE_CHECKING:
     import ssl
 
+T = TypeVar("T")
+
 DEFAULT_ENDPOINT = "unix:///run/hivemind/hivemind.sock"
 
-Body = bytes | Iterable[bytes] | None
+STREAM_SILENCE = 60.0
+"""Seconds. On every quiet stream the daemon gives a sign of life four times as often."""
 
 
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: HTTPMessage
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -36,24 +38,31 @@ class Connection:
     """Where a daemon is and how to speak to it. Keeps idle connections for later calls; safe for threads."""
 
     def __init__(self, endpoint: str, *, token: str = "", ca: str = "", timeout: float = 60.0) -> None:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("unix", "http", "https") or not (
-            parts.path if parts.scheme == "unix" else parts.hostname
-        ):
+        try:
+            parts = urlsplit(endpoint)
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        where = parts.path if parts.scheme == "unix" else parts.hostname
+        if parts.scheme not in ("unix", "http", "https") or not where:
             raise Invalid(
                 f"{endpoint!r} is not an endpoint",
                 hint=f"write it like {DEFAULT_ENDPOINT} or https://node-1:3000",
+            )
+        if not token.isascii() or any(letter.isspace() for letter in token):
+            raise Invalid(
+                "the token has letters that no token has", hint="copy all of it, from hm_ to the end"
             )
         self.endpoint = endpoint
         self.scheme = parts.scheme
         self.path = parts.path
         self.host = parts.hostname or "localhost"
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.port = port or (443 if parts.scheme == "https" else 80)
         self.token = token
         self.timeout = timeout
         self._ca = ca
         self._tls: ssl.SSLContext | None = None
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[Exchange] = []
 
     @property
     def authority(self) -> str:
@@ -74,15 +83,14 @@ class Connection:
         query: Mapping[str, object] | None = None,
         body: Body = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float = 0.0,
     ) -> Answer:
-        """Asks and reads the whole answer. Raises the error that the daemon names."""
-        with self.open(method, path, query=query, body=body, headers=headers) as (connection, response):
-            with self._explained():
-                content = response.read()
-            answer = Answer(response.status, response.headers, content)
-            if not response.will_close:
-                self._idle.append(connection)
-        return answer
+        """Asks and reads the whole answer. Raises the error that the daemon names.
+
+        `timeout`: seconds of silence to bear instead of the usual ones."""
+        asked = self.open(method, path, query=query, body=body, headers=headers, timeout=timeout)
+        with asked as exchange, self.explained():
+            return Answer(exchange.status, exchange.headers, exchange.read())
 
     @contextmanager
     def open(
@@ -93,65 +101,74 @@ class Connection:
         query: Mapping[str, object] | None = None,
         body: Body = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[tuple[http.client.HTTPConnection, http.client.HTTPResponse]]:
-        """Asks and hands over the answer's head, its body still to be read. A bad status raises."""
-        sent = {"Accept": "*/*", **self.headers(), **(headers or {})}
+        timeout: float = 0.0,
+    ) -> Iterator[Exchange]:
+        """Asks and hands over the answer, its body still to be read. A bad status raises."""
+        sent = {"Host": self.authority, "Accept": "*/*", **self.headers(), **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
         if method != "GET":
-            sent.setdefault("Idempotency-Key", secrets.token_hex(16))
-        connection, response = self._exchange(method, target(path, query), body, sent)
+            sent.setdefault("Idempotency-Key", os.urandom(16).hex())
+        with self.explained():
+            exchange = self._ask(method, target(path, query), sent, body, timeout or self.timeout)
         try:
-            if response.status >= 400:
-                with self._explained():
-                    raise _error(response.status, response.headers, response.read())
-            yield connection, response
+            if exchange.status >= 400:
+                with self.explained():
+                    raise _error(exchange.status, exchange.headers, exchange.read())
+            yield exchange
         finally:
-            if connection not in self._idle:
-                response.close()
-                connection.close()
+            if exchange.complete and exchange.reusable:
+                self._idle.append(exchange)
+            else:
+                exchange.close()
 
-    def _exchange(
-        self, method: str, url: str, body: Body, headers: Mapping[str, str]
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Exchange:
         if (body is None or isinstance(body, bytes)) and self._idle:
             # The daemon may have closed a kept connection meanwhile. Asking once more is safe: every write
             # carries an Idempotency-Key.
             kept = self._idle.pop()
+            kept.sock.settimeout(timeout)
             try:
-                kept.request(method, url, body, dict(headers))
-                return kept, kept.getresponse()
-            except (OSError, http.client.HTTPException):
+                kept.ask(method, url, headers, body)
+                return kept
+            except TimeoutError:
                 kept.close()
-        connection = self._fresh()
-        with self._explained():
-            try:
-                connection.connect()
-                try:
-                    connection.request(method, url, body, dict(headers))
-                except BrokenPipeError:
-                    pass  # refused before all was sent: the answer that says why is waiting
-                return connection, connection.getresponse()
-            except BaseException:
-                connection.close()
                 raise
+            except OSError:
+                kept.close()
+        fresh = Exchange(self._connect(timeout))
+        try:
+            fresh.ask(method, url, headers, body)
+        except BaseException:
+            fresh.close()
+            raise
+        return fresh
 
-    def socket(self) -> socket.socket:
+    def dial(self) -> socket.socket:
         """A new raw connection, for what is not plain HTTP."""
-        connection = self._fresh()
-        with self._explained():
-            connection.connect()
-        assert connection.sock is not None
-        return connection.sock
+        with self.explained():
+            return self._connect(max(self.timeout, STREAM_SILENCE))
 
-    def _fresh(self) -> http.client.HTTPConnection:
+    def _connect(self, timeout: float) -> socket.socket:
         if self.scheme == "unix":
-            return _UnixConnection(self.path, self.timeout)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(timeout)
+                sock.connect(self.path)
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+        sock = socket.create_connection((self.host, self.port), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.scheme == "https":
-            return http.client.HTTPSConnection(
-                self.host, self.port, timeout=self.timeout, context=self._trust()
-            )
-        return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+            try:
+                secured: socket.socket = self._trust().wrap_socket(sock, server_hostname=self.host)
+                return secured
+            except BaseException:
+                sock.close()
+                raise
+        return sock
 
     def _trust(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -164,7 +181,7 @@ class Connection:
         return self._tls
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         try:
             yield
         except HivemindError:
@@ -183,7 +200,7 @@ class Connection:
                 f"the daemon at {self.endpoint} did not answer within {self.timeout:g} seconds",
                 hint="ask again; if it stays so, look at the daemon's log",
             ) from None
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             what = str(error) or type(error).__name__
             raise Unavailable(
                 f"the connection to {self.endpoint} failed: {what}",
@@ -195,17 +212,6 @@ class Connection:
             self._idle.pop().close()
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def target(path: str, query: Mapping[str, object] | None) -> str:
     """Path and query string; what is empty or None is left out, sequences repeat their key."""
     pairs: list[tuple[str, str]] = []
@@ -215,11 +221,20 @@ def target(path: str, query: Mapping[str, object] | None) -> str:
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
-def _error(status: int, headers: HTTPMessage, body: bytes) -> HivemindError:
-    if headers.get("Content-Type", "").startswith(PROBLEM_FORMAT):
-        return msgspec.json.decode(body, type=Problem).error()
-    return from_code(
-        "unavailable",
-        f"what answered with status {status} is not a Hivemind daemon",
-        "check the endpoint",
+def understood(data: bytes, type: type[T]) -> T:
+    """What the daemon answered, as a `type`."""
+    try:
+        return msgspec.json.decode(data, type=type)
+    except msgspec.DecodeError as error:
+        raise Unavailable(
+            f"the daemon answers in a way that this client does not understand: {error}",
+            hint="check the endpoint, and that client and daemon are of the same version",
+        ) from None
+
+
+def _error(status: int, headers: Mapping[str, str], body: bytes) -> HivemindError:
+    if headers.get("content-type", "").startswith(PROBLEM_FORMAT):
+        return understood(body, Problem).error()
+    return Unavailable(
+        f"what answered with status {status} is not a Hivemind daemon", hint="check the endpoint"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Literal
 
-from hivemind.client.connection import Connection
+from hivemind.client.connection import Connection, understood
 from hivemind.client.websocket import WebSocket
 from hivemind.errors import Unavailable
 from hivemind.model.answers import ExecChannel, ExecExit, ExecRequest, Problem
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {
     ExecChannel.STDOUT: "stdout",
@@ -74,5 +74,5 @@ class ExecSession:
 
 def _exit_code(payload: bytes) -> int:
     if b'"detail"' in payload:
-        raise decode(payload, Problem).error()
-    return decode(payload, ExecExit).code
+        raise understood(payload, Problem).error()
+    return understood(payload, ExecExit).code

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from hivemind.client.collection import Collection
-from hivemind.client.connection import Connection
+from hivemind.client.connection import Connection, understood
 from hivemind.client.streams import lines
 from hivemind.model.allocation import ALLOCATION, AllocationDocument
 from hivemind.model.answers import (
@@ -18,7 +18,7 @@ from hivemind.model.answers import (
     PullProgress,
 )
 from hivemind.model.app import APP, AppDocument, AppManifest
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 from hivemind.model.image import IMAGE, ImageDocument
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.node import NODE, NodeDocument
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hivemind.client.exec import ExecSession
 
 _CHUNK = 1 << 18
+_UNPACKING = 1800.0
+"""Seconds that the daemon may be busy with an archive after it has all of it."""
 
 
 class Apps(Collection[AppDocument]):
@@ -74,7 +76,7 @@ class Apps(Collection[AppDocument]):
 
     def _verb(self, name: str, verb: str, project: str, body: bytes = b"{}") -> AppDocument:
         answer = self._connection.call("POST", f"{self.path(name, project)}/{verb}", body=body)
-        return decode(answer.body, AppDocument)
+        return understood(answer.body, AppDocument)
 
 
 class Allocations(Collection[AllocationDocument]):
@@ -103,7 +105,9 @@ class Allocations(Collection[AllocationDocument]):
         return _follow(self._connection, path, {"tail": tail, "since": since or None})
 
     def stats(self, id: str, project: str = DEFAULT_PROJECT) -> AllocationStats:
-        return decode(self._connection.call("GET", f"{self.path(id, project)}/stats").body, AllocationStats)
+        return understood(
+            self._connection.call("GET", f"{self.path(id, project)}/stats").body, AllocationStats
+        )
 
     def exec(
         self,
@@ -151,7 +155,7 @@ class Nodes(Collection[NodeDocument]):
         return self._verb(name, "drain")
 
     def _verb(self, name: str, verb: str) -> NodeDocument:
-        return decode(
+        return understood(
             self._connection.call("POST", f"{self.path(name)}/{verb}", body=b"{}").body, NodeDocument
         )
 
@@ -167,14 +171,15 @@ class Images(Collection[ImageDocument]):
             "/v1/images/load",
             body=_chunks(archive, on_sent),
             headers={"Content-Type": "application/x-tar"},
+            timeout=_UNPACKING,
         )
-        return decode(answer.body, ImageList).items
+        return understood(answer.body, ImageList).items
 
     def pull(self, reference: str) -> Iterator[PullProgress]:
         """Fetches it from its registry. The last value has `image`. Raises what made it fail."""
         body = encode({"reference": reference})
         for line in lines(self._connection, "POST", "/v1/images/pull", body=body):
-            progress = decode(line, PullProgress)
+            progress = understood(line, PullProgress)
             if progress.error is not None:
                 raise progress.error.error()
             yield progress
@@ -186,7 +191,7 @@ class Images(Collection[ImageDocument]):
 
 def _logs(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[LogEntry]:
     for line in lines(connection, "GET", path, query=query):
-        yield decode(line, LogEntry)
+        yield understood(line, LogEntry)
 
 
 def _follow(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[LogEntry]:
@@ -194,7 +199,7 @@ def _follow(connection: Connection, path: str, query: Mapping[str, object]) -> I
 
     with WebSocket(connection, path, query) as socket:
         while (message := socket.receive()) is not None:
-            yield decode(message, LogEntry)
+            yield understood(message, LogEntry)
 
 
 def _chunks(archive: IO[bytes], on_sent: Callable[[int], None] | None) -> Iterator[bytes]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hivemind.client.connection import Body, Connection
+from hivemind.client.connection import STREAM_SILENCE, Connection
+from hivemind.client.http import Body, Exchange
 from hivemind.errors import TimedOut, Unavailable
 
 
@@ -19,22 +19,14 @@ def lines(
     body: Body = None,
 ) -> Iterator[bytes]:
     """Each line of an NDJSON answer as it arrives. Raises `Unavailable` when it breaks off."""
-    with connection.open(method, path, query=query, body=body) as (_, response):
-        yield from _read(response)
-
-
-def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        for line in response:
-            if line.strip():
+    timeout = max(connection.timeout, STREAM_SILENCE)
+    with (
+        connection.open(method, path, query=query, body=body, timeout=timeout) as exchange,
+        connection.explained(),
+    ):
+        for line in exchange.lines():
+            if line:
                 yield line
-        # Read by lines, a body cut short ends like a whole one; but only a whole one is closed by then.
-        if not response.isclosed():
-            raise Unavailable("the answer broke off", hint="ask again")
-    except TimeoutError:
-        raise TimedOut("the daemon fell silent in the middle of its answer", hint="ask again") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"the answer broke off: {error}", hint="ask again") from None
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,12 @@ def server_sent_events(
         if last is not None:
             headers["Last-Event-ID"] = last
         try:
-            with connection.open("GET", path, query=query, headers=headers) as (_, response):
-                for message in _messages(response):
+            timeout = max(connection.timeout, STREAM_SILENCE)
+            with (
+                connection.open("GET", path, query=query, headers=headers, timeout=timeout) as exchange,
+                connection.explained(),
+            ):
+                for message in _messages(exchange):
                     failed = False
                     last = message.id or last
                     if message.data:
@@ -67,27 +63,19 @@ def server_sent_events(
             failed = True
 
 
-def _messages(response: http.client.HTTPResponse) -> Iterator[Message]:
+def _messages(exchange: Exchange) -> Iterator[Message]:
     id, event, data = "", "message", b""
-    try:
-        for raw in response:
-            line = raw.rstrip(b"\r\n")
-            if not line:
-                if id or data:
-                    yield Message(id, event, data)
-                id, event, data = "", "message", b""
-                continue
-            field, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if field == b"id":
-                id = value.decode()
-            elif field == b"event":
-                event = value.decode()
-            elif field == b"data":
-                data = data + b"\n" + value if data else value
-    except TimeoutError:
-        raise TimedOut("the stream of events fell silent", hint="is the daemon being stopped?") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(
-            f"the stream of events broke off: {error}", hint="is the daemon being stopped?"
-        ) from None
+    for line in exchange.lines():
+        if not line:
+            if id or data:
+                yield Message(id, event, data)
+            id, event, data = "", "message", b""
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"id":
+            id = value.decode()
+        elif field == b"event":
+            event = value.decode()
+        elif field == b"data":
+            data = data + b"\n" + value if data else value

@@ -23,7 +23,7 @@ class WebSocket:
     """Opened by its constructor, which raises what the daemon refused the handshake with."""
 
     def __init__(self, connection: Connection, path: str, query: Mapping[str, object] | None = None) -> None:
-        self._socket = connection.socket()
+        self._socket = connection.dial()
         self._endpoint = connection.endpoint
         self._protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self._lock = threading.Lock()

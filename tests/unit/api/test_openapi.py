@@ -134,7 +134,7 @@ def test_fuzzed_from_its_own_description(running: Running, mode: GenerationMode)
 
         @hypothesis.seed(7)
         @hypothesis.settings(
-            max_examples=12,
+            max_examples=6,
             deadline=None,
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),

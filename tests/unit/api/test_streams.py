@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from hivemind.drivers.runtimes.contract import LogLine, LogQuery
 from hivemind.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from hivemind.model.answers import LogEntry
 from hivemind.model.app import AppManifest, AppSpec
@@ -51,6 +52,23 @@ def test_logs_of_all_replicas_are_merged_by_time(running: Running) -> None:
     assert texts(hive.allocations.logs(second)) == ["b", "d"]
     entry = next(hive.allocations.logs(second))
     assert (entry.time, entry.stream, entry.allocation, entry.slot) == (2, "stdout", second, 1)
+
+
+def test_logs_that_break_off_are_noticed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(running, 1)
+
+    async def broken(allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        for number in range(query.tail or 3):
+            yield LogLine(number, "stdout", "x")
+        raise Unavailable("the disk is gone")
+
+    monkeypatch.setattr(running.backend, "logs", broken)
+    entries = running.local.apps.logs("web")
+    assert texts(entries, 3) == ["x", "x", "x"]
+    with pytest.raises(Unavailable, match="closed before the answer was complete"):
+        next(entries)
+    with pytest.raises(Unavailable, match="the disk is gone"):
+        next(running.local.apps.logs("web", tail=1))  # known before the answer starts
 
 
 def test_following_shows_the_past_then_what_comes_and_lets_new_replicas_join(running: Running) -> None:
@@ -147,17 +165,17 @@ def test_events_come_live_and_resume_behind_the_last_one(running: Running) -> No
 def test_events_from_now_on(running: Running) -> None:
     running.do(running.backend.happen, 1)
     connection = running.local._connection
-    with connection.open("GET", "/v1/events?type=allocation.exited") as (_, response):
-        assert response.headers["Content-Type"].startswith("text/event-stream")
-        assert response.readline() == b"id: 000000000000001-0000\n"
+    with connection.open("GET", "/v1/events?type=allocation.exited") as exchange:
+        assert exchange.headers["content-type"].startswith("text/event-stream")
+        lines = exchange.lines()
+        assert next(lines) == b"id: 000000000000001-0000"
         running.do(running.backend.happen, 2)
         running.do(running.backend.happen, 3, type="allocation.exited")
-        assert response.readline() == b"\n"
-        while (line := response.readline()) in (b": alive\n", b"\n"):
+        while (line := next(lines)) in (b": alive", b""):
             pass
-        assert line == b"id: 000000000000003-0000\n"
-        assert response.readline() == b"event: allocation.exited\n"
-        assert response.readline().startswith(b'data: {"id":"000000000000003-0000"')
+        assert line == b"id: 000000000000003-0000"
+        assert next(lines) == b"event: allocation.exited"
+        assert next(lines).startswith(b'data: {"id":"000000000000003-0000"')
 
 
 # -- exec -------------------------------------------------------------------------------------------------------
