@@ -79,7 +79,9 @@ def _app(change: Change) -> list[Foreseen]:
         return [Foreseen(action="change", object=f"app {new.name}", detail=f"to revision {new.revision}")]
     if old.replicas != new.replicas:
         return [
-            Foreseen(action="change", object=f"app {new.name}", detail=f"{old.replicas} to {new.replicas} replicas")
+            Foreseen(
+                action="change", object=f"app {new.name}", detail=f"{old.replicas} to {new.replicas} replicas"
+            )
         ]
     return []
 

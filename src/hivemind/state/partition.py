@@ -30,7 +30,7 @@ class PartitionTree:
         self._partitions: dict[int, bytes] = {}
         self._groups: dict[int, bytes] = {}
         self._dirty: set[int] = set()
-        self._root = hash32()
+        self._root = hash32(bytes(32 * (4096 // _FANOUT)))
 
     def set(self, key: bytes, value: bytes | None) -> None:
         """`value` None removes the key."""
@@ -58,7 +58,11 @@ class PartitionTree:
             groups.add(index // _FANOUT)
         for group in groups:
             first = group * _FANOUT
-            self._groups[group] = hash32(*(self._partitions.get(first + i, _EMPTY) for i in range(_FANOUT)))
+            partitions = [self._partitions.get(first + i, _EMPTY) for i in range(_FANOUT)]
+            if any(partition is not _EMPTY for partition in partitions):
+                self._groups[group] = hash32(b"".join(partitions))
+            else:
+                self._groups.pop(group, None)
         self._dirty.clear()
-        self._root = hash32(*(self._groups.get(group, _EMPTY) for group in range(4096 // _FANOUT)))
+        self._root = hash32(b"".join(self._groups.get(group, _EMPTY) for group in range(4096 // _FANOUT)))
         return self._root

@@ -37,7 +37,9 @@ class Store(Protocol):
 
     def get(self, key: str) -> Entry | None: ...
 
-    def range(self, prefix: str, *, after: str = "", limit: int | None = None, reverse: bool = False) -> Iterator[Entry]:
+    def range(
+        self, prefix: str, *, after: str = "", limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Entry]:
         """Live entries whose key starts with `prefix`, in key order, beyond `after`."""
 
     def subscribe(self, prefix: str, callback: Callable[[Iterable[Entry]], None]) -> Callable[[], None]:
