@@ -188,6 +188,12 @@ async def test_an_unknown_id_is_not_found(runtime: Runtime, method: str) -> None
         await getattr(runtime, method)("nothing.0")
 
 
+async def test_stop_kill_and_remove_of_one_that_is_gone_do_nothing(runtime: Runtime) -> None:
+    assert (await runtime.stop("gone.0", "SIGTERM", 1)).code is None
+    await runtime.kill("gone.0", "SIGTERM")
+    await runtime.remove("gone.0")
+
+
 async def test_an_unknown_id_has_no_logs(runtime: Runtime) -> None:
     with pytest.raises(NotFound):
         await anext(runtime.logs("nothing.0", LogQuery()))

@@ -175,7 +175,10 @@ class FakeRuntime:
 
     async def stop(self, id: str, signal: str, grace: float) -> Exit:
         await self._called("stop", id)
-        instance = self._instance(id)
+        signal_number(signal)
+        instance = self.machine.containers.get(id)
+        if instance is None:
+            return Exit(code=None, at=_now(), reason="it is not here any more")
         if instance.process is None:
             self.machine.end(instance, Exit(code=None, at=_now(), reason="stopped before it was started"))
         await self.kill(id, signal)
@@ -188,9 +191,9 @@ class FakeRuntime:
 
     async def kill(self, id: str, signal: str) -> None:
         await self._called("kill", id)
-        instance = self._instance(id)
-        if instance.process is not None and instance.exit is None:
-            instance.process.signal(signal_number(signal))
+        number, instance = signal_number(signal), self.machine.containers.get(id)
+        if instance is not None and instance.process is not None and instance.exit is None:
+            instance.process.signal(number)
 
     async def wait(self, id: str) -> Exit:
         instance = self._instance(id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import signal
 import termios
@@ -33,9 +32,10 @@ def launch(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
     no command can exist without a trace of it), or empty; boot: this boot's id, for the record; tty: whether
     `stdin` is a terminal to control."""
     reading, writing = os.pipe()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(order, (stdin, stdout, stderr), writing)
+        _become(order, (stdin, stdout, stderr), writing, parent)
     os.close(writing)
     try:
         failure = os.read(reading, 512)
@@ -50,7 +50,7 @@ def launch(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
     return pid
 
 
-def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int) -> NoReturn:
+def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int, parent: int) -> NoReturn:
     stage = "start"
     try:
         signal.set_wakeup_fd(-1)
@@ -63,6 +63,8 @@ def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int) -
         stage = "record the start"
         if order.get("record"):
             _record(order["record"], order["boot"])
+        if os.getppid() != parent:
+            os._exit(127)  # the shim died before there was a record: nobody would know of this command
         stage = "enter the network namespace"
         if order["netns"]:
             fd = os.open(order["netns"], os.O_RDONLY)
@@ -97,7 +99,8 @@ def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int) -
 def _record(path: str, boot: str) -> None:
     pid = os.getpid()
     now = time.time_ns() // 10**6
-    text = json.dumps({"pid": pid, "start_time": start_time(pid), "started": now, "boot": boot})
-    with open(f"{path}.new", "w") as file:
-        file.write(text)
+    text = f'{{"pid":{pid},"start_time":{start_time(pid)},"started":{now},"boot":"{boot}"}}'
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(fd, text.encode())
+    os.close(fd)
     os.rename(f"{path}.new", path)
