@@ -54,6 +54,8 @@ class Argument(NamedTuple):
     """A command line of its own: takes everything from its first word on, dashes included; a list."""
     dashed: bool = False
     """Of a `rest`: it starts after `--` only."""
+    eager: bool = False
+    """Of a `rest`: it starts right after the words before it, even with an option."""
     flag: str = ""
     completes: str = ""
     choices: tuple[str, ...] = ()

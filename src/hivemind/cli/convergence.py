@@ -19,6 +19,8 @@ _UNPLACED = 10.0
 """Seconds after which an app that no node can take is reported instead of waited for."""
 _TOO_OFTEN = 3
 """Restarts after which a replica counts as looping."""
+_STUCK = 2
+"""Starts that failed before anything ran, after which a replica counts as stuck."""
 
 
 class Failed(HivemindError):
@@ -83,6 +85,7 @@ def settle(
     patience = context.args.get("timeout", PATIENCE)
     started = time.monotonic()
     unplaced_since: float | None = None
+    stumbles = Stumbles()
     view, looked = View(None), 0.0
     with Live(context.terminal) as live:
         for idle in changes.looks(started + patience, 0.1 if live.animated else LOOK_AGAIN):
@@ -92,7 +95,7 @@ def settle(
             if done(view):
                 live.clear()
                 return view.app
-            if _failed(view):
+            if _failed(view) or stumbles.too_many(view):
                 raise explain(context, view)
             unplaced_since = (unplaced_since or time.monotonic()) if _unplaced(view) else None
             if unplaced_since and time.monotonic() - unplaced_since > _UNPLACED:
@@ -101,6 +104,22 @@ def settle(
         f"{name} did not get there within {patience:g} seconds: {_progress(view)}",
         hint=f"it goes on in the background; hivemind describe app {name}",
     )
+
+
+class Stumbles:
+    """Counts how often replicas that never ran began to back off: an image that cannot be had, a bad command."""
+
+    def __init__(self) -> None:
+        self._backing: set[str] = set()
+        self._count: dict[str, int] = {}
+
+    def too_many(self, view: View) -> bool:
+        """To be asked once a look."""
+        backing = {a.id for a in view.current if a.status.phase == "backoff" and not a.status.started}
+        for id in backing - self._backing:
+            self._count[id] = self._count.get(id, 0) + 1
+        self._backing = backing
+        return any(self._count[id] >= _STUCK for id in backing)
 
 
 def look(context: Context, name: str, deployment: str = "") -> View:

@@ -73,6 +73,9 @@ class _Parse:
     def run(self, words: list[str]) -> dict[str, Any]:
         while words:
             word = words.pop(0)
+            if self._inner_begins() and word != "--":
+                self._positional(word, words)
+                break
             if word == "--":
                 self._after_dashes(words)
                 break
@@ -155,6 +158,12 @@ class _Parse:
         rest = self.command.rest
         hint = f"a command goes after --, like: -- {word} …" if rest else f"usage: {usage(self.command)}"
         raise Invalid(f"{self.command.path} does not expect {word!r}", hint=hint)
+
+    def _inner_begins(self) -> bool:
+        """Every word before an eager command line of its own has been given."""
+        rest = self.command.rest
+        before = [a for a in self.command.arguments if not a.rest]
+        return rest is not None and rest.eager and all(a.key in self.filled for a in before)
 
     def _after_dashes(self, words: list[str]) -> None:
         """Nothing after `--` is an option. It starts the command line of its own where there is one."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hivemind.cli.command import FLAG, INTEGER, SECONDS, Argument, Command, Option
+from hivemind.cli.declarations import find
 from hivemind.cli.parsing import Values, parse
 from hivemind.errors import Invalid
 
@@ -76,6 +77,20 @@ def test_options_and_words_in_any_order(line: str, expected: dict[str, Any]) -> 
 def test_a_command_line_of_its_own_keeps_its_dashes(line: str) -> None:
     found = values(GREEDY, line)
     assert (found.name, found.command, found.tty, found.interactive) == ("web", ["ls", "-la"], True, True)
+
+
+def test_everything_after_the_image_is_the_command() -> None:
+    run = find(("run",))
+    assert run is not None
+    found = parse(run, ["-d", "--name", "web", "busybox", "-c", "--name", "inner"])
+    assert (found.detach, found.name, found.image, found.command) == (
+        True,
+        "web",
+        "busybox",
+        ["-c", "--name", "inner"],
+    )
+    assert parse(run, ["busybox", "--", "ls"]).command == ["ls"]
+    assert parse(run, ["busybox", "--help"]).command == ["--help"]
 
 
 def test_dashes_inside_the_inner_command_stay() -> None:

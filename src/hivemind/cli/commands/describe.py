@@ -95,7 +95,7 @@ def _print_endings(context: Context, allocations: Iterable[AllocationDocument]) 
         if last is None:
             continue
         how = "killed at its memory limit" if last.oom else f"exit code {last.exit_code}"
-        why = f", {printable(last.reason)}" if last.reason else ""
+        why = f", {printable(last.reason)}" if last.reason not in ("", how) else ""
         lines.append(f"{allocation.name}  {how}{why}, {age(last.ended)} ago")
     if lines:
         _section(context, "Last endings", lines)

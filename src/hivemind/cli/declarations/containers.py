@@ -25,7 +25,7 @@ COMMANDS = (
         "hivemind.cli.commands.run:run",
         (
             Argument("IMAGE", "The image.", completes="image"),
-            Argument("COMMAND", "Replaces the image's command.", required=False, rest=True),
+            Argument("COMMAND", "Replaces the image's command.", required=False, rest=True, eager=True),
         ),
         (
             Option("--detach", "Run it in the background and print its name.", short="-d", kind=FLAG),
