@@ -39,7 +39,7 @@ class Cgroup:
     """One group by its path below the root (`/hivemind-…/<id>`), which need not exist (any more)."""
 
     def __init__(self, path: str, root: Path = ROOT) -> None:
-        self._path = path.strip("/")
+        self.path = path.strip("/")
         self._root = root
         self._unified = unified(root)
         self._open: dict[str, int] = {}
@@ -131,7 +131,7 @@ class Cgroup:
         )
 
     def _file(self, controller: str, name: str) -> Path:
-        return self._root / ("" if self._unified else controller) / self._path / name
+        return self._root / ("" if self._unified else controller) / self.path / name
 
     def _read(self, controller: str, name: str) -> bytes:
         fd = self._open.get(name)
@@ -150,7 +150,7 @@ class Cgroup:
         else:
             with os.scandir(self._root) as entries:
                 every = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return [group for group in (root / self._path for root in every) if group.is_dir()]
+        return [group for group in (root / self.path for root in every) if group.is_dir()]
 
 
 def _inner_first(directory: Path) -> list[Path]:
@@ -167,7 +167,7 @@ def _removed(directory: Path) -> bool:
         if (
             error.errno == errno.ENOTEMPTY
         ):  # not a real hierarchy: plain files that a runtime wrote into a cover
-            shutil.rmtree(directory)
+            shutil.rmtree(directory, ignore_errors=True)
             return True
         if error.errno == errno.EBUSY:
             return False

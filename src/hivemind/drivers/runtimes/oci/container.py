@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import Container, Exit, Status
+from hivemind.drivers.runtimes.oci.memory import MemoryWatch
 from hivemind.drivers.runtimes.oci.record import Directory, Record
 from hivemind.errors import Conflict
 
@@ -21,7 +23,7 @@ class Held:
         self.busy = asyncio.Lock()
         self.ended = asyncio.Event()
         self.exit: Exit | None = None
-        self.oom_kills = 0
+        self._memory: MemoryWatch | None = None
         self.init_fd = -1
         self.monitor_fd = -1
 
@@ -63,6 +65,13 @@ class Held:
                 self.monitor_fd = -1
         return self.monitor_fd >= 0
 
+    def watch_memory(self, on_kill: Callable[[], None]) -> None:
+        """Calls `on_kill` when the kernel kills one of its processes for memory."""
+        try:
+            self._memory = MemoryWatch(self.cgroup, on_kill)
+        except FileNotFoundError:  # it ended just now
+            self._memory = None
+
     def signal(self, number: int) -> None:
         """To its init; nothing happens when that ended."""
         if self.init_fd < 0:
@@ -75,6 +84,9 @@ class Held:
     def release(self) -> None:
         """Lets go of all descriptors; the container itself is not touched."""
         self.cgroup.close()
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
         for fd in (self.init_fd, self.monitor_fd):
             if fd >= 0:
                 os.close(fd)

@@ -31,6 +31,7 @@ from hivemind.drivers.runtimes.oci import bundle, users
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
 
 _BLOCK = 65_536
+_MOST_KEPT = 1 << 20
 _CANNOT_RUN, _NOT_FOUND = 126, 127
 _PATIENCE = 2.0
 
@@ -54,6 +55,7 @@ class Session:
         self._cgroup = cgroup
         self._outputs = outputs
         self._stdin = stdin
+        self._input: _Input
         self._terminal = terminal
         self._code: asyncio.Future[int]
         self._pidfd = -1
@@ -63,6 +65,7 @@ class Session:
         """From here on the event loop hears of the command's end."""
         loop = asyncio.get_running_loop()
         self._code = loop.create_future()
+        self._input = _Input(self._stdin)
         self._pidfd = os.pidfd_open(self._child.pid)
         loop.add_reader(self._pidfd, self._on_end)
 
@@ -92,27 +95,29 @@ class Session:
         return None
 
     async def write(self, data: bytes) -> None:
-        """Input for the command. What it no longer reads is dropped."""
-        view = memoryview(data)
-        while view and self._stdin >= 0:
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                await self._writable()
-            except OSError:  # it closed its input, or ended
-                return
+        """Input for the command. Waits while much is waiting; what it no longer reads is dropped."""
+        await self._input.write(data)
 
     async def close_stdin(self) -> None:
         if self._terminal:
-            await self.write(b"\x04")
+            await self._input.write(b"\x04")
         else:
-            self._close_stdin()
+            self._input.finish()
 
     async def resize(self, columns: int, rows: int) -> None:
-        if self._terminal and self._outputs:
-            set_size(next(iter(self._outputs)), columns, rows)
-            if self._child.returncode is None:
-                self._child.send_signal(signal.SIGWINCH)
+        """Sets the size of the command's own terminal, which tells the command by SIGWINCH."""
+        if not self._terminal or self._code.done():
+            return
+        try:
+            pid = int((self._files / "pid").read_text())
+            inner = os.open(f"/proc/{pid}/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):  # not running yet, or not any more
+            return
+        try:
+            if os.isatty(inner):
+                set_size(inner, columns, rows)
+        finally:
+            os.close(inner)
 
     async def wait(self) -> int:
         return await asyncio.shield(self._code)
@@ -123,7 +128,7 @@ class Session:
         await asyncio.shield(self._code)
         for fd in list(self._outputs):
             self._drop(fd)
-        self._close_stdin()
+        self._input.close()
 
     def _on_end(self) -> None:
         loop = asyncio.get_running_loop()
@@ -180,36 +185,60 @@ class Session:
                 loop.remove_reader(fd)
         return [fd for fd in self._outputs if _has_input(fd)]
 
-    async def _writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[None] = loop.create_future()
-
-        def wake(*_: object) -> None:
-            if not waiting.done():
-                waiting.set_result(None)
-
-        # A terminal's descriptor is read, too, and asyncio keeps both directions of one descriptor apart.
-        loop.add_writer(self._stdin, wake)
-        self._code.add_done_callback(wake)
-        try:
-            await waiting
-        finally:
-            self._code.remove_done_callback(wake)
-            if self._stdin >= 0:
-                loop.remove_writer(self._stdin)
-        if self._code.done():
-            self._close_stdin()
-
     def _drop(self, fd: int) -> None:
         del self._outputs[fd]
-        if fd == self._stdin:
-            self._stdin = -1
         os.close(fd)
 
-    def _close_stdin(self) -> None:
-        if self._stdin >= 0 and self._stdin not in self._outputs:
-            os.close(self._stdin)
-        self._stdin = -1
+
+class _Input:
+    """What goes to a command, kept here until it reads: a caller may write first and read the answer later."""
+
+    def __init__(self, fd: int) -> None:
+        """`fd`: non-blocking, owned from now on; -1: there is no input."""
+        self._fd = fd
+        self._kept = bytearray()
+        self._finished = False
+        self._room = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        if self._fd < 0 or self._finished:
+            return
+        self._kept += data
+        self._flush()
+        while len(self._kept) > _MOST_KEPT and self._fd >= 0:
+            self._room.clear()
+            await self._room.wait()
+
+    def finish(self) -> None:
+        """The command reads an end once it has read the rest."""
+        self._finished = True
+        self._flush()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            asyncio.get_running_loop().remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+        self._room.set()
+
+    def _flush(self) -> None:
+        if self._fd < 0:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            while self._kept:
+                del self._kept[: os.write(self._fd, self._kept[:_BLOCK])]
+        except BlockingIOError:
+            loop.add_writer(self._fd, self._flush)
+            return
+        except OSError:  # it closed its input, or ended
+            self.close()
+            return
+        finally:
+            self._room.set()
+        loop.remove_writer(self._fd)
+        if self._finished:
+            self.close()
 
 
 def launch(
@@ -256,7 +285,7 @@ def _with_terminal(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSp
     finally:
         os.close(theirs)
     os.set_blocking(ours, False)
-    return Session(child, files, cgroup, {ours: "stdout"}, ours, terminal=True)
+    return Session(child, files, cgroup, {ours: "stdout"}, os.dup(ours), terminal=True)
 
 
 def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:

@@ -16,6 +16,7 @@ import msgspec
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
 from hivemind.drivers.runtimes.oci import bundle, monitor, rootfs, users
+from hivemind.drivers.runtimes.oci.borrowed import Borrowed
 from hivemind.drivers.runtimes.oci.container import command_line
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
@@ -30,11 +31,12 @@ def build(
     record: Record,
     layers: Sequence[Path],
     cgroup: str,
-    netns: str,
-    trees: dict[str, int],
+    borrowed: Borrowed,
 ) -> Record:
     """Makes everything; the container then waits to be started. On an error the caller calls `demolish`."""
     spec = record.spec
+    directory.path.mkdir()
+    directory.save(record)
     rootfs.mount_rootfs(directory, layers)
     root = os.open(directory.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -47,9 +49,9 @@ def build(
         account,
         rootfs=str(directory.rootfs),
         cgroup=cgroup,
-        netns=netns,
+        netns=borrowed.netns,
         files=_write_files(directory, spec),
-        sources=rootfs.attach_sources(directory, trees),
+        sources=rootfs.attach_sources(directory, borrowed.trees),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
     directory.config.write_bytes(msgspec.json.encode(configuration))

@@ -64,6 +64,8 @@ def attach_sources(directory: Directory, trees: dict[str, int]) -> dict[str, str
         else:
             place.touch()
         kernel.attach_tree(tree, str(place))
+        # A copy of a shared mount would take the host's own inner mounts along when it goes.
+        kernel.mount("", str(place), flags=kernel.MS_REC | kernel.MS_PRIVATE)
         found[target] = str(place)
     return found
 

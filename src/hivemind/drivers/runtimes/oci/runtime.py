@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import re
 import signal as signals
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -34,16 +35,18 @@ from hivemind.drivers.runtimes.contract import (
     Status,
 )
 from hivemind.drivers.runtimes.logs import read_log
-from hivemind.drivers.runtimes.oci import lifecycle
+from hivemind.drivers.runtimes.oci import lifecycle, rotation
+from hivemind.drivers.runtimes.oci.borrowed import Borrowed, network_bytes
 from hivemind.drivers.runtimes.oci.container import Held
 from hivemind.drivers.runtimes.oci.exec import launch
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.mountns import MountNamespace
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
 from hivemind.drivers.runtimes.signals import signal_number
-from hivemind.errors import Conflict, HivemindError, NotFound
+from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
 from hivemind.model.image import Image
 
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +79,7 @@ class OciRuntime:
         self._making: set[str] = set()
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rotation: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         for made in (self._state / "containers", self._state / "exits", self._run):
@@ -89,6 +93,9 @@ class OciRuntime:
             await self._adopt(path.name)
 
     async def close(self) -> None:
+        if self._rotation is not None:
+            self._rotation.cancel()
+            self._rotation = None
         while self._tasks:
             await asyncio.gather(*self._tasks)
         loop = asyncio.get_running_loop()
@@ -110,6 +117,10 @@ class OciRuntime:
         return await self._images.pull(reference, on_progress)
 
     async def create(self, spec: ContainerSpec) -> None:
+        if not _ID.fullmatch(spec.id):
+            raise Invalid(
+                f"{spec.id!r} is not a container id", hint="letters, digits, dots and dashes, at most 100"
+            )
         if spec.id in self._held or spec.id in self._making:
             raise Conflict(f"container {spec.id} exists already")
         self._making.add(spec.id)
@@ -182,13 +193,12 @@ class OciRuntime:
     async def stats(self, id: str) -> Stats:
         held = self._find(id)
         held.must_run("measure it")
-        usage = held.cgroup.usage()
-        return Stats(
-            cpu_seconds=usage.cpu_seconds,
-            memory=usage.memory,
-            memory_limit=usage.memory_limit,
-            pids=usage.pids,
-        )
+        try:
+            usage = held.cgroup.usage()
+            received, sent = network_bytes(held.record.pid) if held.record.spec.netns else (0, 0)
+        except OSError as error:
+            raise Conflict(f"container {id} is just ending") from error
+        return Stats(**usage._asdict(), net_rx=received, net_tx=sent)
 
     async def list(self) -> list[Container]:
         return [held.describe() for held in self._held.values()]
@@ -206,19 +216,18 @@ class OciRuntime:
         record = Record(
             spec=spec, boot=boot_id(), runtime=self._chosen.name, created=time.time_ns() // 1_000_000
         )
-        layers = self._images.layers(spec.image)
-        directory.path.mkdir()
-        directory.save(record)
         try:
-            record = await self._namespace.run(
-                lifecycle.build, self._chosen, directory, record, layers, f"/{self._slice}/{spec.id}", "", {}
-            )
-            held = Held(record, directory, cgroup)
-            self._held[spec.id] = held
+            layers = self._images.layers(spec.image)
+            with await asyncio.to_thread(Borrowed, spec) as borrowed:
+                try:
+                    record = await self._namespace.run(
+                        lifecycle.build, self._chosen, directory, record, layers, f"/{cgroup.path}", borrowed
+                    )
+                except BaseException:
+                    await self._namespace.run(lifecycle.demolish, self._chosen, directory, spec.id, cgroup)
+                    raise
+            held = self._held[spec.id] = Held(record, directory, cgroup)
             self._watch(held)
-        except BaseException:
-            await self._namespace.run(lifecycle.demolish, self._chosen, directory, spec.id, cgroup)
-            raise
         finally:
             self._making.discard(spec.id)
 
@@ -237,6 +246,8 @@ class OciRuntime:
     def _watch(self, held: Held) -> None:
         if held.grasp():
             asyncio.get_running_loop().add_reader(held.monitor_fd, self._on_end, held)
+            if held.record.spec.memory:
+                held.watch_memory(lambda: self._events.put_nowait(RuntimeEvent(kind="oom", id=held.id)))
         else:
             self._spawn(self._finish(held))
 
@@ -263,6 +274,16 @@ class OciRuntime:
         await held.ended.wait()
         assert held.exit is not None
         return held.exit
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(rotation.INTERVAL)
+            for held in list(self._held.values()):
+                if held.status is Status.RUNNING:
+                    try:
+                        rotation.rotate(held.directory, held.record.spec)
+                    except OSError as error:
+                        _log.warning("the log of container %s could not be rotated: %s", held.id, error)
 
     def _find(self, id: str) -> Held:
         if held := self._held.get(id):

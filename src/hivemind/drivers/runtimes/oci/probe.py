@@ -1,0 +1,110 @@
+"""Which OCI runtime works on this machine: found out by really running a container, once for each version.
+
+A version number does not tell: crun stumbles over some cgroup layouts, runc over some kernels. The trial's root
+file system is the host's own, read-only; it runs `/bin/true` with the limits and the seccomp filter that real
+containers get. The verdict is kept in a file until a binary or the kernel changes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.contract import ContainerSpec
+from hivemind.drivers.runtimes.oci import bundle
+from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
+from hivemind.drivers.runtimes.oci.users import Account
+from hivemind.errors import Unsupported
+
+RUNTIMES = ("crun", "runc")
+"""In order of preference: crun starts a container in half the time."""
+
+_SEARCH = os.pathsep.join(
+    (os.defpath, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/sbin", "/usr/libexec/podman")
+)
+_ID = "probe"
+
+
+def find_programs(run_dir: Path) -> dict[str, Programs]:
+    """The runtimes that are installed, by name. Raises `Unsupported` without conmon or without any of them."""
+    monitor = shutil.which("conmon", path=_SEARCH)
+    found = {name: shutil.which(name, path=_SEARCH) for name in RUNTIMES}
+    missing = [] if monitor else ["conmon"]
+    if not any(found.values()):
+        missing.append("crun or runc")
+    if missing or monitor is None:
+        raise Unsupported(
+            f"containers need {' and '.join(missing)}", hint="install them: apt-get install conmon crun"
+        )
+    return {
+        name: Programs(monitor=monitor, runtime=path, root=str(run_dir / name))
+        for name, path in found.items()
+        if path
+    }
+
+
+def choose(programs: dict[str, Programs], wanted: str, kept: Path, run_dir: Path, slice: str) -> Programs:
+    """The first that works, or the `wanted` one if it does. Blocks; runs in the mount namespace."""
+    candidates = list(programs) if wanted == "auto" else [wanted]
+    refusals = []
+    for name in candidates:
+        if name not in programs:
+            raise Unsupported(f"{name} is not installed", hint=f"install it: apt-get install {name}")
+        key = _key(programs[name])
+        if key in _verdicts(kept):
+            return programs[name]
+        refusal = _try(programs[name], run_dir / "probe", f"/{slice}/{_ID}")
+        if not refusal:
+            kept.write_bytes(msgspec.json.encode([*_verdicts(kept), key][-8:]))
+            return programs[name]
+        refusals.append(f"{name}: {refusal}")
+    raise Unsupported(
+        f"no OCI runtime can run a container here ({'; '.join(refusals)})",
+        hint="see hivemind doctor, or run with --runtime process",
+    )
+
+
+def _try(programs: Programs, directory: Path, cgroup: str) -> str:
+    """Empty when a trial container ran, else what the runtime had to say."""
+    spec = ContainerSpec(id=_ID, args=("/bin/true",), memory=64 << 20, pids=64, cpus=1)
+    configuration = bundle.configuration(
+        spec, Account(), rootfs="/", cgroup=cgroup, netns="", files={}, sources={}, open_files=1024
+    )
+    configuration["root"]["readonly"] = True
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_bytes(msgspec.json.encode(configuration))
+    command = [programs.runtime, "--root", programs.root]
+    try:
+        done = subprocess.run(
+            [*command, "run", "--bundle", str(directory), _ID],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return complaint(done.stderr) if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        return "it did not answer for 30 seconds"
+    finally:
+        Cgroup(cgroup).remove()
+        shutil.rmtree(Path(programs.root) / _ID, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _verdicts(kept: Path) -> list[str]:
+    try:
+        return msgspec.json.decode(kept.read_bytes(), type=list[str])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return []
+
+
+def _key(programs: Programs) -> str:
+    binary = os.stat(programs.runtime)
+    return f"{programs.runtime} {binary.st_size} {binary.st_mtime_ns} {os.uname().release}"
