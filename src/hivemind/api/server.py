@@ -65,6 +65,7 @@ class ApiServer:
             interface="asgi3",
             lifespan="off",
             log_config=None,
+            log_level="warning",
             access_log=False,
             proxy_headers=False,
             server_header=False,

@@ -11,6 +11,9 @@ from hivemind.errors import Unavailable
 from hivemind.model.answers import ExecChannel, ExecExit, ExecRequest, Problem
 from hivemind.model.base import encode
 
+_FRAME = 1 << 18
+"""The daemon takes messages of at most 1 MiB."""
+
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {
     ExecChannel.STDOUT: "stdout",
     ExecChannel.STDERR: "stderr",
@@ -52,7 +55,8 @@ class ExecSession:
         return None
 
     def write(self, data: bytes) -> None:
-        self._socket.send(bytes((ExecChannel.STDIN,)) + data)
+        for start in range(0, len(data), _FRAME):
+            self._socket.send(bytes((ExecChannel.STDIN,)) + data[start : start + _FRAME])
 
     def close_stdin(self) -> None:
         self._socket.send(bytes((ExecChannel.STDIN_END,)))
