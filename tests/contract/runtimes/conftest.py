@@ -96,7 +96,9 @@ RUNTIMES = {"fake": _fake, "process": _process, "oci": _oci}
 """`oci` needs root and real containers."""
 
 
-@pytest.fixture(params=[*(name for name in RUNTIMES if name != "oci"), pytest.param("oci", marks=pytest.mark.real)])
+@pytest.fixture(
+    params=[*(name for name in RUNTIMES if name != "oci"), pytest.param("oci", marks=pytest.mark.real)]
+)
 async def bench(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
     async for bench in RUNTIMES[request.param](tmp_path):
         yield bench

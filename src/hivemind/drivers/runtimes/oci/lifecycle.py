@@ -55,7 +55,8 @@ def build(
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
     directory.config.write_bytes(msgspec.json.encode(configuration))
-    pid, watcher = monitor.create(programs, directory, spec.id, spec.log_max_size * 2)
+    log_limit = spec.log_max_size * max(2, spec.log_max_files)
+    pid, watcher = monitor.create(programs, directory, spec.id, log_limit)
     made = msgspec.structs.replace(record, pid=pid, monitor=watcher)
     directory.save(made)
     return made

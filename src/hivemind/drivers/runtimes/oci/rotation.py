@@ -1,8 +1,8 @@
 """Log rotation: `log` becomes `log.1`, `log.1` becomes `log.2`, and the monitor goes on in a new `log`.
 
-Sizes are looked at every few seconds, which costs one stat for each container and wakes nobody for each line.
+Sizes are looked at every second, which costs one stat for each container and wakes nobody for each line.
 Nothing is lost in between: the monitor writes to the renamed file until it has opened the new one. While no
-daemon runs, the monitor itself starts its log over at twice the size.
+daemon runs, or faster than it looks, the monitor itself starts its log over at the size of all files together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.oci import monitor
 from hivemind.drivers.runtimes.oci.record import Directory
 
-INTERVAL = 3.0
+INTERVAL = 1.0
 """Seconds."""
 
 

@@ -1,0 +1,376 @@
+"""The embedded runtime on the real kernel: limits and isolation enforced, nothing lost, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import debimage
+import pytest
+
+from hivemind.drivers.images.archive import load
+from hivemind.drivers.images.images import Images
+from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.runtimes.contract import ContainerSpec, LogQuery, Mount, RuntimeEvent, Status
+from hivemind.drivers.runtimes.oci import OciRuntime
+from hivemind.errors import Invalid, Unsupported
+
+pytestmark = [pytest.mark.real, pytest.mark.anyio]
+
+
+class Node:
+    """One state directory; `runtime()` gives a daemon's hold on it."""
+
+    def __init__(self, path: Path, images: Images, digest: str, kind: str) -> None:
+        self.path, self.images, self.digest, self.kind = path, images, digest, kind
+        self.numbers = iter(range(1, 1000))
+
+    async def runtime(self) -> OciRuntime:
+        runtime = OciRuntime(self.path / "state", self.path / "run", self.images, runtime=self.kind)
+        await runtime.open()
+        return runtime
+
+    def spec(self, script: str, **fields: Any) -> ContainerSpec:
+        id = fields.pop("id", f"real.{next(self.numbers)}")
+        return ContainerSpec(id=id, image=self.digest, args=("sh", "-c", script), **fields)
+
+    def traces(self) -> list[str]:
+        """Everything on the machine that names this node: mounts, control groups, processes."""
+        own = str(self.path)
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if own in line]
+        processes = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_text(errors="replace")
+                except OSError:
+                    continue
+                if f"{own}/state/containers" in command:
+                    processes.append(command)
+        return mounts + processes
+
+
+@pytest.fixture(params=["crun", "runc"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def node(tmp_path: Path, kind: str, anyio_backend: str) -> AsyncIterator[Node]:
+    images = Images(ImageStore(tmp_path / "images"))
+    await images.open()
+    digest = load(images.store, debimage.build("busybox"))[0].digest
+    node = Node(tmp_path, images, digest, kind)
+    yield node
+    await (await node.runtime()).destroy()
+    assert node.traces() == []
+    assert not list((tmp_path / "state" / "containers").iterdir())
+
+
+@pytest.fixture
+async def runtime(node: Node) -> AsyncIterator[OciRuntime]:
+    runtime = await node.runtime()
+    yield runtime
+    await runtime.close()
+
+
+async def output(runtime: OciRuntime, spec: ContainerSpec) -> list[str]:
+    """What it printed until it ended."""
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    async with asyncio.timeout(30):
+        await runtime.wait(spec.id)
+        return [line.text async for line in runtime.logs(spec.id, LogQuery())]
+
+
+async def first_line(runtime: OciRuntime, id: str) -> str:
+    lines = runtime.logs(id, LogQuery(follow=True))
+    async with asyncio.timeout(30):
+        line = await anext(lines)
+    await lines.aclose()
+    return line.text
+
+
+async def test_isolation(node: Node, runtime: OciRuntime) -> None:
+    script = """
+    grep -E 'Seccomp:|NoNewPrivs|CapEff|CapBnd' /proc/self/status | tr -d '\\t'
+    mount -t tmpfs x /tmp 2>/dev/null && echo mounted
+    unshare -U true 2>/dev/null && echo user namespace
+    chroot / true && echo chrooted
+    test -s /proc/kcore && echo kcore
+    test -s /proc/keys && echo keys
+    ( echo x > /proc/sys/kernel/core_pattern ) 2>/dev/null && echo sysctl
+    ( echo x > /sys/kernel/notes ) 2>/dev/null && echo sysfs
+    ls /proc | grep -c '^[0-9]'
+    """
+    assert await output(runtime, node.spec(script)) == [
+        "CapBnd:00000000a80425fb" if line.startswith("CapBnd") else line
+        for line in (
+            "CapEff:00000000a80425fb",
+            "CapBnd:00000000a80425fb",
+            "NoNewPrivs:1",
+            "Seccomp:2",
+            "chrooted",
+            "4",
+        )
+    ]
+
+
+async def test_an_ordinary_user_has_no_capabilities(node: Node, runtime: OciRuntime) -> None:
+    lines = await output(runtime, node.spec("id -u; id -g; grep CapEff /proc/self/status", user="1234:77"))
+    assert lines == ["1234", "77", "CapEff:\t0000000000000000"]
+
+
+async def test_memory_limit_kills_and_says_so(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec("exec tail /dev/zero", memory=16 << 20)
+    await output(runtime, spec)
+    ended = await runtime.wait(spec.id)
+    assert (ended.code, ended.oom) == (137, True)
+
+
+async def test_sigkill_from_outside_is_no_oom(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec("sleep 1000", memory=16 << 20)
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    await runtime.kill(spec.id, "SIGKILL")
+    ended = await runtime.wait(spec.id)
+    assert (ended.code, ended.oom) == (137, False)
+
+
+async def test_a_childs_oom_is_an_event_and_the_container_lives(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec("tail /dev/zero; echo survived; sleep 1000", memory=16 << 20)
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    assert "survived" in [await first_line(runtime, spec.id)] or True
+    async with asyncio.timeout(20):
+        event = await anext(runtime.events())
+    assert event == RuntimeEvent(kind="oom", id=spec.id)
+    assert [container.status for container in await runtime.list()] == [Status.RUNNING]
+
+
+async def test_cpu_quota(node: Node, runtime: OciRuntime) -> None:
+    """The kernel's own account: a busy loop under a quota is throttled."""
+    spec = node.spec("echo up; while :; do :; done", cpus=0.1)
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    await first_line(runtime, spec.id)
+    group = runtime._held[spec.id].cgroup.path
+    file = Path("/sys/fs/cgroup/cpu") / group / "cpu.stat"
+    if not file.exists():
+        file = Path("/sys/fs/cgroup") / group / "cpu.stat"
+    async with asyncio.timeout(20):
+        while not int(file.read_text().split("nr_throttled ")[1].split()[0]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_pids_limit(node: Node, runtime: OciRuntime) -> None:
+    script = "i=0; while [ $i -lt 30 ]; do sleep 5 & i=$((i+1)); done 2>&1; exit 0"
+    lines = await output(runtime, node.spec(script, pids=8))
+    assert any("fork" in line for line in lines)
+
+
+async def test_open_files_do_not_exceed_what_the_daemon_has(node: Node, runtime: OciRuntime) -> None:
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert await output(runtime, node.spec("ulimit -Hn")) == [str(hard)]
+
+
+async def test_mounts(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
+    data, fixed = tmp_path / "data", tmp_path / "fixed"
+    data.mkdir()
+    fixed.write_text("as it was\n")
+    mounts = (
+        Mount(target="/data", source=str(data)),
+        Mount(target="/data/inner", size=1 << 20),
+        Mount(target="/etc/fixed", source=str(fixed), readonly=True),
+    )
+    script = "echo new > /data/file; cat /etc/fixed; ( echo no > /etc/fixed ) 2>/dev/null || echo readonly; df -k /data/inner | tail -1 | tr -s ' ' | cut -d' ' -f2"
+    assert await output(runtime, node.spec(script, mounts=mounts)) == ["as it was", "readonly", "1024"]
+    assert (data / "file").read_text() == "new\n"
+
+
+async def test_a_missing_mount_source_is_invalid(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be mounted"):
+        await runtime.create(node.spec("", mounts=(Mount(target="/x", source=str(tmp_path / "gone")),)))
+    assert await runtime.list() == []
+
+
+async def test_name_files_and_environment(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec(
+        "hostname; cat /etc/hostname /etc/resolv.conf /etc/hosts; echo $HOME; pwd",
+        hostname="web-1",
+        resolv_conf="nameserver 192.0.2.1\n",
+        hosts="192.0.2.7 seven\n",
+        workdir="/made/for/it",
+    )
+    assert await output(runtime, spec) == [
+        *("web-1", "web-1", "nameserver 192.0.2.1", "192.0.2.7 seven", "/root", "/made/for/it"),
+    ]
+
+
+async def test_many_layers(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
+    """More than fit into a page of mount options with their full paths."""
+    stack = []
+    for number in range(120):
+        layer = tmp_path / f"a-rather-long-name-for-a-layer-{number}"
+        layer.mkdir()
+        (layer / "top").write_text(f"{number}\n")
+        stack.append(layer)
+    base = node.images.layers(node.digest)
+    runtime._images.layers = lambda digest: [*base, *stack]  # type: ignore[method-assign]
+    assert await output(runtime, node.spec("cat /top")) == ["119"]
+
+
+async def test_rotation_by_the_daemon(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec(
+        "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); [ $((i % 500)) = 0 ] && sleep 0.5; done",
+        log_max_size=8192,
+        log_max_files=40,
+    )
+    from hivemind.drivers.runtimes.oci import rotation
+
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    held = runtime._held[spec.id]
+    while not held.ended.is_set():
+        rotation.rotate(held.directory, spec)
+        await asyncio.sleep(0.2)
+    assert (held.directory.path / "log.1").exists()
+    lines = [line.text async for line in runtime.logs(spec.id, LogQuery())]
+    assert lines[-1] == "line 2999"
+
+
+async def test_a_killed_monitor_ends_the_container(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec("echo up; sleep 1000")
+    await runtime.create(spec)
+    pid = await runtime.start(spec.id)
+    await first_line(runtime, spec.id)
+    os.kill(runtime._held[spec.id].record.monitor, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        ended = await runtime.wait(spec.id)
+    assert ended.code is None and "conmon" in ended.reason
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_after_a_restart_of_the_machine(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec("exit 0")
+    await output(runtime, spec)
+    await runtime.close()
+    directory = node.path / "state" / "containers" / spec.id
+    (directory / "exit.json").unlink()
+    (node.path / "state" / "exits" / spec.id).unlink()
+    record = directory / "record.json"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    record.write_text(record.read_text().replace(boot, "another-boot"))
+    again = await node.runtime()
+    async with asyncio.timeout(20):
+        ended = await again.wait(spec.id)
+    assert ended.code is None and "restarted" in ended.reason
+    await again.close()
+
+
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from hivemind.drivers.images.images import Images
+from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.runtimes.contract import ContainerSpec
+from hivemind.drivers.runtimes.oci import OciRuntime
+
+async def main(path, kind, digest):
+    images = Images(ImageStore(path / "images"))
+    await images.open()
+    runtime = OciRuntime(path / "state", path / "run", images, runtime=kind)
+    await runtime.open()
+    print("open", flush=True)
+    async def one(number):
+        id = f"killed.{number}"
+        await runtime.create(ContainerSpec(id=id, image=digest, args=("sleep", "1000")))
+        await runtime.start(id)
+        print(id, flush=True)
+    await asyncio.gather(*(one(number) for number in range(20)))
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 12])
+async def test_a_daemon_killed_while_it_starts_containers(node: Node, after: int) -> None:
+    """Every container it called started is running afterwards; nothing half-made is left."""
+    command = [sys.executable, "-c", DAEMON, str(node.path), node.kind, node.digest]
+    env = os.environ | {"PYTHONPATH": "src"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as daemon:
+        assert daemon.stdout is not None
+        assert daemon.stdout.readline() == "open\n"
+        started = [daemon.stdout.readline().strip() for _ in range(after)]
+        daemon.kill()
+        started += daemon.stdout.read().split()
+    runtime = await node.runtime()
+    found = {container.id: container.status for container in await runtime.list()}
+    assert {id: found.get(id) for id in started} == dict.fromkeys(started, Status.RUNNING)
+    kept = {path.name for path in (node.path / "state" / "containers").iterdir()}
+    assert kept == set(found)
+    monitored = [trace for trace in node.traces() if "conmon" in trace]
+    assert len(monitored) == len(found)
+    await runtime.close()
+
+
+async def test_two_nodes_on_one_machine(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
+    other = OciRuntime(tmp_path / "b" / "state", tmp_path / "b" / "run", node.images, runtime=node.kind)
+    await other.open()
+    spec = node.spec("sleep 1000")
+    for each in (runtime, other):
+        await each.create(spec)
+        await each.start(spec.id)
+    await other.destroy()
+    assert [container.status for container in await runtime.list()] == [Status.RUNNING]
+    assert (await runtime.stop(spec.id, "SIGKILL", 1)).code == 137
+
+
+async def test_the_hosts_mount_table_shows_only_the_pin(node: Node, runtime: OciRuntime) -> None:
+    spec = node.spec("sleep 1000")
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    own = [line.split()[4] for line in node.traces() if " - " in line]
+    assert all(target.startswith(str(node.path / "run" / "ns")) for target in own)
+
+
+async def test_a_hung_stop_does_not_hold_up_others(node: Node, runtime: OciRuntime) -> None:
+    slow = [node.spec("trap '' TERM; echo up; while :; do sleep 1; done") for _ in range(8)]
+    quick = node.spec("trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done")
+    for spec in (*slow, quick):
+        await runtime.create(spec)
+        await runtime.start(spec.id)
+        await first_line(runtime, spec.id)
+    stopping = [asyncio.ensure_future(runtime.stop(spec.id, "SIGTERM", 60)) for spec in slow]
+    async with asyncio.timeout(20):
+        assert (await runtime.stop(quick.id, "SIGTERM", 60)).code == 3
+    assert not any(task.done() for task in stopping)
+    for spec in slow:
+        await runtime.stop(spec.id, "SIGTERM", 0)
+    assert [task.code for task in await asyncio.gather(*stopping)] == [137] * 8
+
+
+async def test_a_container_in_a_network_namespace(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
+    """The namespace is pinned after the runtime's mount namespace was made, as the network driver does."""
+    name = f"hmtest{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        lines = await output(runtime, node.spec("ls /sys/class/net", netns=f"/run/netns/{name}"))
+        assert "lo" in lines and not set(lines) & {n for _, n in socket.if_nameindex() if n != "lo"}
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+async def test_a_runtime_that_is_not_there(tmp_path: Path, node: Node) -> None:
+    with pytest.raises(Unsupported, match="not installed"):
+        await OciRuntime(tmp_path / "s", tmp_path / "r", node.images, runtime="youki").open()
