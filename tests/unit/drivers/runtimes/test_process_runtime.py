@@ -249,3 +249,25 @@ async def test_the_limit_of_processes_and_the_user(runtime: ProcessRuntime) -> N
     lines = [line.text async for line in runtime.logs("c.0", LogQuery())]
     assert lines[0] == "nobody"
     assert any("fork" in line for line in lines[1:])
+
+
+@pytest.mark.real
+async def test_a_network_namespace_is_joined_by_the_command_and_by_exec(runtime: ProcessRuntime) -> None:
+    holder = await asyncio.create_subprocess_exec(
+        "unshare", "--net", "sh", "-c", "echo up; exec sleep 1000", stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    try:
+        assert await holder.stdout.readline() == b"up\n"
+        script = "grep -c : /proc/net/dev; while :; do sleep 0.05; done"
+        await run(runtime, script, netns=f"/proc/{holder.pid}/ns/net")
+        await ready(runtime)
+        session = await runtime.exec("c.0", ExecSpec(args=("readlink", "/proc/self/ns/net")))
+        item = await session.read()
+        assert item is not None
+        assert item[1].decode().strip() == os.readlink(f"/proc/{holder.pid}/ns/net")
+        await session.close()
+        assert (await runtime.stats("c.0")).net_rx == 0
+    finally:
+        holder.kill()
+        await holder.communicate()
