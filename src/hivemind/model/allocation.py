@@ -78,7 +78,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-class Ending(Record, frozen=True, kw_only=True):
+class Ending(Record, frozen=True, kw_only=True, omit_defaults=False):
     """How one container instance ended."""
 
     instance: int
@@ -90,7 +90,7 @@ class Ending(Record, frozen=True, kw_only=True):
     ended: int = 0
 
 
-class AllocationStatus(Record, frozen=True, kw_only=True):
+class AllocationStatus(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A node's observation of one allocation, kept in the shared store under `allocation/<id>`."""
 
     phase: Phase = Phase.WAITING

@@ -8,7 +8,7 @@ from hivemind.model.base import Record
 from hivemind.model.resource import Column, Resource
 
 
-class Event(Record, frozen=True, kw_only=True):
+class Event(Record, frozen=True, kw_only=True, omit_defaults=False):
     """`id` is `<milliseconds>-<counter>` in fixed width, so that ids sort by time within a node."""
 
     kind: Literal["Event"] = "Event"

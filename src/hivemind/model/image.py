@@ -41,7 +41,7 @@ def parse_reference(text: str) -> Reference:
     """`nginx`, `nginx:1.25`, `ghcr.io/o/app@sha256:…`, `localhost:5000/x` -> a full reference (docker's rules)."""
     hint = "write it like nginx:latest or registry.example.com/team/app:1.0"
     rest, _, digest = text.partition("@")
-    if digest and not _DIGEST.fullmatch(digest) or text.endswith("@"):
+    if (digest and not _DIGEST.fullmatch(digest)) or text.endswith("@"):
         raise Invalid(f"{text!r} has a malformed digest", hint="a digest is sha256: and 64 hex digits")
     first, slash, tail = rest.partition("/")
     registry = DEFAULT_REGISTRY

@@ -38,7 +38,7 @@ class NodeManifest(Spec, frozen=True, kw_only=True):
     schedulable: bool = True
 
 
-class NodeStatus(Record, frozen=True, kw_only=True):
+class NodeStatus(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A node's observation of itself, kept in the shared store under `node/<id>`."""
 
     addresses: tuple[str, ...] = ()

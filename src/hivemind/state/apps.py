@@ -68,7 +68,7 @@ def _validate(state: State, spec: AppSpec, own: App | None) -> None:
 def _create(state: State, operation: DeployApp, who: Principal) -> Outcome:
     manifest = operation.manifest
     app = App(
-        id=derive_id("app", operation.project, manifest.name, state.sequence),
+        id=derive_id("app", state.hive, operation.project, manifest.name, state.sequence),
         project=operation.project,
         name=manifest.name,
         labels=manifest.labels,
