@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -122,6 +122,10 @@ class _OverHttp:
         if endpoint.body is not None:
             call = replace(call, body=await body_of(request, endpoint.body, self.node.settings))
         response: Response = await endpoint.handler(call)
+        if request.method == "HEAD" and isinstance(response, StreamingResponse):
+            return Response(
+                status_code=response.status_code, media_type=response.media_type
+            )  # it may have no end
         return response
 
     def _wrong_method(self, method: str) -> Response:

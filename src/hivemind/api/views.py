@@ -46,6 +46,8 @@ class View(Generic[R]):
     names: Callable[[R], tuple[str, ...]]
     """What it answers to, besides a beginning of its id."""
     id: Callable[[R], str] = lambda record: ""
+    lookup: Callable[[Backend, str], R | None] = lambda backend, id: None
+    """The one of that whole id, where state has it at hand."""
     project: Callable[[R], str] = lambda record: ""
     app: Callable[[R], str] = lambda record: ""
     labels: Callable[[R], Mapping[str, str]] = lambda record: {}
@@ -101,6 +103,7 @@ VIEWS: dict[str, View[Any]] = {
         key=lambda a: (a.project, a.app_name, f"{a.slot:06}", f"{a.attempt:09}", a.id),
         names=lambda a: (f"{a.app_name}.{a.slot}",) if a.live else (),
         id=lambda a: a.id,
+        lookup=lambda backend, id: backend.state.allocations.get(id),
         project=lambda a: a.project,
         app=lambda a: a.app_name,
     ),
@@ -110,6 +113,7 @@ VIEWS: dict[str, View[Any]] = {
         key=lambda d: (d.project, d.app_name, f"{d.started:015}", f"{d.target:09}", d.id),
         names=lambda d: (),
         id=lambda d: d.id,
+        lookup=lambda backend, id: backend.state.deployments.get(id),
         project=lambda d: d.project,
         app=lambda d: d.app_name,
     ),
@@ -149,6 +153,9 @@ VIEWS: dict[str, View[Any]] = {
 async def find(backend: Backend, kind: str, project: str | None, name: str) -> Any:
     """The record of that name, that id, or the only one whose id begins so. Raises `NotFound`, `Invalid`."""
     view = VIEWS[kind]
+    found = view.lookup(backend, name)
+    if found is not None and project in (None, view.project(found)):
+        return found
     here = [r for r in await view.select(backend) if project is None or view.project(r) in ("", project)]
     wanted = _canonical(name) if kind == "Image" else name
     named = [r for r in here if wanted in view.names(r) or name == view.id(r)]

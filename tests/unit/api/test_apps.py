@@ -7,6 +7,7 @@ import pytest
 from hivemind.client import Hivemind
 from hivemind.errors import Conflict, Invalid, NotFound, Stale
 from hivemind.model.app import AppManifest, AppSpec, Port, Resources
+from hivemind.model.project import ProjectManifest
 from tests.unit.api.conftest import Running
 
 
@@ -57,8 +58,6 @@ def test_create_refuses_a_taken_name(running: Running) -> None:
     hive.apps.create(manifest())
     with pytest.raises(Conflict, match="already"):
         hive.apps.create(manifest(replicas=7))
-    from hivemind.model.project import ProjectManifest
-
     assert hive.projects.create(ProjectManifest(name="shop")).version == 1
     with pytest.raises(Conflict, match="already a project 'shop'"):
         hive.projects.create(ProjectManifest(name="shop"))
@@ -134,5 +133,8 @@ def test_an_id_may_be_shortened_if_it_is_unambiguous(running: Running) -> None:
     allocation = hive.allocations.list()[0]
     assert hive.allocations.get(allocation.id[:8]).id == allocation.id
     assert hive.allocations.get(allocation.name).id == allocation.id
+    hive.projects.create(ProjectManifest(name="other"))
+    with pytest.raises(NotFound, match="in project 'other'"):
+        hive.allocations.get(allocation.id, "other")
     with pytest.raises(NotFound):
         hive.allocations.get(allocation.id[:2])

@@ -144,6 +144,8 @@ def test_query_parameters(running: Running) -> None:
 def test_the_head_of_an_answer_alone(running: Running) -> None:
     reply = ask(running, "HEAD", "/healthz")
     assert (reply.status, reply.body) == (200, b"")
+    reply = ask(running, "HEAD", "/v1/events")  # whose body has no end
+    assert reply.status == 200 and reply.headers["Content-Type"].startswith("text/event-stream")
 
 
 # -- who may ----------------------------------------------------------------------------------------------------

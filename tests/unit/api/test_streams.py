@@ -175,7 +175,8 @@ def test_events_from_now_on(running: Running) -> None:
             pass
         assert line == b"id: 000000000000003-0000"
         assert next(lines) == b"event: allocation.exited"
-        assert next(lines).startswith(b'data: {"id":"000000000000003-0000"')
+        data = next(lines)
+        assert data.startswith(b"data: {") and b'"id":"000000000000003-0000"' in data
 
 
 # -- exec -------------------------------------------------------------------------------------------------------
