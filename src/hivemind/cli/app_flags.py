@@ -18,6 +18,14 @@ from hivemind.model.quantity import read
 
 _PORT_HINT = "write it like 8080:80, 8080:80/udp, or 80 to name a port without publishing it"
 
+_UNSET = {
+    "command_line": "command",
+    "entrypoint": "entrypoint",
+    "user": "user",
+    "workdir": "workdir",
+    "service": "service",
+}
+
 
 def manifest(args: Values, name: str, present: AppManifest | None) -> AppManifest:
     """The whole manifest: `present` with what the person named put in. Raises `Invalid`."""
@@ -75,7 +83,10 @@ def spec(args: Values, base: AppSpec) -> AppSpec:
             healthy_deadline=args.update_deadline,
         ),
     }
-    changed = msgspec.structs.replace(base, **{k: v for k, v in changes.items() if v is not None})
+    given = {k: v for k, v in changes.items() if v is not None}
+    # An empty text takes a setting back to what the image says.
+    given |= {field: None for key, field in _UNSET.items() if args.get(key) == ""}
+    changed = msgspec.structs.replace(base, **given)
     return msgspec.structs.replace(changed, check=check(args, base.check))
 
 

@@ -134,6 +134,14 @@ def test_what_is_not_named_stays() -> None:
     assert made([], before) == before
 
 
+def test_an_empty_text_goes_back_to_the_image() -> None:
+    before = made(
+        ["--image", "a", "--user", "1", "--service", "x.local", "--command", "sleep 1", "--workdir", "/a"]
+    )
+    after = made(["--user", "", "--service", "", "--command", "", "--workdir", ""], before).spec
+    assert (after.user, after.service, after.command, after.workdir) == (None, None, None, None)
+
+
 def test_a_command_check_runs_words_not_a_shell() -> None:
     check = made(["--image", "a", "--health-cmd", "test -f '/tmp/a b'"]).spec.check
     assert check is not None

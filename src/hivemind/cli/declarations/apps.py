@@ -49,7 +49,8 @@ COMMANDS = (
         ),
         "Makes the app if there is none of that name. Otherwise changes what is named here and keeps the rest:"
         " a new revision replaces the replicas one by one, each only after the one before is healthy. An option"
-        " that may be repeated replaces the whole list. Waits until every replica is healthy.",
+        " that may be repeated replaces the whole list; an empty text (--command '') goes back to what the image says."
+        " Waits until every replica is healthy.",
     ),
     Command(
         ("app", "scale"),

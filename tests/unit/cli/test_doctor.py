@@ -1,0 +1,97 @@
+"""The checks of `hivemind doctor`, on folders that look like machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hivemind.cli import doctor
+from hivemind.cli.doctor import CHECKS, FAIL, OK, WARN, Machine, examine
+from tests.unit.cli.conftest import Run
+
+
+def machine(root: Path, **files: str) -> Machine:
+    for path, text in files.items():
+        place = root / path.replace("__", "/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return Machine(root=root, endpoint=f"unix://{root}/none.sock", data_dir=str(root / "data"))
+
+
+def program(root: Path, name: str) -> None:
+    place = root / "usr" / "bin" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("#!/bin/sh\n")
+    place.chmod(0o755)
+
+
+def test_an_empty_machine_lacks_everything_and_says_what_mends_it(tmp_path: Path) -> None:
+    found = examine(machine(tmp_path, etc__os_release=""))
+    assert list(found) == list(CHECKS)
+    failed = {name for name, f in found.items() if f.level == FAIL}
+    assert failed == {"kernel", "overlayfs", "cgroups", "container runtime", "conmon", "nftables"}
+    assert all(f.mend for f in found.values() if f.level != OK)
+    assert found["container runtime"].mend == "apt-get install -y crun"
+
+
+@pytest.mark.parametrize(
+    ("release", "command"),
+    [
+        ("ID=fedora\n", "dnf install -y conmon"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install -y conmon"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "apt-get install -y conmon"),
+        ("ID=arch\n", "pacman -S --noconfirm conmon"),
+        ("ID=alpine\n", "apk add conmon"),
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "zypper install -y conmon"),
+    ],
+)
+def test_the_command_is_that_of_the_distribution(tmp_path: Path, release: str, command: str) -> None:
+    here = machine(tmp_path)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "os-release").write_text(release)
+    assert doctor.monitor(here).mend == command
+
+
+def test_a_machine_that_has_all(tmp_path: Path) -> None:
+    for name in ("runc", "conmon", "nft", "chronyd"):
+        program(tmp_path, name)
+    here = machine(tmp_path)
+    for path, text in {
+        "proc/sys/kernel/osrelease": "6.1.0-13-amd64\n",
+        "proc/filesystems": "nodev\toverlay\n\text4\n",
+        "proc/sys/net/ipv4/ip_forward": "1\n",
+        "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
+        "etc/resolv.conf": "nameserver 192.0.2.1\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    found = examine(here)
+    assert {n: f for n, f in found.items() if f.level != OK and n not in ("daemon", "disk", "ports")} == {}
+    assert found["daemon"].level == WARN
+    assert found["daemon"].mend == "hivemind daemon"
+    assert found["container runtime"].found == "runc"
+
+
+def test_an_old_kernel_and_half_a_cgroup(tmp_path: Path) -> None:
+    here = machine(tmp_path, proc__sys__kernel__osrelease="4.4.0-generic")
+    (tmp_path / "sys/fs/cgroup/memory").mkdir(parents=True)
+    assert doctor.kernel(here).level == FAIL
+    assert doctor.cgroups(here).level == WARN
+    for name in ("cpu", "pids"):
+        (tmp_path / "sys/fs/cgroup" / name).mkdir()
+    assert doctor.cgroups(here).level == OK
+
+
+def test_the_exit_code_says_whether_something_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIVEMIND_HOST", "unix:///nowhere/hivemind.sock")
+    monkeypatch.setattr(
+        doctor, "CHECKS", {"conmon": lambda m: doctor.Finding(FAIL, "missing", "apt-get install -y conmon")}
+    )
+    result = run("doctor")
+    assert result.code == 1
+    assert "→ apt-get install -y conmon" in result.out
+    assert json.loads(run("doctor", "-o", "json").out)["ok"] is False
+    monkeypatch.setattr(doctor, "CHECKS", {"root": lambda m: doctor.Finding(OK, "root")})
+    assert run("doctor").code == 0
