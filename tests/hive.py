@@ -33,7 +33,9 @@ class Hive:
         self.state = State("testhive")
         self.time = 1_000_000
         self.count = 0
-        self.do(RegisterPrincipal(principal=Principal(id=ADMIN, name="admin", kind="person", role=Role.ADMIN)))
+        self.do(
+            RegisterPrincipal(principal=Principal(id=ADMIN, name="admin", kind="person", role=Role.ADMIN))
+        )
         self.do(PutProject(manifest=ProjectManifest(name="default")))
         for index in range(nodes):
             self.join(f"node-{index}", cpus=cpus, memory=memory)

@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 CLONE = Path(__file__).resolve().parent.parent
 HIVEMIND = [sys.executable, "-m", "hivemind"]
@@ -41,7 +42,9 @@ class Demo:
 
     # -- pieces ----------------------------------------------------------------------------------------------
 
-    def hivemind(self, *arguments: str, show: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+    def hivemind(
+        self, *arguments: str, show: bool = True, **options: object
+    ) -> subprocess.CompletedProcess[str]:
         if show:
             say(f"$ hivemind {shlex.join(arguments)}")
         return subprocess.run([*HIVEMIND, *arguments], env=self.env, text=True, check=True, **options)  # type: ignore[call-overload, no-any-return]
@@ -90,12 +93,18 @@ class Demo:
         self.data.mkdir(parents=True, exist_ok=True)
         arguments = [
             "daemon", "--data-dir", str(self.data), "--run-dir", str(self.run),
-            "--node-name", "demo", "--web-port", str(free_port(3000)), "--dns-port", str(free_port(8653)),
+            "--node-name", "demo", "--publish-host", "127.0.0.1",
+            "--web-port", str(free_port(3000)), "--dns-port", str(free_port(8653)),
         ]  # fmt: skip
         say(f"$ hivemind {shlex.join(arguments)} &")
         log = (self.data / "daemon.log").open("ab")
         daemon = subprocess.Popen(
-            [*HIVEMIND, *arguments], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            [*HIVEMIND, *arguments],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         self.pid_file.write_text(str(daemon.pid))
         deadline = time.monotonic() + 30
@@ -108,20 +117,20 @@ class Demo:
 
     def deploy(self, containers: bool, port: int) -> None:
         title("A real web app")
-        common = ["--name", "web-app", "--service", "web.local", "--port", f"{port}:8080", "--health-http", "8080/"]
+        common = ["--name", "web-app", "--service", "web.local"]
+        common += ["--port", f"{port}:8080", "--health-http", "8080/"]
         if containers:
             archive = CLONE / ".cache" / "demo" / "web.tar"
             say(f"$ python tools/debimage.py web --output {archive.relative_to(CLONE)}")
             subprocess.run(
-                [sys.executable, str(CLONE / "tools/debimage.py"), "web", "--output", str(archive)], check=True
+                [sys.executable, str(CLONE / "tools/debimage.py"), "web", "--output", str(archive)],
+                check=True,
             )
             self.hivemind("load", "-i", str(archive))
             self.hivemind("app", "deploy", "--image", "web:1", *common)
             return
-        script = "import os,http.server as h,socket\nclass W(h.BaseHTTPRequestHandler):\n def do_GET(s):\n  b=f'hello from replica {os.environ[\"HIVEMIND_REPLICA\"]}\\n'.encode(); s.send_response(200); s.send_header('Content-Length',str(len(b))); s.end_headers(); s.wfile.write(b)\nh.ThreadingHTTPServer(('127.0.0.1',int(os.environ['PORT'])),W).serve_forever()"
-        self.hivemind(
-            "app", "deploy", "--runtime", "process", *common, "--entrypoint", sys.executable, "--command", shlex.join(["-c", script])
-        )
+        command = ["--entrypoint", sys.executable, "--command", str(CLONE / "tools/hello.py")]
+        self.hivemind("app", "deploy", "--runtime", "process", *common, *command)
 
     def fetch_by_port(self, port: int) -> None:
         for _ in range(4):
@@ -155,7 +164,7 @@ class Demo:
         self.hivemind("ps")
         self.hivemind("events", "--filter", f"allocation={victim['id']}")
 
-    def replicas(self) -> list[dict[str, object]]:
+    def replicas(self) -> list[dict[str, Any]]:
         found = self.ask("get", "allocations")
         items = found["items"] if isinstance(found, dict) else found
         return [a for a in items if a["app"] == "web-app" and a["status"]["phase"] == "running"]  # type: ignore[union-attr]

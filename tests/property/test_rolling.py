@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hive import GIB, Hive
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hive import GIB, Hive
 from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import Resources, Restart, Update
-from hivemind.state.operations import DrainNode, RestartApp, ScaleApp, StartApp, StopApp, UpdateNode
 from hivemind.model.node import NodeManifest
+from hivemind.state.operations import DrainNode, RestartApp, ScaleApp, StartApp, StopApp, UpdateNode
 from hivemind.state.state import State
 
 
@@ -65,7 +65,9 @@ class Apps(RuleBasedStateMachine):
     def keeps_failing(self, number: int) -> None:
         chosen = self.pick(number, Desired.RUN)
         if chosen:
-            self.hive.report(lambda a: a.id == chosen.id, AllocationState.PLACED, failing=True, reason="crash")
+            self.hive.report(
+                lambda a: a.id == chosen.id, AllocationState.PLACED, failing=True, reason="crash"
+            )
 
     @rule(number=st.integers(0, 20), code=st.integers(0, 1))
     def ends(self, number: int, code: int) -> None:

@@ -51,7 +51,9 @@ class Restart(Spec, frozen=True, kw_only=True):
 
 
 class Stop(Spec, frozen=True, kw_only=True):
-    signal: Annotated[str, Meta(pattern=r"^(SIG)?[A-Z0-9+]+\Z", description="a signal such as SIGTERM")] | None = None
+    signal: (
+        Annotated[str, Meta(pattern=r"^(SIG)?[A-Z0-9+]+\Z", description="a signal such as SIGTERM")] | None
+    ) = None
     """The image's own stop signal, else SIGTERM, when absent."""
     grace: Seconds = 10.0
 

@@ -19,7 +19,11 @@ from hivemind.model.wording import plain
 def _quantity(kind: str, described: str, most: int, example: str) -> Meta:
     """At most `most`. `x-written` marks in schemas that text such as `example` is understood as well."""
     return Meta(
-        ge=0, le=most, description=described, extra={"quantity": kind}, extra_json_schema={"x-written": example}
+        ge=0,
+        le=most,
+        description=described,
+        extra={"quantity": kind},
+        extra_json_schema={"x-written": example},
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hive import GIB, Hive
 
+from hive import GIB, Hive
 from hivemind.model.allocation import AllocationState, Desired
-from hivemind.model.app import AppSpec, DeploymentState, Port, Resources, Restart, Update
+from hivemind.model.app import DeploymentState, Port, Resources, Restart, Update
 from hivemind.state.operations import (
     DeleteApp,
     DrainNode,
@@ -68,7 +68,10 @@ def test_stop_first_waits_until_the_old_one_is_gone() -> None:
     hive.stops_done()
     assert states(hive) == [(0, 2, "PLACED"), (1, 1, "HEALTHY")]
     hive.starts_done()
-    assert [(a.slot, a.revision, a.desired) for a in hive.live()] == [(0, 2, Desired.RUN), (1, 1, Desired.STOP)]
+    assert [(a.slot, a.revision, a.desired) for a in hive.live()] == [
+        (0, 2, Desired.RUN),
+        (1, 1, Desired.STOP),
+    ]
     hive.settle()
     assert states(hive) == [(0, 2, "HEALTHY"), (1, 2, "HEALTHY")]
 
@@ -95,7 +98,9 @@ def test_a_bad_revision_that_got_through_in_part_is_rolled_back() -> None:
     hive.deploy(replicas=2, image="web:bad")
     hive.starts_done()
     hive.stops_done()
-    hive.report(lambda a: a.revision == 2 and a.slot == 1, AllocationState.PLACED, failing=True, reason="crash")
+    hive.report(
+        lambda a: a.revision == 2 and a.slot == 1, AllocationState.PLACED, failing=True, reason="crash"
+    )
     hive.settle()
     assert states(hive) == [(0, 1, "HEALTHY"), (1, 1, "HEALTHY")]
 
@@ -257,7 +262,9 @@ def test_a_report_never_lowers_a_state_and_is_only_taken_from_the_node_itself() 
     assert hive.live()[0].state is AllocationState.HEALTHY
     from hivemind.state.operations import AllocationReport, ReportAllocations
 
-    lie = ReportAllocations(node=mine.node, reports=(AllocationReport(id=mine.id, state=AllocationState.LOST),))
+    lie = ReportAllocations(
+        node=mine.node, reports=(AllocationReport(id=mine.id, state=AllocationState.LOST),)
+    )
     other = "node-1" if mine.node == "node-0" else "node-0"
     assert hive.do(lie, by=other, refused=True).code == "forbidden"
 
@@ -277,5 +284,3 @@ def test_a_stranger_is_refused() -> None:
     outcome = hive.do(ScaleApp(project="default", name="web", replicas=1), by="stranger", refused=True)
     assert outcome.code == "forbidden"
     assert not [r for r in hive.state.replies.values() if r.signer == "stranger"]
-
-

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from hive import Hive
-
 from hivemind.model.app import Port
 from hivemind.state.operations import DeleteApp, ScaleApp
 from hivemind.state.partition import PartitionTree
@@ -40,8 +39,14 @@ def test_other_hash_seeds_give_the_same_digest() -> None:
     script = SCRIPT.format(tests=str(here))
     digests = set()
     for seed in ("0", "1", "4242"):
-        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([*sys.path, str(here.parent.parent)])}
-        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": os.pathsep.join([*sys.path, str(here.parent.parent)]),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
+        )
         digests.add(done.stdout.strip())
     assert len(digests) == 1
     assert digests == {story(Hive(nodes=5)).state.digest().hex()}
