@@ -91,8 +91,10 @@ def settle(
         for idle in changes.looks(started + patience, 0.1 if live.animated else LOOK_AGAIN):
             if not idle or time.monotonic() - looked >= LOOK_AGAIN:
                 view, looked = look(context, name, deployment), time.monotonic()
-            live.update(f"{title}  {_progress(view)} {time.monotonic() - started:.0f}s", _lines(view))
-            if done(view):
+            finished = done(view)
+            if live.begun or not finished:  # what is so already needs no words
+                live.update(f"{title}  {_progress(view)} {time.monotonic() - started:.0f}s", _lines(view))
+            if finished:
                 live.clear()
                 return view.app
             if _failed(view) or stumbles.too_many(view):

@@ -36,6 +36,8 @@ class Live:
         self._painted = 0
         self._printed: dict[str, str] = {}
         self._turn = 0
+        self.begun = False
+        """Something has been shown."""
 
     def __enter__(self) -> Live:
         if self.animated:
@@ -51,6 +53,7 @@ class Live:
 
     def update(self, title: str, lines: Sequence[Line]) -> None:
         """`title` is repainted only; plain output has lines alone."""
+        self.begun = True
         if self.animated:
             self._paint(title, lines)
             return

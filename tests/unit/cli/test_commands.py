@@ -140,7 +140,8 @@ def test_what_get_prints_can_be_applied(hive: FakeHive, run: Run, tmp_path: Path
     deployed(hive, replicas=2)
     file = tmp_path / "web.yaml"
     file.write_text(run("get", "app", "web", "-o", "yaml").out)
-    assert run("apply", "-f", str(file)).out == "app/web unchanged\n"
+    result = run("apply", "-f", str(file))
+    assert (result.out, result.err) == ("app/web unchanged\n", "")
     file.write_text(run("get", "apps", "-o", "json").out)
     assert run("apply", "-f", str(file)).out == "app/web unchanged\n"
 
