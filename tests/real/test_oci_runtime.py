@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ async def test_isolation(node: Node, runtime: OciRuntime) -> None:
             "NoNewPrivs:1",
             "Seccomp:2",
             "chrooted",
-            "4",
+            "3",
         )
     ]
 
@@ -148,7 +148,6 @@ async def test_a_childs_oom_is_an_event_and_the_container_lives(node: Node, runt
     spec = node.spec("tail /dev/zero; echo survived; sleep 1000", memory=16 << 20)
     await runtime.create(spec)
     await runtime.start(spec.id)
-    assert "survived" in [await first_line(runtime, spec.id)] or True
     async with asyncio.timeout(20):
         event = await anext(runtime.events())
     assert event == RuntimeEvent(kind="oom", id=spec.id)
@@ -192,7 +191,12 @@ async def test_mounts(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
         Mount(target="/data/inner", size=1 << 20),
         Mount(target="/etc/fixed", source=str(fixed), readonly=True),
     )
-    script = "echo new > /data/file; cat /etc/fixed; ( echo no > /etc/fixed ) 2>/dev/null || echo readonly; df -k /data/inner | tail -1 | tr -s ' ' | cut -d' ' -f2"
+    script = """
+    echo new > /data/file
+    cat /etc/fixed
+    ( echo no > /etc/fixed ) 2>/dev/null || echo readonly
+    df -k /data/inner | tail -1 | tr -s ' ' | cut -d' ' -f2
+    """
     assert await output(runtime, node.spec(script, mounts=mounts)) == ["as it was", "readonly", "1024"]
     assert (data / "file").read_text() == "new\n"
 
@@ -257,8 +261,8 @@ async def test_a_killed_monitor_ends_the_container(node: Node, runtime: OciRunti
     async with asyncio.timeout(20):
         ended = await runtime.wait(spec.id)
     assert ended.code is None and "conmon" in ended.reason
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    status = Path(f"/proc/{pid}/status")
+    assert not status.exists() or "zombie" in status.read_text()
 
 
 async def test_after_a_restart_of_the_machine(node: Node, runtime: OciRuntime) -> None:
@@ -303,9 +307,8 @@ asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
 """
 
 
-@pytest.mark.parametrize("after", [0, 1, 5, 12])
-async def test_a_daemon_killed_while_it_starts_containers(node: Node, after: int) -> None:
-    """Every container it called started is running afterwards; nothing half-made is left."""
+def run_and_kill(node: Node, after: int) -> list[str]:
+    """Runs a daemon until it has started so many containers, then kills it; all that it called started."""
     command = [sys.executable, "-c", DAEMON, str(node.path), node.kind, node.digest]
     env = os.environ | {"PYTHONPATH": "src"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as daemon:
@@ -313,7 +316,13 @@ async def test_a_daemon_killed_while_it_starts_containers(node: Node, after: int
         assert daemon.stdout.readline() == "open\n"
         started = [daemon.stdout.readline().strip() for _ in range(after)]
         daemon.kill()
-        started += daemon.stdout.read().split()
+        return started + daemon.stdout.read().split()
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 12])
+async def test_a_daemon_killed_while_it_starts_containers(node: Node, after: int) -> None:
+    """Every container it called started is running afterwards; nothing half-made is left."""
+    started = await asyncio.to_thread(run_and_kill, node, after)
     runtime = await node.runtime()
     found = {container.id: container.status for container in await runtime.list()}
     assert {id: found.get(id) for id in started} == dict.fromkeys(started, Status.RUNNING)
@@ -360,17 +369,21 @@ async def test_a_hung_stop_does_not_hold_up_others(node: Node, runtime: OciRunti
     assert [task.code for task in await asyncio.gather(*stopping)] == [137] * 8
 
 
-async def test_a_container_in_a_network_namespace(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
-    """The namespace is pinned after the runtime's mount namespace was made, as the network driver does."""
-    name = f"hmtest{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        lines = await output(runtime, node.spec("ls /sys/class/net", netns=f"/run/netns/{name}"))
-        assert "lo" in lines and not set(lines) & {n for _, n in socket.if_nameindex() if n != "lo"}
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
+@pytest.fixture
+def netns(tmp_path: Path, runtime: OciRuntime) -> Iterator[str]:
+    """Pinned after the runtime's mount namespace was made, as the network driver does it."""
+    pin = tmp_path / "netns"
+    pin.touch()
+    subprocess.run(["unshare", f"--net={pin}", "true"], check=True)
+    yield str(pin)
+    subprocess.run(["umount", str(pin)], check=True)
+
+
+async def test_a_container_in_a_network_namespace(node: Node, runtime: OciRuntime, netns: str) -> None:
+    lines = await output(runtime, node.spec("ls /sys/class/net", netns=netns))
+    assert "lo" in lines and not set(lines) & {name for _, name in socket.if_nameindex() if name != "lo"}
 
 
 async def test_a_runtime_that_is_not_there(tmp_path: Path, node: Node) -> None:
-    with pytest.raises(Unsupported, match="not installed"):
+    with pytest.raises(Unsupported, match="need youki"):
         await OciRuntime(tmp_path / "s", tmp_path / "r", node.images, runtime="youki").open()

@@ -7,6 +7,7 @@ containers get. The verdict is kept in a file until a binary or the kernel chang
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import msgspec
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec
-from hivemind.drivers.runtimes.oci import bundle
+from hivemind.drivers.runtimes.oci import bundle, kernel
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
 from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.errors import Unsupported
@@ -30,16 +31,19 @@ _SEARCH = os.pathsep.join(
 _ID = "probe"
 
 
-def find_programs(run_dir: Path) -> dict[str, Programs]:
-    """The runtimes that are installed, by name. Raises `Unsupported` without conmon or without any of them."""
+def find_programs(run_dir: Path, wanted: str) -> dict[str, Programs]:
+    """The runtimes that are installed, by name. Raises `Unsupported` without conmon or the `wanted` one."""
     monitor = shutil.which("conmon", path=_SEARCH)
     found = {name: shutil.which(name, path=_SEARCH) for name in RUNTIMES}
     missing = [] if monitor else ["conmon"]
-    if not any(found.values()):
+    if wanted == "auto" and not any(found.values()):
         missing.append("crun or runc")
+    elif wanted != "auto" and not found.get(wanted):
+        missing.append(wanted)
     if missing or monitor is None:
         raise Unsupported(
-            f"containers need {' and '.join(missing)}", hint="install them: apt-get install conmon crun"
+            f"containers need {' and '.join(missing)}",
+            hint="install what is missing, for example: apt-get install conmon crun",
         )
     return {
         name: Programs(monitor=monitor, runtime=path, root=str(run_dir / name))
@@ -53,8 +57,6 @@ def choose(programs: dict[str, Programs], wanted: str, kept: Path, run_dir: Path
     candidates = list(programs) if wanted == "auto" else [wanted]
     refusals = []
     for name in candidates:
-        if name not in programs:
-            raise Unsupported(f"{name} is not installed", hint=f"install it: apt-get install {name}")
         key = _key(programs[name])
         if key in _verdicts(kept):
             return programs[name]
@@ -71,13 +73,17 @@ def choose(programs: dict[str, Programs], wanted: str, kept: Path, run_dir: Path
 
 def _try(programs: Programs, directory: Path, cgroup: str) -> str:
     """Empty when a trial container ran, else what the runtime had to say."""
+    rootfs = directory / "rootfs"
     spec = ContainerSpec(id=_ID, args=("/bin/true",), memory=64 << 20, pids=64, cpus=1)
     configuration = bundle.configuration(
-        spec, Account(), rootfs="/", cgroup=cgroup, netns="", files={}, sources={}, open_files=1024
+        spec, Account(), rootfs=str(rootfs), cgroup=cgroup, netns="", files={}, sources={}, open_files=1024
     )
     configuration["root"]["readonly"] = True
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    _clear(directory)
+    rootfs.mkdir(parents=True)
+    kernel.mount(
+        "/", str(rootfs), flags=kernel.MS_BIND
+    )  # without what is mounted below: a fresh /sys must fit
     (directory / "config.json").write_bytes(msgspec.json.encode(configuration))
     command = [programs.runtime, "--root", programs.root]
     try:
@@ -95,7 +101,19 @@ def _try(programs: Programs, directory: Path, cgroup: str) -> str:
     finally:
         Cgroup(cgroup).remove()
         shutil.rmtree(Path(programs.root) / _ID, ignore_errors=True)
-        shutil.rmtree(directory, ignore_errors=True)
+        _clear(directory)
+
+
+def _clear(directory: Path) -> None:
+    try:
+        kernel.umount(str(directory / "rootfs"))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    if directory.exists():
+        (directory / "config.json").unlink(missing_ok=True)
+        (directory / "rootfs").rmdir()  # never recursively: it may still be the host
+        directory.rmdir()
 
 
 def _verdicts(kept: Path) -> list[str]:

@@ -38,15 +38,15 @@ def mount_rootfs(directory: Directory, layers: Sequence[Path]) -> None:
 
 def unmount_rootfs(directory: Directory) -> None:
     _detach(directory.rootfs)
-    sources = directory.path / "sources"
-    if sources.exists():
-        for source in sources.iterdir():
-            _detach(source)
+    for source in _sources(directory):
+        _detach(source)
 
 
 def remove_directory(directory: Directory) -> None:
     """Forgets the container's files. Nothing may be mounted below; a mount left over stops the removal."""
     directory.record.unlink(missing_ok=True)
+    for source in _sources(directory):  # one by one: behind a mount left over are somebody's data
+        source.rmdir() if source.is_dir() else source.unlink()
     directory.told.unlink(missing_ok=True)
     if directory.path.exists():
         shutil.rmtree(directory.path)
@@ -84,6 +84,11 @@ def make_workdir(root: int, workdir: str) -> None:
             at = inner
     finally:
         os.close(at)
+
+
+def _sources(directory: Directory) -> list[Path]:
+    places = directory.path / "sources"
+    return list(places.iterdir()) if places.exists() else []
 
 
 def _detach(path: Path) -> None:

@@ -41,6 +41,7 @@ from hivemind.drivers.runtimes.oci.container import Held
 from hivemind.drivers.runtimes.oci.exec import launch
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.mountns import MountNamespace
+from hivemind.drivers.runtimes.oci.probe import choose, find_programs
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
@@ -84,13 +85,19 @@ class OciRuntime:
     async def open(self) -> None:
         for made in (self._state / "containers", self._state / "exits", self._run):
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._programs = find_programs(self._run, self._wanted)
         await asyncio.to_thread(self._namespace.open)
-        self._chosen = Programs(
-            monitor="/usr/bin/conmon", runtime="/usr/bin/crun", root=str(self._run / "crun")
-        )
-        self._programs["crun"] = self._chosen
-        for path in (self._state / "containers").iterdir():
-            await self._adopt(path.name)
+        try:
+            kept = self._state / "runtime.json"
+            self._chosen = await self._namespace.run(
+                choose, self._programs, self._wanted, kept, self._run, self._slice
+            )
+            found = [path.name for path in (self._state / "containers").iterdir()]
+            await asyncio.gather(*(self._adopt(id) for id in found))
+        except BaseException:
+            await self.close()
+            raise
+        self._rotation = asyncio.ensure_future(self._rotate_logs())
 
     async def close(self) -> None:
         if self._rotation is not None:
