@@ -162,7 +162,7 @@ class Demo:
                 raise SystemExit("error: it did not come back")
             time.sleep(0.05)
         self.hivemind("ps")
-        self.hivemind("events", "--filter", f"allocation={victim['id']}")
+        self.hivemind("events", "--no-follow", "--filter", f"allocation={victim['id']}")
 
     def replicas(self) -> list[dict[str, Any]]:
         found = self.ask("get", "allocations")

@@ -43,9 +43,9 @@ async def assemble(settings: Settings, node: str) -> Machinery:
     data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
     images = Images(ImageStore(data / "images"))
     await images.open()
+    problems = [f"a damaged image was set aside: {what}" for what in images.store.damaged]
     runtimes: dict[str, Runtime] = {}
     networks: dict[str, Network] = {}
-    problems: list[str] = []
     if settings.node.runtime in ("auto", "oci"):
         try:
             runtimes["oci"], networks["oci"] = await _containers(settings, node, images)
@@ -83,5 +83,11 @@ def container_drivers(settings: Settings, node: str, images: Images) -> tuple[Oc
     data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
     return (
         OciRuntime(data / "oci", run / "oci", images),
-        RoutedNetwork(node, data / "network", run / "network", subnet=settings.network.subnet),
+        RoutedNetwork(
+            node,
+            data / "network",
+            run / "network",
+            subnet=settings.network.subnet,
+            published_at=settings.network.publish_host,
+        ),
     )

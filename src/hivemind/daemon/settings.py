@@ -51,7 +51,9 @@ class NetworkSettings(Spec, frozen=True, kw_only=True):
     subnet: Annotated[
         str, _about("addresses for this node's containers, as 10.200.0.0/22; auto: a free one")
     ] = "auto"
-    publish_host: Annotated[str, _about("address of ports published by the process runtime")] = "127.0.0.1"
+    publish_host: Annotated[
+        str, _about("address of this machine where published ports answer; 0.0.0.0: all")
+    ] = "0.0.0.0"
     dns_port: Annotated[
         int, Meta(ge=0, le=65535), _about("loopback port where this machine may ask for names; 0: none")
     ] = 8653

@@ -94,6 +94,9 @@ def plan(
 def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
     steps: list[Step] = []
     changing = sum(1 for slot in view if not (slot.healthy or slot.finished or _untouched(slot)))
+    stranded = sum(
+        1 for slot in view if slot.fresh and all(a.state is AllocationState.PENDING for a in slot.fresh)
+    )
     for index, slot in enumerate(view):
         steps += [Halt(a.id, "its slot has another") for a in slot.doubled]
         if slot.served:
@@ -103,7 +106,9 @@ def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
         steps += [Halt(a.id, f"replaced by revision {revision}") for a in useless]
         serving = [a for a in slot.stale if a.state is AllocationState.HEALTHY]
         if serving and not slot.fresh:
-            if changing >= spec.update.max_parallel:
+            # What leaves a drained node does not wait for those that found no other place.
+            moves = serving[0].revision == revision
+            if (changing - (stranded if moves else 0)) >= spec.update.max_parallel:
                 continue
             changing += 1
             if spec.update.order == "stop-first":

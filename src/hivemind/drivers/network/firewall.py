@@ -16,16 +16,24 @@ Table = Mapping[Published, tuple[Backend, ...]]
 
 
 class Firewall:
-    """`links` is the prefix of the names of the node's links, `node` its own address in `subnet`."""
+    """`links` is the prefix of the names of the node's links, `node` its own address in `subnet`; `published_at`
+    the address of this machine at which published ports answer, 0.0.0.0 for all."""
 
     def __init__(
-        self, table: str, links: str, node: IPv4Address, subnet: IPv4Network, cluster: IPv4Network
+        self,
+        table: str,
+        links: str,
+        node: IPv4Address,
+        subnet: IPv4Network,
+        cluster: IPv4Network,
+        published_at: IPv4Address,
     ) -> None:
         self.table = table
         self._links = links
         self._node = node
         self._subnet = subnet
         self._cluster = cluster
+        self._published_at = published_at
         self._nft = Nft()
         self._laid: dict[Published, tuple[Backend, ...]] | None = None
         """What the kernel holds; None when only the kernel knows."""
@@ -64,7 +72,7 @@ class Firewall:
     def _base(self) -> list[str]:
         """Idempotent: what is there already stays, the rules of the base chains are replaced."""
         mine = f'"{self._links}*"'
-        concerns = "fib daddr type local meta l4proto . th dport"
+        concerns = f"{self._here()} meta l4proto . th dport"
         hooks = {
             "protect": "filter hook prerouting priority raw",
             "incoming": "nat hook prerouting priority dstnat",
@@ -97,6 +105,13 @@ class Firewall:
             *(f"flush chain {self.table} {name}" for name in hooks),
             *(f"add rule {self.table} {chain} {rule}" for chain, rule in rules),
         ]
+
+    def _here(self) -> str:
+        """Matches what is addressed to a published port. The node itself and its containers always may."""
+        if self._published_at == IPv4Address(0):
+            return "fib daddr type local"
+        more = "" if self._published_at.is_loopback else f", {self._published_at}"
+        return f"ip daddr {{ 127.0.0.0/8, {self._node}{more} }}"
 
     def _difference(self, laid: Table, wanted: Table) -> list[str]:
         statements: list[str] = []

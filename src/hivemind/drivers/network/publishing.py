@@ -17,7 +17,9 @@ _UDP = 17
 
 
 class PublishedPorts:
-    def __init__(self, firewall: Firewall, netlink: Netlink) -> None:
+    def __init__(self, firewall: Firewall, netlink: Netlink, address: IPv4Address) -> None:
+        """`address`: where ports are published, 0.0.0.0 for everywhere."""
+        self._address = str(address)
         self._firewall = firewall
         self._netlink = netlink
         self._held: dict[Published, socket.socket] = {}
@@ -27,7 +29,7 @@ class PublishedPorts:
         refused: dict[Published, str] = {}
         for port in table.keys() - self._held.keys():
             try:
-                self._held[port] = holding.bind(port)
+                self._held[port] = holding.bind(port, self._address)
             except OSError as error:
                 refused[port] = holding.reason(port, error)
         served = {port: backends for port, backends in table.items() if port not in refused}

@@ -32,7 +32,7 @@ from hivemind.drivers.network.netlink import Netlink
 from hivemind.drivers.network.nftables import Nft, NftError
 from hivemind.drivers.network.publishing import PublishedPorts
 from hivemind.drivers.network.records import Record, Records, check_allocation, port_number
-from hivemind.errors import Unavailable, Unsupported
+from hivemind.errors import Invalid, Unavailable, Unsupported
 
 T = TypeVar("T")
 
@@ -46,7 +46,14 @@ class RoutedNetwork:
     name = "routed"
 
     def __init__(
-        self, node: str, state_dir: Path, run_dir: Path, *, subnet: str = subnets.AUTO, mtu: int = 0
+        self,
+        node: str,
+        state_dir: Path,
+        run_dir: Path,
+        *,
+        subnet: str = subnets.AUTO,
+        mtu: int = 0,
+        published_at: str = "0.0.0.0",
     ) -> None:
         digits = node[:8] if re.fullmatch(r"[0-9a-f]{8,}", node) else sha256(node.encode()).hexdigest()[:8]
         self.dns_address = ""
@@ -56,6 +63,7 @@ class RoutedNetwork:
         self._label = f"lo:hm{digits}"
         self._wanted = subnets.parse(subnet)
         self._mtu = mtu
+        self._published_at = _address(published_at)
         self._state_dir = state_dir
         self._pins = run_dir / "netns"
         self._records = Records(run_dir / "attachments")
@@ -168,9 +176,11 @@ class RoutedNetwork:
         self._mtu = self._mtu or wiring.outer_mtu(links, routes)
         self._lay_node_address(links["lo"].index)
         cluster = subnets.cluster_of(subnet)
-        firewall = Firewall(self._table, self._links, self._addresses.node, subnet, cluster)
+        firewall = Firewall(
+            self._table, self._links, self._addresses.node, subnet, cluster, self._published_at
+        )
         firewall.open()
-        self._ports = PublishedPorts(firewall, self._netlink)
+        self._ports = PublishedPorts(firewall, self._netlink, self._published_at)
         self._attached = living
         for record in living.values():
             self._addresses.claim(IPv4Address(record.attachment.ip))
@@ -345,6 +355,16 @@ class RoutedNetwork:
     def _close(self) -> None:
         self._ports.close()
         self._netlink.close()
+
+
+def _address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise Invalid(
+            f"{text!r} is not an IPv4 address",
+            hint="network.publish_host is one of this machine's, or 0.0.0.0",
+        ) from None
 
 
 def _host(record: Record) -> IPv4Network:
