@@ -55,8 +55,6 @@ def update(state: State, operation: UpdateNode, who: Principal) -> Outcome:
 
 def drain(state: State, operation: DrainNode, who: Principal) -> Outcome:
     old = find(state, operation.name)
-    for allocation in state.allocations_on(old.id):
-        state.dirty.add(allocation.app)
     return _save(state, old, replace(old, schedulable=False, drained=True))
 
 
@@ -65,6 +63,8 @@ def _save(state: State, old: Node, new: Node) -> Outcome:
         new = replace(new, version=old.version + 1, updated=state.time)
         state.tables.put(state.nodes, new.id, new)
         _affects_pending(state)
+    if new.drained != old.drained:
+        state.dirty |= {allocation.app for allocation in state.allocations_on(old.id)}
     return Outcome(id=new.id, version=new.version)
 
 
