@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import shutil
@@ -23,6 +24,8 @@ from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
 from hivemind.errors import Invalid
 
 _PATIENCE = 10.0
+_LEAST_LOG_LIMIT = 16 << 20  # a burst between two looks at the size is kept, however small the log may be
+_log = logging.getLogger(__name__)
 
 
 def build(
@@ -55,7 +58,7 @@ def build(
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
     directory.config.write_bytes(msgspec.json.encode(configuration))
-    log_limit = spec.log_max_size * max(2, spec.log_max_files)
+    log_limit = max(_LEAST_LOG_LIMIT, spec.log_max_size * spec.log_max_files)
     pid, watcher = monitor.create(programs, directory, spec.id, log_limit)
     made = msgspec.structs.replace(record, pid=pid, monitor=watcher)
     directory.save(made)
@@ -96,7 +99,10 @@ def settle(directory: Directory, record: Record, cgroup: Cgroup) -> Exit:
     else:
         oom = code == 128 + signal.SIGKILL and cgroup.oom_kills() > 0
         ended = Exit(code=code, oom=oom, at=at, reason="out of memory" if oom else "")
-    directory.save_exit(ended)
+    try:
+        directory.save_exit(ended)
+    except OSError as error:  # a full disk must not keep anyone waiting; the monitor's word remains
+        _log.error("the exit of %s could not be written down: %s", record.spec.id, error)
     return ended
 
 

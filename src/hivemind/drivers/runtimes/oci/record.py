@@ -14,6 +14,7 @@ A record without a `pid` is of a container whose creation did not finish.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -74,6 +75,6 @@ def boot_id() -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{threading.get_native_id()}.draft")
     draft.write_bytes(data)
     os.replace(draft, path)
