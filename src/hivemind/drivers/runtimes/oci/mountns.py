@@ -16,6 +16,7 @@ import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -103,18 +104,34 @@ class MountNamespace:
         kernel.mount(str(here), str(here), flags=kernel.MS_BIND)
         kernel.mount("", str(here), flags=kernel.MS_PRIVATE)
         self._pin.touch()
-        with ThreadPoolExecutor(1) as thread:
-            made = thread.submit(_unshare).result()
+        self._fd = self._pinned()
+
+    def _pinned(self) -> int:
+        """A new namespace, bound to the pin.
+
+        The kernel pins only younger namespaces than the one it is asked in, and tells age by numbers that each
+        processor counts for itself: on one of them at least, the number is high enough."""
+        refused: OSError | None = None
+        for processor in range(os.cpu_count() or 1):
+            with ThreadPoolExecutor(1) as thread:
+                made = thread.submit(_unshare, processor).result()
             try:
                 kernel.mount(f"/proc/self/fd/{made}", str(self._pin), flags=kernel.MS_BIND)
-            except BaseException:
+            except OSError as error:
                 os.close(made)
-                raise
-        self._fd = made
+                if error.errno != errno.EINVAL:
+                    raise
+                refused = error
+            else:
+                return made
+        assert refused is not None
+        raise refused
 
 
-def _unshare() -> int:
-    """Moves the calling thread into a new mount namespace; its descriptor."""
+def _unshare(processor: int) -> int:
+    """Moves the calling thread to a processor and into a new mount namespace; its descriptor."""
+    with suppress(OSError):  # One that this process may not use, or that is switched off.
+        os.sched_setaffinity(0, {processor})
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("", "/", flags=kernel.MS_SLAVE | kernel.MS_REC)
     if os.path.ismount("/sys/fs/cgroup/memory") and os.path.ismount(_UNIFIED):
