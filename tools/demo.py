@@ -73,7 +73,7 @@ class Demo:
             say("no containers are possible here, so the demo runs plain processes instead:")
             for problem in status["problems"]:
                 say(f"  {problem}")
-        port = free_port(8080)
+        port = self.port_in_use() or free_port(8080)
         self.deploy(containers, port)
         title("Three of them")
         self.hivemind("app", "scale", "--name", "web-app", "--replicas", "3")
@@ -84,6 +84,13 @@ class Demo:
         title("One is killed, and comes back")
         self.kill_one(containers)
         self.farewell(port)
+
+    def port_in_use(self) -> int:
+        """Where the web app of an earlier demo is published; 0 before the first."""
+        found = self.ask("get", "apps")
+        apps = found["items"] if isinstance(found, dict) else found
+        ports = [p["host"] for app in apps if app["name"] == "web-app" for p in app["spec"].get("ports", [])]  # type: ignore[union-attr]
+        return int(ports[0]) if ports else 0
 
     def start_node(self) -> None:
         title("A node")

@@ -29,12 +29,12 @@ from hivemind.drivers.runtimes.contract import (
     Stats,
 )
 from hivemind.errors import Conflict, NotFound, Unsupported
-from hivemind.model.allocation import Allocation, AllocationStatus
+from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus
 from hivemind.model.app import AppSpec
 from hivemind.model.base import decode, encode
 from hivemind.model.image import Image
 from hivemind.protocols.dns.zone import Zone
-from hivemind.state.operations import ReportAllocations
+from hivemind.state.operations import AllocationReport, ReportAllocations
 from hivemind.state.state import Outcome, State
 from hivemind.store.contract import Store
 from hivemind.store.events import EventLog
@@ -146,6 +146,10 @@ class Agent:
             worker = Worker(self, allocation, spec, instances)
         except Unsupported as error:
             log.error("allocation %s cannot run here: %s", allocation.id, error)
+            said = AllocationReport(
+                id=allocation.id, state=AllocationState.PLACED, failing=True, reason=error.message
+            )
+            self.reporter.report(said)
             return
         self._workers[allocation.id] = worker
         self.spawn(self._run(worker))

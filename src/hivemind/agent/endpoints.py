@@ -8,31 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from hivemind.drivers.network.contract import Backend, Network, Published
 from hivemind.errors import HivemindError
-from hivemind.model.allocation import AllocationStatus
+from hivemind.model.allocation import Allocation, AllocationStatus
 from hivemind.model.app import App, AppSpec
 from hivemind.model.base import decode
 from hivemind.protocols.dns.zone import Entry, Zone
 from hivemind.state.state import State
+from hivemind.store.contract import Entry as StoreEntry
 from hivemind.store.contract import Store
 
 log = logging.getLogger(__name__)
 
-Replica = tuple[int, int, AllocationStatus]
-"""Slot, attempt, and what its node sees of it."""
+_PREFIX = "allocation/"
 
 
 def status_key(allocation: str) -> str:
-    return f"allocation/{allocation}"
+    """Where the store keeps a node's observation of an allocation."""
+    return _PREFIX + allocation
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A live allocation with an address, the spec it was made from, and what its node sees of it."""
+
+    allocation: Allocation
+    spec: AppSpec
+    status: AllocationStatus
 
 
 class Endpoints:
-    """`network_of` tells which network carries the published ports of an app of a runtime."""
+    """`network_of` tells which network carries the published ports of an app."""
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class Endpoints:
         self._network_of = network_of
         self._set_zone = set_zone
         self._networks: dict[str, Network] = {}
+        self._statuses: dict[str, AllocationStatus] = {}
         self._dirty = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
         self._hidden: set[str] = set()
@@ -76,7 +87,8 @@ class Endpoints:
         return next((self.failures[port] for port in wanted if port in self.failures), "")
 
     async def run(self) -> None:
-        undo = self._store.subscribe("allocation/", lambda entries: self._dirty.set())
+        self._observe(self._store.range(_PREFIX))
+        undo = self._store.subscribe(_PREFIX, self._observe)
         try:
             while True:
                 await self._dirty.wait()
@@ -89,6 +101,15 @@ class Endpoints:
         finally:
             undo()
 
+    def _observe(self, entries: Iterable[StoreEntry]) -> None:
+        for entry in entries:
+            id = entry.key.removeprefix(_PREFIX)
+            if entry.value is None:
+                self._statuses.pop(id, None)
+            else:
+                self._statuses[id] = decode(entry.value, AllocationStatus)
+        self._dirty.set()
+
     async def _cycle(self) -> None:
         tables: dict[str, dict[Published, tuple[Backend, ...]]] = {name: {} for name in self._networks}
         names: list[Entry] = []
@@ -97,10 +118,11 @@ class Endpoints:
             if app.deleted:
                 continue
             spec = self._state.revision(app.id, app.revision).spec
+            replicas = found.get(app.id, [])
             network = self._network_of(spec)
             self._networks[network.name] = network
-            replicas = found.get(app.id, [])
-            tables.setdefault(network.name, {}).update(_published(spec, replicas))
+            if not app.stopped or replicas:
+                tables.setdefault(network.name, {}).update(_published(spec, replicas))
             names += _named(app, spec, replicas)
         self._set_zone(Zone.build(names))
         failures: dict[Published, str] = {}
@@ -112,37 +134,36 @@ class Endpoints:
         self.failures = failures
 
     def _replicas(self) -> dict[str, list[Replica]]:
-        """App id -> its replicas with an address, by slot and attempt (both, while one replaces the other).
+        """App id -> its replicas, by slot and attempt (both, while one replaces the other).
 
         Those told to stop are not ready any more, whatever their last observation says."""
         found: dict[str, list[Replica]] = {}
-        for entry in self._store.range("allocation/"):
-            id = entry.key.removeprefix("allocation/")
+        for id, status in self._statuses.items():
             allocation = self._state.allocations.get(id)
-            if allocation is None or not allocation.live or entry.value is None:
-                continue
-            status = decode(entry.value, AllocationStatus)
-            if not status.ip:
+            if allocation is None or not allocation.live or not status.ip:
                 continue
             if id in self._hidden and status.ready:
                 status = replace(status, ready=False)
-            found.setdefault(allocation.app, []).append((allocation.slot, allocation.attempt, status))
+            spec = self._state.spec_of(allocation)
+            found.setdefault(allocation.app, []).append(Replica(allocation, spec, status))
         for replicas in found.values():
-            replicas.sort(key=lambda replica: replica[:2])
+            replicas.sort(key=lambda r: (r.allocation.slot, r.allocation.attempt))
         return found
 
 
 def _published(spec: AppSpec, replicas: Sequence[Replica]) -> dict[Published, tuple[Backend, ...]]:
-    table = {}
-    for port in spec.ports:
-        if port.host:
-            inside = f"{port.container}/{port.protocol}"
-            backends = tuple(
-                (status.ip, status.ports.get(inside, port.container))
-                for *_, status in replicas
-                if status.ready
-            )
-            table[Published(port.protocol, port.host)] = backends
+    """Each replica answers at the container port of its own revision, which may differ from the newest one's."""
+    table: dict[Published, tuple[Backend, ...]] = {
+        Published(port.protocol, port.host): () for port in spec.ports if port.host
+    }
+    for replica in replicas:
+        if not replica.status.ready:
+            continue
+        for port in replica.spec.ports:
+            if port.host:
+                inside = replica.status.ports.get(f"{port.container}/{port.protocol}", port.container)
+                key = Published(port.protocol, port.host)
+                table[key] = (*table.get(key, ()), (replica.status.ip, inside))
     return table
 
 
@@ -155,15 +176,15 @@ def _named(app: App, spec: AppSpec, replicas: Sequence[Replica]) -> list[Entry]:
             project=app.project,
             app=app.name,
             service=spec.service,
-            slot=slot,
-            ip=status.ip,
-            ports=_named_ports(spec, status),
-            ready=status.ready,
+            slot=replica.allocation.slot,
+            ip=replica.status.ip,
+            ports=_named_ports(replica),
+            ready=replica.status.ready,
         )
-        for slot, _, status in replicas
+        for replica in replicas
     ]
 
 
-def _named_ports(spec: AppSpec, status: AllocationStatus) -> tuple[tuple[str, int], ...]:
-    inside = [f"{port.container}/{port.protocol}" for port in spec.ports]
-    return tuple((name, status.ports.get(name, int(name.split("/")[0]))) for name in inside)
+def _named_ports(replica: Replica) -> tuple[tuple[str, int], ...]:
+    inside = [(f"{port.container}/{port.protocol}", port.container) for port in replica.spec.ports]
+    return tuple((name, replica.status.ports.get(name, number)) for name, number in inside)

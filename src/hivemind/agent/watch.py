@@ -31,13 +31,18 @@ class Target(msgspec.Struct, frozen=True):
 class Watch:
     """Without a check a running container is ready."""
 
-    def __init__(self, target: Target, check: Check | None, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, target: Target, check: Check | None, changed: Callable[[], None], *, was_ready: bool = False
+    ) -> None:
+        """`was_ready`: the daemon was away and it was ready before; that holds until a probe says otherwise."""
         self._target = target
         self._changed = changed
         self._task: asyncio.Task[Any] | None = None
-        self.ready = check is None
+        self.ready = check is None or was_ready
         self.ready_since = target.now()
-        self.health: Literal["none", "starting", "passing", "failing"] = "starting" if check else "none"
+        self.health: Literal["none", "starting", "passing", "failing"] = "none"
+        if check:
+            self.health = "passing" if was_ready else "starting"
         self.message = ""
         self.dying = False
         """It was told to stop because of its health."""

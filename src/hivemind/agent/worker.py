@@ -69,7 +69,11 @@ class Worker:
         """Nothing runs, nothing is attached, and that was said."""
         self._ever_healthy = allocation.state is AllocationState.HEALTHY
         self._status = agent.last_status(self.id) or AllocationStatus(runtime=self._runtime.name)
-        self._status = replace(self._status, ready=False, restarts=max(self._status.restarts, self._newest))
+        self._adopted = self.current is not None and self._status.ready
+        """It runs since before this daemon, and was ready when the last one looked."""
+        self._status = replace(
+            self._status, ready=self._adopted, restarts=max(self._status.restarts, self._newest)
+        )
 
     # -- events from outside ---------------------------------------------------------------------------------
 
@@ -123,9 +127,9 @@ class Worker:
                 pause = 1.0
             except Interrupted:
                 continue
-            except HivemindError as error:
+            except (HivemindError, OSError) as error:
                 log.warning("allocation %s: %s", self.id, error)
-                self._observe(message=error.message)
+                self._observe(message=str(error))
                 delay, pause = pause, min(pause * 2, 30.0)
             self._stepped.set()
             self._stepped = asyncio.Event()
@@ -249,7 +253,9 @@ class Worker:
     def _tend(self, container: Container) -> float | None:
         """Readiness, and the report of health once it lasted long enough."""
         if self._watch is None:
-            self._watch = Watch(self._agent.probe_target(self, self._spec), self._spec.check, self.wake)
+            target = self._agent.probe_target(self, self._spec)
+            self._watch = Watch(target, self._spec.check, self.wake, was_ready=self._adopted)
+            self._adopted = False
             self._observe(phase=Phase.RUNNING, pid=container.pid, started=container.started)
         watch = self._watch
         self._observe(ready=watch.ready and not watch.dying, health=watch.health, message=watch.message)
@@ -264,6 +270,7 @@ class Worker:
         if trouble := self._agent.endpoints.failure_of(self._spec):
             self._observe(message=trouble)
             self._report_failing(trouble)
+            self._agent.endpoints.changed()
             return _LOOK_AGAIN
         left = watch.ready_since + self._spec.update.min_healthy_time - self._agent.now()
         if left > 0:

@@ -90,7 +90,7 @@ class Node:
         undo = self._ledger.subscribe(lambda batch: herald.agreed())
         self._stack.callback(undo)
         await self._introduce(administrator, machinery)
-        names, problems = await self._names(machinery)
+        names = self._name_server()
         agent = Agent(
             node=self._key.public,
             node_name=self.name,
@@ -105,6 +105,8 @@ class Node:
         await agent.start()
         self._on_stop(agent.stop)
         self._stack.callback(self._ledger.subscribe(lambda batch: agent.agreed()))
+        await agent.endpoints.settled()
+        problems = await self._answer_names(names, machinery)
         self.backend = NodeBackend(
             hive=self.hive,
             node=self._key.public,
@@ -161,16 +163,18 @@ class Node:
             self._key,
         )
 
-    async def _names(self, machinery: Machinery) -> tuple[NameServer, list[str]]:
-        """The name server, and what it could not do: a node without names is better than no node."""
+    def _name_server(self) -> NameServer:
         upstream = self._settings.network.dns_upstream
-        forwarder = (
-            Forwarder(lambda: [(address, 53) for address in upstream])
-            if upstream
-            else Forwarder(ResolvConf().upstreams)
-        )
-        server = NameServer(forwarder)
+        if upstream:
+            server = NameServer(Forwarder(lambda: [(address, 53) for address in upstream]))
+        else:
+            server = NameServer(Forwarder(ResolvConf().upstreams))
         self._on_stop(server.close)
+        return server
+
+    async def _answer_names(self, server: NameServer, machinery: Machinery) -> list[str]:
+        """What it could not do: a node without names is better than no node. Only once the names are known:
+        an answer that a name does not exist would be remembered."""
         problems: list[str] = []
         self._dns_port = 0
         if port := self._settings.network.dns_port:
@@ -186,7 +190,7 @@ class Node:
                     problems.append(f"no names for containers: {error.message}")
         for problem in problems:
             log.warning("%s", problem)
-        return server, problems
+        return problems
 
     def _api_settings(self) -> ApiSettings:
         chosen = self._settings.api

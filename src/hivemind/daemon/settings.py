@@ -7,6 +7,7 @@ A field `web_port` of the section `api` is the flag `--web-port`, the variable H
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from msgspec import Meta, inspect
 from hivemind.errors import Invalid
 from hivemind.model.base import Spec
 from hivemind.model.quantity import Bytes, Cores, read
+
+DEFAULT_FILE = "/etc/hivemind/hivemind.toml"
 
 
 def _about(text: str) -> Meta:
@@ -87,6 +90,12 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     choices: tuple[str, ...] = ()
     many: Literal["", "list", "pairs"] = ""
+    whole: bool = False
+    """A whole number: not text, and not an amount such as 512MiB."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.section}.{self.field}"
 
     @property
     def flag(self) -> str:
@@ -108,9 +117,10 @@ def options() -> Iterator[Option]:
 
 
 def _option(section: str, field: inspect.Field) -> Option:
-    kind, about = field.type, ""
+    kind, about, amount = field.type, "", False
     while isinstance(kind, inspect.Metadata):
-        about = (kind.extra_json_schema or {}).get("description", about)
+        about = about or (kind.extra_json_schema or {}).get("description", "")
+        amount = amount or "quantity" in (kind.extra or {})
         kind = kind.type
     default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     return Option(
@@ -119,45 +129,73 @@ def _option(section: str, field: inspect.Field) -> Option:
         default=default,
         about=about,
         choices=tuple(str(v) for v in kind.values) if isinstance(kind, inspect.LiteralType) else (),
-        many="pairs"
-        if isinstance(kind, inspect.DictType)
-        else "list"
-        if isinstance(kind, inspect.VarTupleType)
-        else "",
+        many=_many(kind),
+        whole=isinstance(kind, inspect.IntType) and not amount,
     )
 
 
+def _many(kind: inspect.Type) -> Literal["", "list", "pairs"]:
+    if isinstance(kind, inspect.DictType):
+        return "pairs"
+    return "list" if isinstance(kind, inspect.VarTupleType) else ""
+
+
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str = "") -> Settings:
-    """`flags` by field name, only those that were given. `config` is the path of a TOML file; the default one
-    is read only if it is there. Raises `Invalid` that names the place of the fault."""
+    """`flags` by field name, only those that were given; an empty variable counts as not given. `config` is the
+    path of a TOML file; the default one is read only if it is there.
+
+    Raises `Invalid` that names the flag, the variable or the file and key that is at fault."""
     raw = _read_file(config)
     for option in options():
-        given: Any = flags.get(option.field)
-        if given is None and option.variable in environ:
-            given = _from_text(option, environ[option.variable])
-        if given is not None:
-            raw.setdefault(option.section, {})[option.field] = given
-    settings: Settings = read(_typed(raw), Settings)
+        if flags.get(option.field) is not None:
+            given, place = flags[option.field], option.flag
+        elif environ.get(option.variable):
+            given, place = environ[option.variable], option.variable
+        else:
+            continue
+        raw.setdefault(option.section, {})[option.field] = _value(option, given, place)
+    settings: Settings = read(raw, Settings)
     return _with_places(settings)
 
 
 def _read_file(config: str) -> dict[str, Any]:
-    path = Path(config or "/etc/hivemind/hivemind.toml")
+    """The sections of the file, each of them sound."""
+    path = Path(config or DEFAULT_FILE)
     if not config and not path.exists():
         return {}
+    hint = "docs/configuration.md shows a whole file, with every key"
     try:
-        return tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        read(raw, Settings)
     except OSError as error:
         raise Invalid(f"the configuration {path} cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"{path}: {error}", hint="the file is TOML; docs/configuration.md shows one") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Invalid(f"{path} is not TOML: {error}", hint=hint) from None
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.message}", hint=error.hint or hint) from None
+    return raw
+
+
+def _value(option: Option, given: Any, place: str) -> Any:
+    """`given` at `place` (a flag or a variable) as the file would say it."""
+    try:
+        value = _from_text(option, given) if isinstance(given, str) else given
+        read({option.section: {option.field: value}}, Settings)
+    except Invalid as error:
+        message = error.message.partition(" - at ")[0]
+        choices = f"one of: {', '.join(option.choices)}" if option.choices else option.about
+        raise Invalid(f"{place}: {message}", hint=error.hint or choices) from None
+    return value
 
 
 def _from_text(option: Option, text: str) -> Any:
-    if option.many == "list":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if option.many == "pairs":
-        return pairs(text.split(","))
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if option.many:
+        return pairs(parts) if option.many == "pairs" else parts
+    if option.whole:
+        if not re.fullmatch("-?[0-9]+", text):
+            raise Invalid(f"{text!r} is not a whole number")
+        return int(text)
     return text
 
 
@@ -167,16 +205,6 @@ def pairs(items: list[str]) -> dict[str, str]:
         if "=" not in item:
             raise Invalid(f"{item!r} is not key=value")
     return dict(item.split("=", 1) for item in items)
-
-
-def _typed(raw: dict[str, Any]) -> dict[str, Any]:
-    """Flags and variables are text; ports are numbers."""
-    numbers = {(o.section, o.field) for o in options() if isinstance(o.default, int) and o.field != "memory"}
-    for section, field in numbers:
-        value = raw.get(section, {}).get(field) if isinstance(raw.get(section), dict) else None
-        if isinstance(value, str) and value.isdigit():
-            raw[section][field] = int(value)
-    return raw
 
 
 def _with_places(settings: Settings) -> Settings:

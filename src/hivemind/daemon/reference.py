@@ -1,0 +1,87 @@
+"""docs/configuration.md, made from the settings: `python -m hivemind.daemon.reference > docs/configuration.md`."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Any
+
+from hivemind.daemon.settings import DEFAULT_FILE, Option, options
+
+_HEAD = f"""# Configuration
+
+<!-- Made by `python -m hivemind.daemon.reference`; a test checks that it is current. -->
+
+Nothing has to be configured. Each setting of the daemon can be said in three ways:
+
+| | for example |
+| --- | --- |
+| a flag | `hivemind daemon --web-port 3001` |
+| a variable | `HIVEMIND_WEB_PORT=3001 hivemind daemon` |
+| a key in a file | `web_port = 3001` under `[api]` |
+
+A flag beats the variable, which beats the file, which beats the default. A variable that is empty counts as not
+set. The file is `{DEFAULT_FILE}`, if there is one, or what `--config FILE` names. A key that does not exist, a
+value that cannot be: the daemon says which and does not start.
+
+Amounts may be written with a unit: `512MiB`, `64M` and `1GiB` of memory, `0.5`, `2` and `250m` of CPU. In flags
+and variables, lists are separated by commas (`HIVEMIND_LABELS=zone=eu,disk=ssd`); such a flag may also be given
+several times.
+
+Settings take effect when the daemon starts; containers keep running while it is started anew.
+`hivemind daemon --print-systemd-unit` with the same flags prints a unit that starts it with them.
+"""
+
+_TITLES = {"node": "The node", "api": "The API", "network": "Network and names", "log": "Its own log"}
+
+_EXAMPLE = """## hivemind.toml
+
+A whole file, with every key at its default.
+
+```toml
+{file}```
+"""
+
+
+def text() -> str:
+    parts = [_HEAD]
+    for section, members in groupby(options(), lambda option: option.section):
+        parts.append(f"## {_TITLES[section]}\n")
+        parts.append("| key | flag, variable | default | meaning |\n| --- | --- | --- | --- |")
+        parts += [_row(option) for option in members]
+        parts.append("")
+    return "\n".join([*parts, _EXAMPLE.format(file=example())])
+
+
+def _row(option: Option) -> str:
+    default = f"`{_toml(option.default)}`" if option.default not in ("", (), {}) else ""
+    meaning = f"{option.about[:1].upper()}{option.about[1:]}."
+    if option.choices:
+        meaning += f" One of {', '.join(f'`{choice}`' for choice in option.choices)}."
+    return f"| `{option.key}` | `{option.flag}` `{option.variable}` | {default} | {meaning} |"
+
+
+def example() -> str:
+    """A file that says what holds without it."""
+    lines: list[str] = []
+    for section, members in groupby(options(), lambda option: option.section):
+        lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+        for option in members:
+            lines += [f"# {option.about}", f"{option.field} = {_toml(option.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+            if value
+            else "{}"
+        )
+    return json.dumps(value)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(text())
