@@ -21,12 +21,16 @@ Nothing has to be configured. Each setting of the daemon can be said in three wa
 | a key in a file | `web_port = 3001` under `[api]` |
 
 A flag beats the variable, which beats the file, which beats the default. A variable that is empty counts as not
-set. The file is `{DEFAULT_FILE}`, if there is one, or what `--config FILE` names. A key that does not exist, a
-value that cannot be: the daemon says which and does not start.
+set. The file is `{DEFAULT_FILE}`, if there is one, or what `--config FILE` names. When a key does
+not exist or a value cannot be, the daemon says which and does not start.
 
-Amounts may be written with a unit: `512MiB`, `64M` and `1GiB` of memory, `0.5`, `2` and `250m` of CPU. In flags
-and variables, lists are separated by commas (`HIVEMIND_LABELS=zone=eu,disk=ssd`); such a flag may also be given
-several times.
+Amounts may be written with a unit: `512MiB`, `64M` or `1GiB` of memory, `0.5`, `2` or `250m` of CPU. Where there
+can be several values, the flag is given several times and the variable separates them by commas:
+`--labels zone=eu --labels disk=ssd` is `HIVEMIND_LABELS=zone=eu,disk=ssd`.
+
+Root's data is in `/var/lib/hivemind`, with sockets in `/run/hivemind`; anybody else's is in
+`$XDG_DATA_HOME/hivemind` (mostly `~/.local/share/hivemind`), with sockets in `$XDG_RUNTIME_DIR/hivemind`. Another
+`data_dir` has its sockets in `run` below it.
 
 Settings take effect when the daemon starts; containers keep running while it is started anew.
 `hivemind daemon --print-systemd-unit` with the same flags prints a unit that starts it with them.
@@ -47,7 +51,7 @@ def text() -> str:
     parts = [_HEAD]
     for section, members in groupby(options(), lambda option: option.section):
         parts.append(f"## {_TITLES[section]}\n")
-        parts.append("| key | flag, variable | default | meaning |\n| --- | --- | --- | --- |")
+        parts.append("| key | flag | variable | default | meaning |\n| --- | --- | --- | --- | --- |")
         parts += [_row(option) for option in members]
         parts.append("")
     return "\n".join([*parts, _EXAMPLE.format(file=example())])
@@ -58,7 +62,8 @@ def _row(option: Option) -> str:
     meaning = f"{option.about[:1].upper()}{option.about[1:]}."
     if option.choices:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in option.choices)}."
-    return f"| `{option.key}` | `{option.flag}` `{option.variable}` | {default} | {meaning} |"
+    cells = (f"`{option.key}`", f"`{option.flag}`", f"`{option.variable}`", default, meaning)
+    return f"| {' | '.join(cells)} |"
 
 
 def example() -> str:
