@@ -32,10 +32,11 @@ Seconds = Annotated[float, _quantity("seconds", "seconds", 10**9, "1m30s")]
 Cores = Annotated[float, _quantity("cores", "CPU cores", 10**6, "250m")]
 
 _SCALES = {
-    "": 1, "b": 1,
-    "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
-    "ki": 2**10, "kib": 2**10, "mi": 2**20, "mib": 2**20, "gi": 2**30, "gib": 2**30, "ti": 2**40, "tib": 2**40,
-}  # fmt: skip
+    unit: 1024**power
+    for power, letter in enumerate(("", "k", "m", "g", "t"))
+    for unit in ({letter, f"{letter}b", f"{letter}ib", f"{letter}i"} if letter else {"", "b"})
+}
+"""Docker's units: all are powers of 1024, whether written 64m, 64MB or 64MiB."""
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"\d+(?:\.\d+)?"
 _SIZE = re.compile(rf"({_NUMBER})\s*([a-z]*)")
@@ -43,7 +44,7 @@ _SPAN = re.compile(rf"({_NUMBER})(ns|us|µs|ms|s|m|h|d)")
 
 
 def parse_bytes(text: str) -> int:
-    """`512MiB`, `64M`, `1.5g`, `1048576` -> bytes. Decimal units are powers of 1000, `Ki Mi Gi` of 1024."""
+    """`512MiB`, `64m`, `1.5g`, `1048576` -> bytes."""
     match = _SIZE.fullmatch(text.strip().lower())
     if not match or match[2] not in _SCALES:
         raise Invalid(f"{text!r} is not an amount of bytes", hint="write it like 512MiB, 64M or 1GiB")
