@@ -287,7 +287,7 @@ class Worker:
         exit = container.exit or Exit(code=None, reason="it ended while nobody looked")
         if self._judged != number:
             self._judged = number
-            self._note_ending(number, container, exit)
+            self._note_ending(number, container, exit, Phase.BACKOFF)
         why = explain(exit, self._spec.resources.memory)
         verdict = judge(self._spec.restart, exit, number)
         if verdict != "restart":
@@ -301,7 +301,7 @@ class Worker:
         await self._keep_few()
         return await self._launch(number + 1)
 
-    def _note_ending(self, number: int, container: Container, exit: Exit) -> None:
+    def _note_ending(self, number: int, container: Container, exit: Exit, phase: Phase) -> None:
         self._close_watch()
         why = explain(exit, self._spec.resources.memory)
         ran = (exit.at - container.started) / 1000 if container.started and exit.at else 0.0
@@ -313,7 +313,7 @@ class Worker:
             instance=number, exit_code=exit.code, signal=exit.signal, oom=exit.oom, reason=why,
             started=container.started, ended=exit.at or self._agent.clock(),
         )  # fmt: skip
-        self._observe(phase=Phase.BACKOFF, ready=False, pid=0, last=ending, message=why)
+        self._observe(phase=phase, ready=False, pid=0, last=ending, message=why)
         self._agent.event(
             self._allocation, "allocation.exited", f"instance {number}: {why}", warning=exit.code != 0
         )
@@ -345,7 +345,7 @@ class Worker:
                 await asyncio.sleep(_SETTLE)
             exit = await self._runtime.stop(container.id, _stop_signal(container), self._spec.stop.grace)
             self._judged = self._newest
-            self._note_ending(self._newest, container, exit)
+            self._note_ending(self._newest, container, exit, Phase.STOPPING)
             self._instances[self._newest] = replace(container, status=Status.EXITED, pid=0, exit=exit)
             code = exit.code
         elif container and container.status is Status.CREATED:

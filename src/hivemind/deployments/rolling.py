@@ -76,7 +76,10 @@ def plan(
         for a in sorted(surplus, key=lambda a: a.attempt)
         if a.live and a.desired is Desired.RUN
     ]
-    view = [_Slot(app.revision, leaving, slots[index]) for index in range(wanted)]
+    if app.deleted or app.stopped:
+        # Nothing was proved about the revision, so it neither succeeded nor becomes one to fall back to.
+        return Plan((*steps, Conclude(DeploymentState.SUPERSEDED, why)) if deployment else tuple(steps))
+    view = [_Slot(app.revision, leaving, slots[index]) for index in range(app.replicas)]
     if deployment and (failure := _failure(spec, view, now)):
         steps.append(Conclude(DeploymentState.FAILED, failure))
         if app.stable and app.stable != app.revision:
@@ -84,7 +87,7 @@ def plan(
         return Plan(tuple(steps))
     steps += _roll(spec, view, app.revision)
     if all(slot.healthy or slot.finished for slot in view) and not any(slot.stale for slot in view):
-        if app.stable != app.revision and not app.deleted and all(slot.served for slot in view):
+        if app.stable != app.revision and all(slot.served for slot in view):
             steps.append(Settle(app.revision))
         if deployment:
             steps.append(Conclude(DeploymentState.SUCCEEDED, ""))
@@ -102,9 +105,9 @@ def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
         if slot.served:
             steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]
             continue
-        useless = [a for a in slot.stale if a.state < AllocationState.HEALTHY]
+        useless = [a for a in slot.stale if a.failing or a.state is AllocationState.PENDING]
         steps += [Halt(a.id, f"replaced by revision {revision}") for a in useless]
-        serving = [a for a in slot.stale if a.state is AllocationState.HEALTHY]
+        serving = [a for a in slot.stale if a not in useless]
         if serving and not slot.fresh:
             # What leaves a drained node does not wait for those that found no other place.
             moves = serving[0].revision == revision
