@@ -3,7 +3,7 @@
     python tools/debimage.py web --output web.tar
 
 Packages come from the machine's own apt sources and are unpacked in memory: no root is needed, nothing is
-installed, no maintainer script runs. Archives are kept in `$HIVEMIND_CACHE` (or `.cache/images` in the
+installed, no maintainer script runs. Archives are kept in `images` below `$HIVEMIND_CACHE` (or `.cache` in the
 repository) under the hash of their recipe, so a second call costs a copy.
 """
 
@@ -176,9 +176,24 @@ def build(name: str, cache: Path | None = None) -> Path:
     return archive
 
 
+def program(package: str, path: str) -> Path:
+    """A program out of a package that is only unpacked: installed, it might start a service."""
+    folder = default_cache()
+    (folder / "programs").mkdir(parents=True, exist_ok=True)
+    unpacked = folder / "programs" / package
+    with _locked(folder / ".lock"):
+        if not unpacked.exists():
+            found = _packages(folder, (package,))
+            archive = next(file for file in found if file.name.startswith(f"{package}_"))
+            unfinished = unpacked.with_suffix(".unfinished")
+            _run(["dpkg-deb", "--extract", str(archive), str(unfinished)])
+            unfinished.rename(unpacked)
+    return unpacked / path
+
+
 def default_cache() -> Path:
     own = os.environ.get("HIVEMIND_CACHE")
-    return Path(own) if own else Path(__file__).resolve().parent.parent / ".cache" / "images"
+    return (Path(own) if own else Path(__file__).resolve().parent.parent / ".cache") / "images"
 
 
 @contextmanager

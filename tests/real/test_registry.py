@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from debimage import build
+from debimage import build, program
 from ociarchive import Layer, write_archive
 
 from hivemind.drivers.images.archive import load
@@ -74,8 +74,9 @@ class Registry:
             server["tls"] = {"certificate": f"{self.folder}/cert.pem", "key": f"{self.folder}/key.pem"}
             config["auth"] = {"htpasswd": {"realm": "tests", "path": f"{self.folder}/htpasswd"}}
         (self.folder / "config.yml").write_text(json.dumps(config | {"http": server}))
+        binary = str(program("docker-registry", "usr/bin/docker-registry"))
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "docker-registry", "serve", str(self.folder / "config.yml")],
+            ["setpriv", "--pdeathsig", "KILL", binary, "serve", str(self.folder / "config.yml")],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
