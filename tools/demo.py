@@ -182,8 +182,7 @@ class Demo:
             "./run hivemind ps",
             "./run hivemind app logs -f web-app",
             "./run hivemind exec -it web-app sh",
-            "./run hivemind app deploy --image web:1 --name web-app --service web.local "
-            f"--port {port}:8080 --env VERSION=2     # a new revision, one replica at a time",
+            "./run hivemind app deploy --name web-app --env VERSION=2   # a new revision, one replica at a time",
             "./run hivemind describe app web-app",
             f"curl http://127.0.0.1:{port}/",
             "./run demo --down                        # removes every trace",
