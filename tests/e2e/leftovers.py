@@ -1,0 +1,101 @@
+"""What a node of these tests leaves on the machine, found and taken away, whoever or whatever ended the tests.
+
+    python -m tests.e2e.leftovers DIRECTORY     waits for the end of standard input, then clears that session
+
+A session is a directory with a lock that lives as long as its tests; each home in it is one node with a network
+namespace named after it. So a later session recognises what a killed one left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SESSIONS = "hm-e2e-"
+"""Short, because the paths of unix sockets must be."""
+COMMAND = (sys.executable, "-m", "hivemind")
+NAMESPACES = Path("/run/netns")
+
+
+def environment() -> dict[str, str]:
+    """Ours without any setting of Hivemind's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")}
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), "LC_ALL": "C.UTF-8"}
+
+
+def netns_of(home: Path) -> str:
+    return f"{home.parent.name}-{home.name}"
+
+
+def inside(home: Path) -> list[str]:
+    """What puts a command into the home's network namespace. `ip netns exec` would also remount /sys."""
+    path = NAMESPACES / netns_of(home)
+    return ["nsenter", f"--net={path}"] if path.exists() else []
+
+
+def clear(home: Path) -> None:
+    """Kills the home's daemon, lets Hivemind destroy the node, and removes namespace and directory."""
+    _kill_daemon(home)
+    words = ["daemon", "--destroy", "--data-dir", str(home / "d"), "--run-dir", str(home / "r")]
+    done = subprocess.run(
+        [*inside(home), *COMMAND, *words], env=environment(), cwd="/", capture_output=True, text=True
+    )
+    if (NAMESPACES / netns_of(home)).exists():
+        subprocess.run(["ip", "netns", "del", netns_of(home)], check=True)
+    if done.returncode:
+        raise AssertionError(f"{home} could not be destroyed: {done.stderr}")
+    shutil.rmtree(home)
+
+
+def _kill_daemon(home: Path) -> None:
+    """By the number it left, if that is still its own."""
+    try:
+        pid = int((home / "pid").read_text())
+        fd = os.pidfd_open(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    try:
+        if str(home / "d").encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            os.waitid(os.P_PIDFD, fd, os.WEXITED)
+    except (FileNotFoundError, ProcessLookupError, ChildProcessError):
+        pass  # Gone already, or not ours to wait for: `--destroy` refuses while it still lives.
+    finally:
+        os.close(fd)
+
+
+def clear_session(session: Path) -> None:
+    for home in sorted(session.iterdir()):
+        if home.is_dir():
+            clear(home)
+    shutil.rmtree(session)
+
+
+def sweep() -> None:
+    """Clears the sessions that nobody holds any more."""
+    for session in Path(tempfile.gettempdir()).glob(f"{SESSIONS}*"):
+        lock = (session / "lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            clear_session(session)
+        except BlockingIOError:
+            pass
+        finally:
+            lock.close()
+
+
+def main(session: Path) -> None:
+    sys.stdin.buffer.read()
+    if session.exists():
+        clear_session(session)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
