@@ -31,6 +31,12 @@ def attach(session: ExecSession, *, interactive: bool, tty: bool) -> int:
     return session.exit_code
 
 
+def size() -> tuple[int, int]:
+    """Columns and rows of our terminal; what terminals once had where there is none, or none that knows its size."""
+    columns, rows = os.get_terminal_size(sys.stdin.fileno()) if sys.stdin.isatty() else (0, 0)
+    return columns or 80, rows or 24
+
+
 def _pump(session: ExecSession, keys: int, resized: int) -> None:
     """Carries bytes both ways with `select`; nothing here asks twice."""
     sources = [session.fileno(), *(fd for fd in (keys, resized) if fd >= 0)]
@@ -38,8 +44,7 @@ def _pump(session: ExecSession, keys: int, resized: int) -> None:
         ready = [] if session.pending else select.select(sources, [], [])[0]
         if resized in ready:
             os.read(resized, _CHUNK)
-            size = os.get_terminal_size(sys.stdin.fileno())
-            session.resize(size.columns, size.lines)
+            session.resize(*size())
         if keys in ready:
             data = _read(keys)
             if data:

@@ -12,14 +12,14 @@ from hivemind.errors import Invalid
 
 
 def execute(context: Context) -> int:
-    from hivemind.cli.attach import attach
+    from hivemind.cli.attach import attach, size
 
     args = context.args
     if args.tty and args.interactive and not sys.stdin.isatty():
         raise Invalid("standard input is not a terminal", hint="leave out -t")
     env = pairs([_taken(e) for e in args.env], "--env")
     replica = running_replica(context, args.name)
-    size = os.get_terminal_size(sys.stdin.fileno()) if args.tty and sys.stdin.isatty() else (80, 24)
+    columns, rows = size()
     session = context.hive.allocations.exec(
         replica.id,
         args.command,
@@ -29,8 +29,8 @@ def execute(context: Context) -> int:
         workdir=args.workdir or "",
         tty=args.tty,
         stdin=args.interactive,
-        columns=size[0],
-        rows=size[1],
+        columns=columns,
+        rows=rows,
     )
     with session:
         return attach(session, interactive=args.interactive, tty=args.tty)
