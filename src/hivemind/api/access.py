@@ -73,7 +73,10 @@ def _bearer(backend: Backend, header: str) -> Caller:
         raise Unauthenticated("the token is malformed", hint=hint) from None
     principal = backend.state.principals.get(identity.public)
     if principal is None:
-        raise Unauthenticated("this hive does not know that token", hint="ask an administrator to admit it")
+        raise Unauthenticated(
+            "this hive does not know that token, or it was revoked",
+            hint="ask an administrator for a new one: hivemind token create --name NAME --role ROLE",
+        )
     return Caller(identity, principal.role, principal.name)
 
 

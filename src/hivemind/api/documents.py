@@ -15,7 +15,9 @@ from hivemind.model.base import decode
 from hivemind.model.image import Image, ImageDocument, parse_reference
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node, NodeDocument, NodeStatus
+from hivemind.model.principal import Principal, PrincipalDocument
 from hivemind.model.project import Project, ProjectDocument
+from hivemind.state.state import revision_key
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -73,6 +75,7 @@ def allocation_document(backend: Backend, allocation: Allocation) -> AllocationD
 
 
 def deployment_document(backend: Backend, deployment: Deployment) -> DeploymentDocument:
+    revision = backend.state.revisions.get(revision_key(deployment.app, deployment.target))
     return DeploymentDocument(
         project=deployment.project,
         name=deployment.id,
@@ -82,6 +85,7 @@ def deployment_document(backend: Backend, deployment: Deployment) -> DeploymentD
         target=deployment.target,
         state=str(deployment.state),
         reason=deployment.reason,
+        by=revision.by if revision else "",
         started=deployment.started,
         ended=deployment.ended,
     )
@@ -119,6 +123,17 @@ def project_document(backend: Backend, project: Project) -> ProjectDocument:
         version=project.version,
         apps=len(apps),
         created=project.created,
+    )
+
+
+def principal_document(backend: Backend, principal: Principal) -> PrincipalDocument:
+    return PrincipalDocument(
+        name=principal.name,
+        type="node" if principal.kind == "node" else "person",
+        role=principal.role.name.lower(),
+        key=principal.id,
+        version=principal.version,
+        created=principal.created,
     )
 
 

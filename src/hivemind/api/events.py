@@ -27,8 +27,12 @@ class EventsQuery(ListQuery, frozen=True, kw_only=True):
     after: Annotated[
         str, Meta(max_length=253, description="id of the last event seen; without it: from now")
     ] = ""
-    tail: Annotated[int, Meta(ge=1, le=1000, description="list only the newest so many")] | UnsetType = UNSET
+    tail: Annotated[int, Meta(ge=1, le=10_000, description="list only the newest so many")] | UnsetType = (
+        UNSET
+    )
     project: Annotated[str, _TEXT] = ""
+    node: Annotated[str, Meta(max_length=253, description="id of the node that saw it")] = ""
+    allocation: Annotated[str, _TEXT] = ""
     type: Annotated[str, Meta(max_length=253, description="`allocation.started`, or all of `allocation`")] = (
         ""
     )
@@ -77,6 +81,8 @@ def matches(event: Event, query: EventsQuery) -> bool:
     return (
         query.project in ("", event.project)
         and query.app in ("", event.app)
+        and query.allocation in ("", event.allocation)
+        and query.node in ("", event.node)
         and (not query.type or event.type == query.type or event.type.startswith(f"{query.type}."))
         and event.id > query.after
     )

@@ -18,6 +18,7 @@ from hivemind.api.documents import (
     deployment_document,
     image_document,
     node_document,
+    principal_document,
     project_document,
 )
 from hivemind.errors import Invalid, NotFound
@@ -27,6 +28,7 @@ from hivemind.model.base import decode
 from hivemind.model.event import Event
 from hivemind.model.image import Image, parse_reference
 from hivemind.model.node import Node
+from hivemind.model.principal import Principal
 from hivemind.model.project import Project
 from hivemind.model.registry import RESOURCES
 
@@ -75,6 +77,10 @@ async def _nodes(backend: Backend) -> Iterable[Node]:
 
 async def _projects(backend: Backend) -> Iterable[Project]:
     return backend.state.projects.values()
+
+
+async def _principals(backend: Backend) -> Iterable[Principal]:
+    return backend.state.principals.values()
 
 
 async def _images(backend: Backend) -> list[Image]:
@@ -131,6 +137,13 @@ VIEWS: dict[str, View[Any]] = {
         key=lambda p: (p.name,),
         names=lambda p: (p.name,),
         labels=lambda p: p.labels,
+    ),
+    "Principal": View[Principal](
+        select=_principals,
+        document=principal_document,
+        key=lambda p: (p.name, p.kind, p.id),  # of one name, a person is found before a node
+        names=lambda p: (p.name,),
+        id=lambda p: p.id,
     ),
     "Image": View[Image](
         select=_images,

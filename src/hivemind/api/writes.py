@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hivemind.api.endpoint import Call
+from hivemind.model.principal import Principal, Role
 from hivemind.state.operations import (
     DeleteApp,
     DeleteProject,
     DeployApp,
     Operation,
     PutProject,
+    RegisterPrincipal,
+    RevokePrincipal,
     UpdateNode,
 )
 
@@ -48,8 +51,19 @@ def _update_node(call: Call, version: int | None, fresh: bool) -> Operation:
     return UpdateNode(manifest=call.body, if_version=version)
 
 
+def _put_principal(call: Call, version: int | None, fresh: bool) -> Operation:
+    body = call.body
+    principal = Principal(id=body.key, name=body.name, kind="person", role=Role[body.role.upper()])
+    return RegisterPrincipal(principal=principal, if_version=0 if fresh else version)
+
+
+def _revoke_principal(call: Call, version: int | None) -> Operation:
+    return RevokePrincipal(name=call.params["name"], if_version=version)
+
+
 WRITES: dict[str, Writes] = {
     "App": Writes(put=_deploy, delete=_delete_app),
     "Project": Writes(put=_put_project, delete=_delete_project),
+    "Principal": Writes(put=_put_principal, delete=_revoke_principal),
     "Node": Writes(put=_update_node, create=False),
 }

@@ -25,7 +25,7 @@ class Option(NamedTuple):
     """May be repeated; the value is a list."""
     choices: tuple[str, ...] = ()
     completes: str = ""
-    """What its value names, for completion: `app`, `allocation`, `node`, `kind`, `image`, `project`, `file`."""
+    """What its value names, for completion: `app`, `target`, `node`, `kind`, `image`, `project`, `person`, `file`."""
     hidden: bool = False
     alias: str = ""
     """Another long spelling."""

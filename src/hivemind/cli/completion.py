@@ -134,6 +134,9 @@ _NAMES: dict[str, Callable[[Context], Iterator[Candidate]]] = {
     "kind": _kinds,
     "node": lambda context: ((n.name, n.shown) for n in context.hive.nodes.list()),
     "project": lambda context: ((p.name, f"{p.apps} apps") for p in context.hive.projects.list()),
+    "person": lambda context: (
+        (p.name, p.role) for p in context.hive.principals.list() if p.type == "person"
+    ),
     "image": lambda context: ((i.name, "") for i in context.hive.images.list()),
     "restart": lambda context: ((word, "") for word in ("always", "on-failure", "no")),
     "command": lambda context: ((w, "") for c in declarations.COMMANDS if not c.hidden for w in c.words[:1]),

@@ -24,6 +24,7 @@ from hivemind.client.streams import server_sent_events
 from hivemind.model.answers import Info
 from hivemind.model.app import DEPLOYMENT, DeploymentDocument
 from hivemind.model.event import EVENT, Event
+from hivemind.model.principal import PRINCIPAL, PrincipalDocument
 from hivemind.model.project import PROJECT, ProjectDocument
 from hivemind.model.resource import Resource
 
@@ -46,6 +47,7 @@ class Hivemind:
         self.deployments: Collection[DeploymentDocument] = Collection(self._connection, DEPLOYMENT)
         self.nodes = Nodes(self._connection)
         self.projects: Collection[ProjectDocument] = Collection(self._connection, PROJECT)
+        self.principals: Collection[PrincipalDocument] = Collection(self._connection, PRINCIPAL)
         self.images = Images(self._connection)
 
     def collection(self, resource: Resource) -> Collection[Any]:
@@ -56,10 +58,21 @@ class Hivemind:
         return understood(self._connection.call("GET", "/v1/status").body, Info)
 
     def events(
-        self, *, project: str = "", app: str = "", type: str = "", limit: int | None = None
+        self,
+        *,
+        project: str = "",
+        app: str = "",
+        allocation: str = "",
+        node: str = "",
+        type: str = "",
+        limit: int | None = None,
     ) -> list[Event]:
-        """What happened, oldest first; with `limit` only the newest so many."""
-        query = {"project": project, "app": app, "type": type, "tail": limit}
+        """What happened, oldest first; with `limit` (up to 10000) only the newest so many.
+
+        `allocation` and `node` are ids; a node's events are those it saw."""
+        query = {
+            "project": project, "app": app, "allocation": allocation, "node": node, "type": type, "tail": limit,
+        }  # fmt: skip
         return list(Collection[Event](self._connection, EVENT).each(query=query))
 
     def events_follow(

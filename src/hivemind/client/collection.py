@@ -42,7 +42,8 @@ class Collection(Generic[D]):
     ) -> list[D]:
         """`labels`: `key` or `key=value`, all of which must hold. `app`: only what belongs to that app."""
         found: list[D] = []
-        for document in self.each(project, query={"label": labels, "app": app}):
+        page = _PAGE if limit is None else min(max(limit, 1), _PAGE)
+        for document in self.each(project, query={"label": labels, "app": app, "limit": page}):
             if limit is not None and len(found) >= limit:
                 break
             found.append(document)
@@ -58,7 +59,7 @@ class Collection(Generic[D]):
             answer = self._connection.call(
                 "GET",
                 self.path(None, project),
-                query={**(query or {}), **asked, "limit": _PAGE, "cursor": cursor},
+                query={"limit": _PAGE, **(query or {}), **asked, "cursor": cursor},
             )
             page: Page[D] = understood(answer.body, Page[self.resource.document])  # type: ignore[name-defined]
             yield from page.items

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hivemind.ledger.contract import Batch
 from hivemind.model.app import App, Deployment, DeploymentState
 from hivemind.model.node import Node
+from hivemind.model.principal import Principal
 from hivemind.state.state import State
 from hivemind.state.tables import Change
 from hivemind.store.events import EventLog
@@ -13,10 +15,12 @@ class Herald:
     def __init__(self, state: State, events: EventLog) -> None:
         self._state = state
         self._events = events
+        self._by: dict[str, str] = {}
 
-    def agreed(self) -> None:
+    def agreed(self, batch: Batch) -> None:
         """To be called after each batch, with the state's changes still there."""
-        for change in self._state.changes:
+        self._by = self._wishers(batch)
+        for change in sorted(self._state.changes, key=_creation_first):
             if change.table == "apps":
                 self._app(change.old, change.new)
             elif change.table == "deployments":
@@ -25,6 +29,19 @@ class Herald:
                 self._node(change.old, change.new)
             elif change.table == "allocations":
                 self._allocation(change)
+            elif change.table == "principals":
+                self._principal(change.old, change.new)
+
+    def _wishers(self, batch: Batch) -> dict[str, str]:
+        """The id of each object that somebody changed in this batch -> the name of that person."""
+        by = {}
+        for envelope in batch.envelopes:
+            reply = self._state.replies.get(f"{envelope.signer}/{envelope.nonce}")
+            if reply and reply.outcome.id and not reply.outcome.code:
+                signer = self._state.principals[envelope.signer]
+                if signer.kind == "person":
+                    by[reply.outcome.id] = signer.name
+        return by
 
     def _app(self, old: App | None, new: App | None) -> None:
         if old is None and new:
@@ -50,6 +67,7 @@ class Herald:
         self._events.append(
             f"app.{verb}",
             message,
+            by=self._by.get(new.app, ""),
             level="warning" if failed else "info",
             project=new.project,
             app=new.app_name,
@@ -61,7 +79,17 @@ class Herald:
             self._events.append("node.joined", f"{new.cpus:g} cores", name=new.name)
         elif new and old and (new.schedulable, new.drained) != (old.schedulable, old.drained):
             verb = "drained" if new.drained else "uncordoned" if new.schedulable else "cordoned"
-            self._events.append(f"node.{verb}", "", name=new.name)
+            self._events.append(f"node.{verb}", "", name=new.name, by=self._by.get(new.id, ""))
+
+    def _principal(self, old: Principal | None, new: Principal | None) -> None:
+        who = new or old
+        assert who, "a change has a before or an after"
+        if who.kind == "node" or (old and new and old.role is new.role):
+            return
+        verb = "revoked" if new is None else "changed" if old else "admitted"
+        self._events.append(
+            f"principal.{verb}", f"as {who.role.name.lower()}", name=who.name, by=self._by.get(who.id, "")
+        )
 
     def _allocation(self, change: Change) -> None:
         new, old = change.new, change.old
@@ -79,5 +107,17 @@ class Herald:
             )
 
     def _tell(self, app: App, type: str, message: str, *, warning: bool = False) -> None:
-        level = "warning" if warning else "info"
-        self._events.append(type, message, level=level, project=app.project, app=app.name, name=app.name)  # type: ignore[arg-type]
+        self._events.append(
+            type,
+            message,
+            level="warning" if warning else "info",
+            project=app.project,
+            app=app.name,
+            name=app.name,
+            by=self._by.get(app.id, ""),
+        )
+
+
+def _creation_first(change: Change) -> bool:
+    """An app is told of before the deployment that brings it, whatever was written first."""
+    return not (change.table == "apps" and change.old is None)

@@ -24,7 +24,7 @@ from hivemind.drivers.dns.resolv_conf import ResolvConf
 from hivemind.drivers.dns.server import NameServer
 from hivemind.errors import HivemindError
 from hivemind.ledger.local import LocalLedger
-from hivemind.model.names import DEFAULT_PROJECT, derive_id
+from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.principal import Principal, Role
 from hivemind.model.project import ProjectManifest
 from hivemind.security.envelope import seal
@@ -36,6 +36,7 @@ from hivemind.state.operations import (
     RegisterPrincipal,
     encode_operation,
 )
+from hivemind.state.principals import hive_of
 from hivemind.state.state import Outcome
 from hivemind.store.events import EventLog
 from hivemind.store.local import LocalStore
@@ -75,7 +76,7 @@ class Node:
         _private(data)
         _private(run)
         self._key, administrator = identity(data / "node.key"), identity(data / "admin.key")
-        self.hive = derive_id("hive", administrator.public, length=16)
+        self.hive = hive_of(administrator.public)
         self._ledger = await LocalLedger.open(data / "ledger", hive=self.hive, clock=clock)
         self._on_stop(self._ledger.close)
         store = await LocalStore.open(data / "store.db", self._key, clock=clock)
@@ -87,7 +88,7 @@ class Node:
             self._on_stop(runtime.close)
         events = EventLog(store, self._key.public, clock)
         herald = Herald(self._ledger.state, events)
-        undo = self._ledger.subscribe(lambda batch: herald.agreed())
+        undo = self._ledger.subscribe(herald.agreed)
         self._stack.callback(undo)
         await self._introduce(administrator, machinery)
         names = self._name_server()

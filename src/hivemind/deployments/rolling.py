@@ -69,7 +69,7 @@ def plan(
     slots: dict[int, list[Allocation]] = {index: [] for index in range(wanted)}
     surplus: list[Allocation] = []
     for allocation in allocations:
-        (slots[allocation.slot] if allocation.slot in slots else surplus).append(allocation)
+        slots.get(allocation.slot, surplus).append(allocation)
     why = "the app was deleted" if app.deleted else "the app was stopped" if app.stopped else "scaled down"
     steps: list[Step] = [
         Halt(a.id, why)

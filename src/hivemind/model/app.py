@@ -231,6 +231,8 @@ class DeploymentDocument(Document, frozen=True, kw_only=True):
     target: int
     state: str
     reason: str
+    by: str
+    """Who wished for it: a principal's name."""
     started: int
     ended: int
 
@@ -269,6 +271,7 @@ DEPLOYMENT = Resource(
         Column("FROM", "source"),
         Column("TO", "target"),
         Column("STATE", "state"),
+        Column("BY", "by"),
         Column("AGE", "started", format="age"),
         Column("REASON", "reason"),
     ),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Annotated, Literal
 
-from hivemind.model.base import Record
+from msgspec import Meta
+
+from hivemind.model.base import Document, Record, Spec
+from hivemind.model.names import Name
+from hivemind.model.resource import Column, Resource
 
 
 class Role(IntEnum):
@@ -25,4 +30,47 @@ class Principal(Record, frozen=True, kw_only=True):
     kind: str
     """`person` or `node`."""
     role: Role = Role.VIEWER
+    version: int = 1
     created: int = 0
+    updated: int = 0
+
+
+PublicKey = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="an Ed25519 public key: 64 lower-case hex digits")
+]
+
+
+class PrincipalManifest(Spec, frozen=True, kw_only=True):
+    """A person that is let in. The private key, of which a token is made, never leaves whoever made it."""
+
+    name: Name
+    role: Literal["viewer", "operator", "admin"]
+    key: PublicKey
+
+
+class PrincipalDocument(Document, frozen=True, kw_only=True):
+    kind: Literal["Principal"] = "Principal"
+    name: str
+    type: Literal["person", "node"]
+    role: str
+    key: str
+    version: int
+    created: int
+
+
+PRINCIPAL = Resource(
+    kind="Principal",
+    plural="principals",
+    short="who",
+    scope="hive",
+    document=PrincipalDocument,
+    manifest=PrincipalManifest,
+    deletable=True,
+    columns=(
+        Column("NAME", "name"),
+        Column("TYPE", "type"),
+        Column("ROLE", "role"),
+        Column("KEY", "key", format="short"),
+        Column("AGE", "created", format="age"),
+    ),
+)

@@ -8,11 +8,12 @@ from hivemind.model.app import APP, DEPLOYMENT
 from hivemind.model.event import EVENT
 from hivemind.model.image import IMAGE
 from hivemind.model.node import NODE
+from hivemind.model.principal import PRINCIPAL
 from hivemind.model.project import PROJECT
 from hivemind.model.resource import Resource
 
 RESOURCES: dict[str, Resource] = {
-    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, NODE, PROJECT, IMAGE, EVENT)
+    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, NODE, PROJECT, PRINCIPAL, IMAGE, EVENT)
 }
 
 

@@ -24,6 +24,7 @@ NEEDED: Final[dict[str, Role]] = {
     "node.update": Role.ADMIN,
     "node.drain": Role.ADMIN,
     "principal.register": Role.ADMIN,
+    "principal.revoke": Role.ADMIN,
 }
 """Operations of people, by their tag. What is not listed is allowed to nobody."""
 

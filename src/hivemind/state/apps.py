@@ -133,11 +133,13 @@ def stop(state: State, operation: StopApp, who: Principal) -> Outcome:
 
 
 def start(state: State, operation: StartApp, who: Principal) -> Outcome:
-    """What ended by itself starts again, which takes a new revision: an allocation is one-shot."""
+    """What ended by itself starts again, which takes a new revision: an allocation is one-shot. So does what
+    was stopped before it ever got healthy: only a deployment gives up on a bad revision."""
     old = _find(state, operation.project, operation.name)
     over = (AllocationState.COMPLETE, AllocationState.FAILED)
     newest = {a.slot: a for a in state.allocations_of(old.id) if a.revision == old.revision}
-    if any(a.state in over for a in newest.values()):
+    unproved = old.stopped and old.stable != old.revision
+    if unproved or any(a.state in over for a in newest.values()):
         spec = state.revision(old.id, old.revision).spec
         return _revise(state, old, replace(old, stopped=False), spec, "restart", who)
     return _save(state, old, replace(old, stopped=False))

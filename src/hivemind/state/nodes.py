@@ -36,6 +36,7 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
         updated=state.time,
     )
     state.tables.put(state.nodes, new.id, new)
+    state.tables.put(state.principals, who.id, replace(who, name=operation.name))
     _affects_pending(state)
     return Outcome(id=new.id, version=new.version)
 

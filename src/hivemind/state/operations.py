@@ -21,9 +21,19 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_
 
 
 class RegisterPrincipal(Operation, frozen=True, kw_only=True, tag="principal.register"):
-    """The first one of a new hive is accepted from anyone and becomes its administrator."""
+    """Lets a person or a node in, or gives a person another role.
+
+    The first one of a new hive is accepted from anyone and becomes its administrator."""
 
     principal: Principal
+    if_version: int | None = None
+
+
+class RevokePrincipal(Operation, frozen=True, kw_only=True, tag="principal.revoke"):
+    """From now on that person's key means nothing here."""
+
+    name: str
+    if_version: int | None = None
 
 
 class RegisterNode(Operation, frozen=True, kw_only=True, tag="node.register"):
@@ -118,6 +128,7 @@ class ReportAllocations(Operation, frozen=True, kw_only=True, tag="allocations.r
 
 AnyOperation = (
     RegisterPrincipal
+    | RevokePrincipal
     | RegisterNode
     | UpdateNode
     | DrainNode

@@ -34,7 +34,7 @@ def test_deploys_shows_scales_and_removes(running: Running) -> None:
     assert hive.apps.scale("web", 5).replicas == 5
     assert hive.apps.stop("web").status.phase == "stopped"
     assert hive.apps.start("web").status.desired == 5
-    assert hive.apps.restart("web").status.revision == 2
+    assert hive.apps.restart("web").status.revision == 3
     hive.apps.delete("web")
     with pytest.raises(NotFound, match="no app 'web'"):
         hive.apps.get("web")

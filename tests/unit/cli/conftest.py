@@ -21,6 +21,7 @@ from hivemind.model.app import AppDocument, AppManifest, AppStatus, DeploymentDo
 from hivemind.model.event import Event
 from hivemind.model.image import ImageDocument
 from hivemind.model.node import NodeDocument, NodeStatus
+from hivemind.model.principal import PrincipalDocument, PrincipalManifest
 from hivemind.model.project import ProjectDocument
 
 
@@ -68,15 +69,16 @@ class FakeHive:
         self.deployments = FakeDeployments(self)
         self.nodes = FakeList([node()])
         self.projects = FakeList([ProjectDocument(name="default", labels={}, version=1, apps=0, created=1)])
+        self.principals = FakePrincipals()
         self.images = FakeList([image()])
 
     def collection(self, resource: Any) -> Any:
         return getattr(self, resource.plural)
 
     def events(
-        self, *, project: str = "", app: str = "", type: str = "", limit: int | None = None
+        self, *, app: str = "", allocation: str = "", limit: int | None = None, **_: str
     ) -> list[Event]:
-        found = [e for e in self.bell.events if app in ("", e.app)]
+        found = [e for e in self.bell.events if app in ("", e.app) and allocation in ("", e.allocation)]
         return found[-limit:] if limit else found
 
     def events_follow(self, **_: Any) -> Iterator[Event]:
@@ -229,6 +231,27 @@ class FakeList:
         raise NotFound(f"there is no {name!r}")
 
 
+class FakePrincipals(FakeList):
+    """The hive's own administrator and a node are there already."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            [self._of("admin", "admin", "a0" * 32), self._of("node-1", "viewer", "ab" * 32, "node")]
+        )
+
+    def _of(self, name: str, role: str, key: str, type: Any = "person") -> PrincipalDocument:
+        return PrincipalDocument(name=name, type=type, role=role, key=key, version=1, created=1)
+
+    def create(self, manifest: PrincipalManifest) -> PrincipalDocument:
+        if any(item.name == manifest.name for item in self.items):
+            raise Conflict(f"there is already a principal {manifest.name!r}")
+        self.items.append(self._of(manifest.name, manifest.role, manifest.key))
+        return self.items[-1]
+
+    def delete(self, name: str) -> None:
+        self.items.remove(self.get(name))
+
+
 def document(
     manifest: AppManifest,
     project: str = "default",
@@ -258,7 +281,7 @@ def replica(
 
 def _deployment(id: str, app: str, target: int) -> DeploymentDocument:
     return DeploymentDocument(project="default", name=id, id=id, app=app, source=target - 1, target=target,
-                              state="running", reason="", started=1, ended=0)  # fmt: skip
+                              state="running", reason="", by="admin", started=1, ended=0)  # fmt: skip
 
 
 def node() -> NodeDocument:

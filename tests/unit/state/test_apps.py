@@ -128,6 +128,36 @@ def test_a_newer_deploy_supersedes_the_running_one() -> None:
     assert states(hive) == [(0, 2, "HEALTHY")]
 
 
+@pytest.mark.parametrize("verb", [StopApp, DeleteApp])
+def test_an_app_that_is_taken_away_supersedes_its_running_deployment(verb: type) -> None:
+    hive = Hive()
+    hive.deploy(replicas=2)
+    hive.settle()
+    outcome = hive.deploy(replicas=2, image="web:2")
+    hive.do(verb(project="default", name="web"))
+    ended = hive.state.deployments[outcome.deployment]
+    assert ended.state is DeploymentState.SUPERSEDED
+    assert ended.reason == ("the app was stopped" if verb is StopApp else "the app was deleted")
+    hive.settle()
+    assert not [d for d in hive.state.deployments.values() if d.state is DeploymentState.RUNNING]
+
+
+def test_a_revision_stopped_before_it_was_healthy_is_not_one_to_fall_back_to() -> None:
+    hive = Hive()
+    hive.deploy()
+    hive.settle()
+    hive.deploy(image="bad:1")
+    hive.do(StopApp(project="default", name="web"))
+    hive.settle()
+    assert (hive.app().stable, hive.app().revision) == (1, 2)
+    outcome = hive.do(StartApp(project="default", name="web"))
+    assert hive.state.deployments[outcome.deployment].state is DeploymentState.RUNNING
+    hive.report(lambda a: a.revision == 3, AllocationState.PLACED, failing=True, reason="crash")
+    assert hive.state.deployments[outcome.deployment].state is DeploymentState.FAILED
+    hive.settle()
+    assert states(hive) == [(0, 1, "HEALTHY")]
+
+
 def test_scaling_up_and_down() -> None:
     hive = Hive()
     hive.deploy(replicas=1)

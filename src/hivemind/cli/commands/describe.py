@@ -112,11 +112,10 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
         here = [a for a in hive.allocations.list(None) if a.node == name and a.state in ("placed", "healthy")]
         if here:
             _section(context, "Replicas", table(context, ALLOCATION, here, project=True))
-        about = [e for e in hive.events() if e.node in (document.id, name) and not e.type.startswith("app.")]
+        about = [e for e in hive.events(node=document.id, limit=1000) if not e.type.startswith("app.")]
         _print_events(context, about[-_EVENTS:])
     elif resource.kind == "Allocation":
-        events = hive.events(project=document.project, app=document.app)
-        _print_events(context, [e for e in events if e.allocation == document.id][-_EVENTS:])
+        _print_events(context, hive.events(allocation=document.id, limit=_EVENTS))
 
 
 def _print_events(context: Context, events: list[Event]) -> None:

@@ -60,10 +60,7 @@ def listed(context: Context, resource: Resource) -> list[Any]:
 
 def fetch(context: Context, resource: Resource, name: str) -> Any:
     if resource.kind == "Event":
-        for event in context.hive.events():
-            if event.id == name:
-                return event
-        raise NotFound(f"there is no event {name!r}", hint="hivemind get events lists them")
+        return context.hive.collection(resource).get(name)
     try:
         return context.hive.collection(resource).get(name, context.project)
     except NotFound as error:

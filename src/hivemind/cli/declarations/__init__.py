@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from hivemind.cli.command import Command, Group
-from hivemind.cli.declarations import apps, containers, hive, images, resources
+from hivemind.cli.declarations import apps, containers, hive, images, resources, tokens
 
-GROUPS: tuple[Group, ...] = (apps.GROUP, *hive.GROUPS, images.GROUP)
+GROUPS: tuple[Group, ...] = (apps.GROUP, *hive.GROUPS, images.GROUP, tokens.GROUP)
 COMMANDS: tuple[Command, ...] = (
     *apps.COMMANDS,
     *containers.COMMANDS,
     *images.COMMANDS,
     *resources.COMMANDS,
+    *tokens.COMMANDS,
     *hive.COMMANDS,
 )
 SECTIONS = ("Nouns", containers.SECTION, resources.SECTION, hive.SECTION)

@@ -7,7 +7,7 @@ from hivemind.cli.declarations.common import ALL_PROJECTS, APP, DRY_RUN, OUTPUT,
 
 SECTION = "Resources (kubectl's meanings)"
 _KIND = Argument(
-    "KIND", "apps, allocations, deployments, nodes, projects, images or events.", completes="kind"
+    "KIND", "apps, allocations, deployments, nodes, projects, principals, images or events.", completes="kind"
 )
 _NAME = Argument(
     "NAME", "Its name, or an id or the beginning of one.", required=False, many=True, completes="object"
