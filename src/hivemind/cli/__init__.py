@@ -1,0 +1,1 @@
+"""The command line: a table of commands from which parsers, help, completion and docs derive."""

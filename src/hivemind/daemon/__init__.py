@@ -1,0 +1,1 @@
+"""One node in the real world: settings, assembly, start and stop, what the API asks of it."""

@@ -1,0 +1,1 @@
+"""What touches the machine: runtimes, networks, images, the name server. A folder for each contract."""

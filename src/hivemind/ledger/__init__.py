@@ -1,0 +1,1 @@
+"""One order of all operations, durable before anyone hears of it and chained by hashes."""

@@ -1,0 +1,1 @@
+"""Identities, signed envelopes, and who may do what. Pure."""

@@ -1,0 +1,1 @@
+"""What nodes see: a signed log for each writer, merged into one sorted view."""

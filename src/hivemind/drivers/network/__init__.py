@@ -1,0 +1,1 @@
+"""How allocations are reached: one contract, and the networks that keep it."""

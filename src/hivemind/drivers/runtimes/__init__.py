@@ -1,0 +1,1 @@
+"""How allocations run: one contract, and the runtimes that keep it."""
