@@ -43,6 +43,7 @@ class Caller:
             )
 
 
+SIGN_IN = "give it with --token or HIVEMIND_TOKEN; in a request: Authorization: Bearer hm_…"
 ANYONE = Caller(None, Role.VIEWER)
 
 
@@ -53,7 +54,7 @@ def caller(backend: Backend, connection: HTTPConnection) -> Caller:
     if header is not None:
         return _bearer(backend, header)
     if not peer.unix:
-        raise Unauthenticated("this needs a token", hint="send it as: Authorization: Bearer hm_…")
+        raise Unauthenticated("this needs a token", hint=SIGN_IN)
     if peer.uid not in (0, os.geteuid()):
         raise Forbidden(
             f"user {peer.uid} may not administer this node",

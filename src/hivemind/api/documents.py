@@ -130,7 +130,7 @@ def principal_document(backend: Backend, principal: Principal) -> PrincipalDocum
     return PrincipalDocument(
         name=principal.name,
         type="node" if principal.kind == "node" else "person",
-        role=principal.role.name.lower(),
+        role="" if principal.kind == "node" else principal.role.name.lower(),
         key=principal.id,
         version=principal.version,
         created=principal.created,

@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from hivemind.api.access import Caller
+from hivemind.api.access import SIGN_IN, Caller
 from hivemind.api.backend import Backend
 from hivemind.api.settings import ApiSettings
 from hivemind.api.streams import Streams
@@ -109,7 +109,7 @@ class Call:
     def identity(self) -> Identity:
         """Who signs what this request wants. Open endpoints never come here."""
         if self.caller.identity is None:
-            raise Unauthenticated("this needs a token", hint="send it as: Authorization: Bearer hm_…")
+            raise Unauthenticated("this needs a token", hint=SIGN_IN)
         return self.caller.identity
 
     @property

@@ -144,7 +144,7 @@ class ApiServer:
 
 def _refuse_exposure(settings: ApiSettings) -> None:
     if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise Invalid("TLS needs both a certificate and its key", hint="give both tls_cert and tls_key")
+        raise Invalid("TLS needs both a certificate and its key", hint="give both --tls-cert FILE and --tls-key FILE")
     if settings.port is None or settings.tls_cert or _is_loopback(settings.host):
         return
     raise Invalid(
@@ -172,7 +172,7 @@ def _tls(settings: ApiSettings) -> ssl.SSLContext | None:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise Invalid(
-            f"the TLS certificate {settings.tls_cert} or its key cannot be used: {error}",
+            f"the TLS certificate {settings.tls_cert} or its key cannot be used: {error.strerror or error}",
             hint="both are PEM files, and the key must belong to the certificate",
         ) from None
     return context

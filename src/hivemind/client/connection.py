@@ -201,11 +201,16 @@ class Connection:
                 hint="ask again; if it stays so, look at the daemon's log",
             ) from None
         except OSError as error:
-            what = str(error) or type(error).__name__
-            raise Unavailable(
-                f"the connection to {self.endpoint} failed: {what}",
-                hint="check the address and that the daemon runs",
-            ) from None
+            raise self._broken(error) from None
+
+    def _broken(self, error: OSError) -> Unavailable:
+        what, hint = str(error) or type(error).__name__, "check the address and that the daemon runs"
+        if why := getattr(error, "verify_message", ""):
+            what = f"its certificate is not trusted ({why})"
+            hint = "name the certificate to trust: --ca FILE or HIVEMIND_CA"
+        elif self.scheme == "http":
+            hint += "; if it speaks TLS, the address begins with https://"
+        return Unavailable(f"the connection to {self.endpoint} failed: {what}", hint=hint)
 
     def close(self) -> None:
         while self._idle:

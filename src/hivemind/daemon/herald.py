@@ -45,7 +45,7 @@ class Herald:
 
     def _app(self, old: App | None, new: App | None) -> None:
         if old is None and new:
-            self._tell(new, "app.created", f"{new.replicas} replicas wanted")
+            self._tell(new, "app.created", f"{new.replicas} replica{'s' if new.replicas != 1 else ''} wanted")
         elif old and new is None:
             self._tell(old, "app.removed", "nothing of it runs any more")
         elif old and new:

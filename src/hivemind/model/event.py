@@ -39,7 +39,7 @@ EVENT = Resource(
         Column("TYPE", "type"),
         Column("OBJECT", "name"),
         Column("ALLOCATION", "allocation", wide=True),
-        Column("BY", "by", wide=True),
+        Column("BY", "by"),
         Column("MESSAGE", "message"),
     ),
 )

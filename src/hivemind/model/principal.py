@@ -53,6 +53,7 @@ class PrincipalDocument(Document, frozen=True, kw_only=True):
     name: str
     type: Literal["person", "node"]
     role: str
+    """Empty for nodes: they report and have no wishes."""
     key: str
     version: int
     created: int

@@ -69,5 +69,6 @@ def _line(context: Context, event: Event) -> str:
     style = "yellow" if event.level == "warning" else "cyan"
     parts = [terminal.paint(when, "dim"), terminal.paint(f"{event.type:<26}", style), event.name or event.app]
     if context.args.output == "wide":
-        parts += [event.allocation or "-", event.by[:12] or "-"]
-    return "  ".join([*parts, printable(event.message)]).rstrip()
+        parts.append(event.allocation or "-")
+    by = terminal.paint(f"(by {event.by})", "dim") if event.by else ""
+    return "  ".join(part for part in (*parts, printable(event.message), by) if part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
-from hivemind.cli.declarations.common import (
+from hivemind.cli.declarations.options import (
     ALL_PROJECTS,
     APP,
     APPS,

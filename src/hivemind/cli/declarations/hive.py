@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
-from hivemind.cli.declarations.common import OUTPUT, PLAIN_OUTPUT, WAITING
+from hivemind.cli.declarations.options import OUTPUT, PLAIN_OUTPUT, WAITING
 
 SECTION = "Hive"
 _NODES = "hivemind.cli.commands.node"

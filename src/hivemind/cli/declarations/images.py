@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
-from hivemind.cli.declarations.common import OUTPUT
 from hivemind.cli.declarations.containers import SECTION
+from hivemind.cli.declarations.options import OUTPUT
 
 GROUP = Group("image", "Images that this node holds.", "Nouns")
 _HANDLERS = "hivemind.cli.commands.image"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import Argument, Command, Option
-from hivemind.cli.declarations.common import ALL_PROJECTS, APP, DRY_RUN, OUTPUT, REPLICAS, WAITING
+from hivemind.cli.declarations.options import ALL_PROJECTS, APP, DRY_RUN, OUTPUT, REPLICAS, WAITING
 
 SECTION = "Resources (kubectl's meanings)"
 _KIND = Argument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import Argument, Command, Group, Option
-from hivemind.cli.declarations.common import OUTPUT, PLAIN_OUTPUT
+from hivemind.cli.declarations.options import OUTPUT, PLAIN_OUTPUT
 
 _TOKENS = "hivemind.cli.commands.token"
 _NAME = Argument("NAME", "Whose it is.", flag="--name")
