@@ -1,7 +1,8 @@
 """Where healthy replicas answer: published ports and names, derived from the shared store's view.
 
 Level-triggered: every cycle computes the whole table and zone and hands them to the drivers, which change only
-what differs. A cycle runs when an allocation's observation or the agreed state changes, never by a clock.
+what differs. A cycle runs when an allocation's observation or the agreed state changes, never by a clock; the
+first change is served at once, those that come in a crowd behind it together.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from hivemind.store.contract import Store
 log = logging.getLogger(__name__)
 
 _PREFIX = "allocation/"
+_PAUSE = 0.02
+"""Seconds between two cycles: each works through all replicas, so a hundred starting at once must not each cause
+one. Names and ports may be behind by so much, a fifth of what is promised."""
 
 
 def status_key(allocation: str) -> str:
@@ -60,6 +64,7 @@ class Endpoints:
         self._dirty = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
         self._hidden: set[str] = set()
+        self._names: list[Entry] = []
         self.failures: Mapping[Published, str] = {}
         """Ports that could not be published, with the reason."""
 
@@ -98,6 +103,7 @@ class Endpoints:
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_result(None)
+                await asyncio.sleep(_PAUSE)
         finally:
             undo()
 
@@ -124,7 +130,9 @@ class Endpoints:
             if not app.stopped or replicas:
                 tables.setdefault(network.name, {}).update(_published(spec, replicas))
             names += _named(app, spec, replicas)
-        self._set_zone(Zone.build(names))
+        if names != self._names:
+            self._set_zone(Zone.build(names))
+            self._names = names
         failures: dict[Published, str] = {}
         for name, table in tables.items():
             try:

@@ -64,11 +64,13 @@ def connect(
 
 def set_sysctl(key: str, value: str) -> None:
     """Of the namespace that the calling thread is in; `key` as below /proc/sys/net."""
-    path = Path("/proc/sys/net", key)
-    if path.read_text().strip() == value:
-        return
+    path = f"/proc/sys/net/{key}"
+    with open(path, "rb", buffering=0) as known:
+        if known.read().strip() == value.encode():
+            return
     try:
-        path.write_text(value)
+        with open(path, "wb", buffering=0) as setting:
+            setting.write(value.encode())
     except OSError as error:
         raise Unsupported(
             f"cannot set net.{key.replace('/', '.')}: {error.strerror}",

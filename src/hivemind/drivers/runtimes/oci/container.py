@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import Container, Exit, Status
@@ -108,6 +107,7 @@ def _names(pid: int, argument: str) -> bool:
 def command_line(pid: int) -> list[str]:
     """Empty when there is no such process, or a zombie."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            return os.fsdecode(file.read()).split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return []

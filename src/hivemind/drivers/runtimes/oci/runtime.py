@@ -225,7 +225,8 @@ class OciRuntime:
         )
         try:
             layers = self._images.layers(spec.image)
-            with await asyncio.to_thread(Borrowed, spec) as borrowed:
+            # Directories may lie on a file system that takes its time; a namespace's file does not.
+            with await asyncio.to_thread(Borrowed, spec) if spec.mounts else Borrowed(spec) as borrowed:
                 try:
                     record = await self._namespace.run(
                         lifecycle.build, self._chosen, directory, record, layers, f"/{cgroup.path}", borrowed
