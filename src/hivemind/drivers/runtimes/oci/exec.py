@@ -1,24 +1,19 @@
 """Commands that join a running container, each a foreground `exec` of the OCI runtime as our child.
 
-With a terminal the runtime stands between two: it makes the container's own and copies to and from ours, which
-it also asks for the size. The session is pull-driven: nothing is read from the command before the caller wants
-it, so a slow reader slows the command down and no memory fills.
+The session is pull-driven: nothing is read from the command before the caller wants it, so a slow reader slows
+the command down and no memory fills. How a command gets a terminal is told in `terminal`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import pty
 import resource
 import select
 import shutil
 import signal
-import struct
 import subprocess
 import tempfile
-import termios
 import time
 from pathlib import Path
 from typing import Literal
@@ -27,10 +22,11 @@ import msgspec
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec
-from hivemind.drivers.runtimes.oci import bundle, users
+from hivemind.drivers.runtimes.oci import bundle, terminal, users
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
 
 _BLOCK = 65_536
+_BEGIN = 4096
 _MOST_KEPT = 1 << 20
 _CANNOT_RUN, _NOT_FOUND = 126, 127
 _PATIENCE = 2.0
@@ -48,7 +44,7 @@ class Session:
         cgroup: Cgroup,
         outputs: dict[int, Stream],
         stdin: int,
-        terminal: bool,
+        terminal: terminal.Terminal | None = None,
     ) -> None:
         self._child = child
         self._files = files
@@ -60,6 +56,7 @@ class Session:
         self._code: asyncio.Future[int]
         self._pidfd = -1
         self._complaint = b""
+        self._begun = b""  # the first of what it wrote, in which some runtimes complain, too
 
     def attach(self) -> None:
         """From here on the event loop hears of the command's end."""
@@ -81,6 +78,7 @@ class Session:
                 except OSError:  # a terminal whose last user left
                     data = b""
                 if data:
+                    self._begun += data[: max(_BEGIN - len(self._begun), 0)]
                     return stream, data
                 self._drop(fd)
             if (
@@ -89,9 +87,9 @@ class Session:
                 for fd in list(self._outputs):
                     self._drop(fd)
         await asyncio.shield(self._code)
-        if self._complaint:
-            said, self._complaint = self._complaint, b""
-            return "stdout" if self._terminal else "stderr", said
+        said, self._complaint = self._complaint, b""
+        if said and said.strip() not in self._begun:
+            return "stderr" if self._terminal is None else "stdout", said
         return None
 
     async def write(self, data: bytes) -> None:
@@ -99,25 +97,15 @@ class Session:
         await self._input.write(data)
 
     async def close_stdin(self) -> None:
-        if self._terminal:
+        if self._terminal is not None:
             await self._input.write(b"\x04")
         else:
             self._input.finish()
 
     async def resize(self, columns: int, rows: int) -> None:
         """Sets the size of the command's own terminal, which tells the command by SIGWINCH."""
-        if not self._terminal or self._code.done():
-            return
-        try:
-            pid = int((self._files / "pid").read_text())
-            inner = os.open(f"/proc/{pid}/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (OSError, ValueError):  # not running yet, or not any more
-            return
-        try:
-            if os.isatty(inner):
-                set_size(inner, columns, rows)
-        finally:
-            os.close(inner)
+        if self._terminal is not None and not self._code.done():
+            self._terminal.resize(columns, rows)
 
     async def wait(self) -> int:
         return await asyncio.shield(self._code)
@@ -137,7 +125,7 @@ class Session:
         code = self._child.wait()
         if not (self._files / "pid").exists():  # the command was never run
             said = complaint((self._files / "log").read_text(errors="replace"))
-            code = _CANNOT_RUN if "permission denied" in said.lower() else _NOT_FOUND
+            code = _CANNOT_RUN if "permi" in said.lower() else _NOT_FOUND
             self._complaint = f"{said}\n".encode()
         shutil.rmtree(self._files, ignore_errors=True)
         self._code.set_result(code if code >= 0 else 128 - code)
@@ -259,33 +247,20 @@ def launch(
     )
     command = [
         *(programs.runtime, "--root", programs.root, "--log", str(files / "log"), "--log-format", "json"),
-        *("exec", "--process", str(files / "process.json"), "--pid-file", str(files / "pid"), container.id),
+        *("exec", "--process", str(files / "process.json"), "--pid-file", str(files / "pid")),
     ]
     try:
         if spec.tty:
-            return _with_terminal(command, files, cgroup, spec)
-        return _with_pipes(command, files, cgroup, spec)
+            return _with_terminal(command, container.id, files, cgroup, spec)
+        return _with_pipes([*command, container.id], files, cgroup, spec)
     except BaseException:
         shutil.rmtree(files, ignore_errors=True)
         raise
 
 
-def set_size(terminal: int, columns: int, rows: int) -> None:
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-
-def _with_terminal(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:
-    ours, theirs = pty.openpty()
-    try:
-        set_size(ours, spec.columns, spec.rows)
-        child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    except BaseException:
-        os.close(ours)
-        raise
-    finally:
-        os.close(theirs)
-    os.set_blocking(ours, False)
-    return Session(child, files, cgroup, {ours: "stdout"}, os.dup(ours), terminal=True)
+def _with_terminal(command: list[str], id: str, files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:
+    child, opened = terminal.spawn(command, id, files, spec)
+    return Session(child, files, cgroup, {opened.fd: "stdout"}, os.dup(opened.fd), opened)
 
 
 def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:
@@ -306,7 +281,7 @@ def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec)
     for stream in (child.stdin, child.stdout, child.stderr):
         if stream is not None:
             stream.close()
-    return Session(child, files, cgroup, outputs, stdin, terminal=False)
+    return Session(child, files, cgroup, outputs, stdin)
 
 
 def _own(fd: int) -> int:
