@@ -5,14 +5,15 @@ the tree can be shaped for the runtimes (crun refuses the `unified` directory of
 empty one covers it in here). Mounts that the host makes later arrive where the host shares its tree (systemd does);
 where it does not, sources are handed over as descriptors (`kernel.clone_tree`).
 
-A bind mount of the namespace's file keeps it while the daemon is down. If that pin is lost nothing breaks:
-containers own copies of their mounts, and a new namespace serves the next ones.
+A bind mount of the namespace's file keeps it while the daemon is down. If that pin is lost, or the kernel refuses
+it, nothing breaks: containers own copies of their mounts, and a new namespace serves the next ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from hivemind.errors import Unsupported
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_log = logging.getLogger(__name__)
 _UNIFIED = "/sys/fs/cgroup/unified"
 
 
@@ -37,18 +39,24 @@ class MountNamespace:
         self._pin = pin
         self._witness = witness
         self._fd = -1
+        self._made = False
         self._threads: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         """Enters the pinned namespace, or makes and pins a new one. Raises `Unsupported` without the rights."""
-        try:
-            if not self._reenter():
+        self._made = not self._reenter()
+        if self._made:
+            try:
                 self._make()
-        except PermissionError as error:
-            raise Unsupported(
-                f"containers need a mount namespace: {error.strerror}",
-                hint="run the daemon as root, or with --runtime process",
-            ) from error
+            except OSError as error:
+                with suppress(OSError):  # what forbids mounting forbids unmounting
+                    self.destroy()
+                if not isinstance(error, PermissionError):
+                    raise
+                raise Unsupported(
+                    f"containers need a mount namespace: {error.strerror}",
+                    hint="run the daemon as root, or with --runtime process",
+                ) from error
         workers = (os.cpu_count() or 1) * 2
         self._threads = ThreadPoolExecutor(workers, "oci", initializer=self._enter)
 
@@ -64,6 +72,13 @@ class MountNamespace:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def abandon(self) -> None:
+        """Takes back `open`: a namespace that it made goes, one that was there before stays."""
+        if self._made:
+            self.destroy()
+        else:
+            self.close()
 
     def destroy(self) -> None:
         """Unpins the namespace: it ends with its last process."""
@@ -93,6 +108,7 @@ class MountNamespace:
         if inside and (inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino):
             return True
         os.close(self._fd)
+        self._fd = -1
         return False
 
     def _make(self) -> None:
@@ -110,22 +126,26 @@ class MountNamespace:
         """A new namespace, bound to the pin.
 
         The kernel pins only younger namespaces than the one it is asked in, and tells age by numbers that each
-        processor counts for itself: on one of them at least, the number is high enough."""
-        refused: OSError | None = None
+        processor counts for itself: one made where the daemon's own was made is younger. If the daemon may not
+        run there, the namespace stays without a pin and lives as long as the daemon or a container holds it."""
+        made = -1
         for processor in range(os.cpu_count() or 1):
+            if made >= 0:
+                os.close(made)
             with ThreadPoolExecutor(1) as thread:
                 made = thread.submit(_unshare, processor).result()
             try:
                 kernel.mount(f"/proc/self/fd/{made}", str(self._pin), flags=kernel.MS_BIND)
             except OSError as error:
-                os.close(made)
                 if error.errno != errno.EINVAL:
+                    os.close(made)
                     raise
-                refused = error
             else:
                 return made
-        assert refused is not None
-        raise refused
+        _log.info(
+            "the kernel does not pin the containers' mount namespace here; the next start makes a new one"
+        )
+        return made
 
 
 def _unshare(processor: int) -> int:

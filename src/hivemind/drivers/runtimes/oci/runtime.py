@@ -95,22 +95,13 @@ class OciRuntime:
             found = [path.name for path in (self._state / "containers").iterdir()]
             await asyncio.gather(*(self._adopt(id) for id in found))
         except BaseException:
-            await self.close()
+            await self._let_go()
+            await asyncio.to_thread(self._namespace.abandon)
             raise
         self._rotation = asyncio.ensure_future(self._rotate_logs())
 
     async def close(self) -> None:
-        if self._rotation is not None:
-            self._rotation.cancel()
-            self._rotation = None
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
-        loop = asyncio.get_running_loop()
-        for held in self._held.values():
-            if held.monitor_fd >= 0:
-                loop.remove_reader(held.monitor_fd)
-            held.release()
-        self._held.clear()
+        await self._let_go()
         await asyncio.to_thread(self._namespace.close)
 
     async def destroy(self) -> None:
@@ -216,6 +207,19 @@ class OciRuntime:
             if event.kind == "exited":
                 Directory(self._state, event.id).told.unlink(missing_ok=True)
             yield event
+
+    async def _let_go(self) -> None:
+        if self._rotation is not None:
+            self._rotation.cancel()
+            self._rotation = None
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+        loop = asyncio.get_running_loop()
+        for held in self._held.values():
+            if held.monitor_fd >= 0:
+                loop.remove_reader(held.monitor_fd)
+            held.release()
+        self._held.clear()
 
     async def _create(self, spec: ContainerSpec) -> None:
         directory = Directory(self._state, spec.id)

@@ -15,7 +15,8 @@ import socket
 import struct
 import subprocess
 import termios
-from contextlib import closing, suppress
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,14 +69,13 @@ def _handed_over(
             os.close(directory)
         listening.listen(1)
         child = subprocess.Popen(
-            [*command, "--console-socket", _SOCKET, id],
+            [*_first(), *command, "--console-socket", _SOCKET, id],
             cwd=files,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _hurry(child.pid)
         fd = _receive(listening, child.pid)
     if fd < 0:  # it was refused: an end without output, and the reason is in the runtime's log
         fd, theirs = os.openpty()
@@ -86,13 +86,19 @@ def _handed_over(
     return child, Terminal(fd, None)
 
 
-def _hurry(pid: int) -> None:
-    """Lets the runtime, but nothing that it forks, run before anything else on this machine.
+@cache
+def _first() -> tuple[str, ...]:
+    """What lets the runtime, but nothing that it forks, run before anything else on this machine.
 
     It tells the terminal its size only after it let the command go on. Both then have some hundred microseconds
-    of work to do, and the command would often find a terminal without a size (and hear of it by SIGWINCH)."""
-    with suppress(OSError):  # not allowed here, or it ended
-        os.sched_setscheduler(pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    of work to do, and the command would often find a terminal without a size. Where this is not allowed or not
+    installed, such a command hears of the size by SIGWINCH."""
+    command = ("chrt", "--reset-on-fork", "--rr", "1")
+    try:
+        tried = subprocess.run([*command, "true"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return ()
+    return () if tried.returncode else command
 
 
 def _receive(listening: socket.socket, pid: int) -> int:
