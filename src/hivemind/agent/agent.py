@@ -10,11 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hivemind.agent.compose import allocation_of
 from hivemind.agent.endpoints import Endpoints, status_key
 from hivemind.agent.logs import read_logs
+from hivemind.agent.pulls import Pulls
 from hivemind.agent.reporter import Reporter
 from hivemind.agent.watch import Target
 from hivemind.agent.worker import Worker
@@ -28,11 +29,10 @@ from hivemind.drivers.runtimes.contract import (
     Runtime,
     Stats,
 )
-from hivemind.errors import Conflict, NotFound, Unsupported
-from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus
+from hivemind.errors import Conflict, HivemindError, NotFound, Unsupported
+from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired
 from hivemind.model.app import AppSpec
 from hivemind.model.base import decode, encode
-from hivemind.model.image import Image
 from hivemind.protocols.dns.zone import Zone
 from hivemind.state.operations import AllocationReport, ReportAllocations
 from hivemind.state.state import Outcome, State
@@ -40,6 +40,16 @@ from hivemind.store.contract import Store
 from hivemind.store.events import EventLog
 
 log = logging.getLogger(__name__)
+_OUTPUT = 4096
+"""Bytes of a probe's output that are kept: its end, where the error usually is."""
+
+
+class _Found(NamedTuple):
+    """A container that a runtime still has."""
+
+    runtime: Runtime
+    instance: int
+    container: Container
 
 
 class Agent:
@@ -57,10 +67,16 @@ class Agent:
         networks: Mapping[str, Network],
         submit: Callable[[ReportAllocations], Awaitable[Outcome]],
         set_zone: Callable[[Zone], None],
+        now: Callable[[], float] = time.monotonic,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.node = node
         self.node_name = node_name
         self.state = state
+        self.now = now
+        """Seconds that only go forward, for waiting."""
+        self.clock = clock
+        """Milliseconds since 1970."""
         self.reporter = Reporter(node, submit)
         self.endpoints = Endpoints(state, store, self.network_for, set_zone)
         self._store = store
@@ -69,25 +85,24 @@ class Agent:
         self._networks = networks
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._pulls: dict[tuple[str, str], asyncio.Task[Image]] = {}
+        self.pulls = Pulls()
 
     # -- life ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Adopts what runs, removes what nobody wants any more, goes on with the rest."""
         found = await self._adopt()
-        mine = {a.id for a in self.state.allocations_on(self.node)}
-        for orphan in sorted(set(found) - mine):
-            for runtime, container in found[orphan].values():
-                log.info("removing container %s: the hive does not know it", container.id)
-                await runtime.remove(container.id)
-        for network in {id(n): n for n in self._networks.values()}.values():
-            await network.prune({a.id for a in self.state.allocations_on(self.node) if a.live})
-        for id_ in sorted(mine):
-            instances = {number: container for number, (_, container) in found.get(id_, {}).items()}
-            self._begin(self.state.allocations[id_], instances)
-        for entry in list(self._store.range("allocation/")):
-            if entry.writer == self.node and entry.key.removeprefix("allocation/") not in mine:
+        for network in self._all_networks():
+            await network.prune(self._attached_to(network))
+        # From here on nothing waits, so no batch comes between what is read and what is begun.
+        mine = self.state.allocations_on(self.node)
+        for allocation in mine:
+            self._begin(allocation, found.pop(allocation.id, []))
+        strays = [each for instances in found.values() for each in instances]
+        self.spawn(self._remove(strays, "the hive does not know it"))
+        known = {status_key(allocation.id) for allocation in mine}
+        for entry in list(self._store.range(status_key(""))):
+            if entry.writer == self.node and entry.key not in known:
                 self._store.delete(entry.key)
         for runtime in self._runtimes.values():
             self.spawn(self._follow(runtime))
@@ -95,17 +110,36 @@ class Agent:
         self.spawn(self.reporter.run())
         self.endpoints.changed()
 
-    async def _adopt(self) -> dict[str, dict[int, tuple[Runtime, Container]]]:
-        """Allocation id -> instance -> what its runtime still has of it."""
-        found: dict[str, dict[int, tuple[Runtime, Container]]] = {}
+    async def _adopt(self) -> dict[str, list[_Found]]:
+        """Allocation id -> what the runtimes still have of it."""
+        found: dict[str, list[_Found]] = {}
         for runtime in self._runtimes.values():
             for container in await runtime.list():
                 try:
                     allocation, instance = allocation_of(container.id)
                 except ValueError:
                     continue
-                found.setdefault(allocation, {})[instance] = (runtime, container)
+                found.setdefault(allocation, []).append(_Found(runtime, instance, container))
         return found
+
+    async def _remove(self, strays: list[_Found], why: str) -> None:
+        for stray in strays:
+            log.info("removing container %s: %s", stray.container.id, why)
+            try:
+                await stray.runtime.remove(stray.container.id)
+            except (HivemindError, OSError) as error:
+                log.error("container %s could not be removed: %s", stray.container.id, error)
+
+    def _all_networks(self) -> list[Network]:
+        return list({id(network): network for network in self._networks.values()}.values())
+
+    def _attached_to(self, network: Network) -> set[str]:
+        """Ids of the live allocations of this node that belong there."""
+        return {
+            allocation.id
+            for allocation in self.state.allocations_on(self.node)
+            if allocation.live and self.network_for(self.state.spec_of(allocation)) is network
+        }
 
     async def stop(self) -> None:
         """Lets go. Containers keep running."""
@@ -129,30 +163,47 @@ class Agent:
         """To be called after each batch, with the state's changes still there."""
         for change in self.state.changes:
             if change.table == "allocations":
-                self._allocation_changed(change.key, change.new)
-            elif change.table == "apps":
+                self._allocation_changed(change.key)
+            if change.table in ("allocations", "apps"):
                 self.endpoints.changed()
 
-    def _allocation_changed(self, id: str, allocation: Allocation | None) -> None:
+    def _allocation_changed(self, id: str) -> None:
         worker = self._workers.get(id)
+        allocation = self.state.allocations.get(id)
         if worker:
             worker.wake()
         elif allocation and allocation.node == self.node:
-            self._begin(allocation, {})
+            self._begin(allocation, [])
 
-    def _begin(self, allocation: Allocation, instances: dict[int, Container]) -> None:
+    def _begin(self, allocation: Allocation, found: list[_Found]) -> None:
         spec = self.state.spec_of(allocation)
         try:
-            worker = Worker(self, allocation, spec, instances)
+            runtime = self.runtime_for(spec)
         except Unsupported as error:
-            log.error("allocation %s cannot run here: %s", allocation.id, error)
+            self._cannot(allocation, error)
+            return
+        instances = {each.instance: each.container for each in found if each.runtime is runtime}
+        strays = [each for each in found if each.runtime is not runtime]
+        if strays:
+            self.spawn(self._remove(strays, f"its app now runs with {runtime.name}"))
+        worker = self._workers[allocation.id] = Worker(self, allocation, spec, instances)
+        self.spawn(self._run(worker))
+
+    def _cannot(self, allocation: Allocation, error: Unsupported) -> None:
+        """Its runtime is not here (any more). Nobody shall wait for it: not an update, not a removal. Should the
+        runtime come back with a container, that is stopped then."""
+        if not allocation.live:
+            return
+        log.error("allocation %s cannot run here: %s", allocation.id, error)
+        if allocation.desired is Desired.STOP:
+            said = AllocationReport(id=allocation.id, state=AllocationState.STOPPED, reason=error.message)
+        elif allocation.failing:
+            return
+        else:
             said = AllocationReport(
                 id=allocation.id, state=AllocationState.PLACED, failing=True, reason=error.message
             )
-            self.reporter.report(said)
-            return
-        self._workers[allocation.id] = worker
-        self.spawn(self._run(worker))
+        self.reporter.report(said)
 
     async def _run(self, worker: Worker) -> None:
         try:
@@ -181,14 +232,6 @@ class Agent:
 
     # -- what workers need -----------------------------------------------------------------------------------
 
-    def now(self) -> float:
-        """Seconds that only go forward, for waiting."""
-        return time.monotonic()
-
-    def clock(self) -> int:
-        """Milliseconds since 1970."""
-        return time.time_ns() // 1_000_000
-
     def runtime_for(self, spec: AppSpec) -> Runtime:
         name = next(iter(self._runtimes)) if spec.runtime == "auto" else spec.runtime
         if name not in self._runtimes:
@@ -215,7 +258,7 @@ class Agent:
         )
 
     async def _run_inside(self, worker: Worker, arguments: tuple[str, ...]) -> tuple[int, str]:
-        """Exit code and output (at most 4 KiB) of a command inside the running container."""
+        """Exit code and the end of the output of a command inside the running container."""
         container = worker.current
         if container is None:
             return 1, "the container does not run"
@@ -223,20 +266,10 @@ class Agent:
         output = b""
         try:
             while chunk := await session.read():
-                output = (output + chunk[1])[:4096]
+                output = (output + chunk[1])[-_OUTPUT:]
             return await session.wait(), output.decode(errors="replace")
         finally:
             await session.close()
-
-    async def image(self, runtime: Runtime, reference: str) -> Image:
-        """One pull for all who want the same image at the same time; it goes on while anybody waits."""
-        key = (runtime.name, reference)
-        task = self._pulls.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(runtime.pull(reference))
-            self._pulls[key] = task
-            task.add_done_callback(lambda done: self._pulls.pop(key, None))
-        return await asyncio.shield(task)
 
     def last_status(self, allocation: str) -> AllocationStatus | None:
         entry = self._store.get(status_key(allocation))

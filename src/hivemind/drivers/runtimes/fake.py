@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import signal as signals
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 from hivemind.drivers.runtimes.contract import (
@@ -43,9 +43,9 @@ Stream = Literal["stdout", "stderr"]
 class _Instance:
     """One container of the machine."""
 
-    def __init__(self, spec: ContainerSpec) -> None:
+    def __init__(self, spec: ContainerSpec, created: int) -> None:
         self.spec = spec
-        self.created = _now()
+        self.created = created
         self.started = 0
         self.process: Process | None = None
         self.task: asyncio.Task[None] | None = None
@@ -83,9 +83,10 @@ class _Instance:
 
 
 class FakeMachine:
-    """Containers, images and planned misfortunes."""
+    """Containers, images and planned misfortunes. `clock` gives milliseconds since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        self.clock = clock or _now
         self.containers: dict[str, _Instance] = {}
         self.images: dict[str, Image] = {}
         self.failures: dict[str, HivemindError] = {}
@@ -112,7 +113,7 @@ class FakeMachine:
         instance = self.containers[id]
         if instance.task is not None and instance.exit is None:
             instance.task.cancel()
-            self.end(instance, Exit(code=code, oom=oom, at=_now(), reason=reason))
+            self.end(instance, Exit(code=code, oom=oom, at=self.clock(), reason=reason))
 
     def end(self, instance: _Instance, exit: Exit) -> None:
         if instance.exit is not None:
@@ -128,7 +129,7 @@ class FakeMachine:
 
     async def run(self, instance: _Instance, process: Process) -> None:
         code = await process.run()
-        self.end(instance, Exit(code=code, at=_now()))
+        self.end(instance, Exit(code=code, at=self.clock()))
 
 
 class FakeRuntime:
@@ -160,7 +161,7 @@ class FakeRuntime:
             raise Invalid(f"there is no executable {spec.args[:1]}", hint="check the command of the app")
         if spec.user.partition(":")[0] == "nobody-like-this":
             raise Invalid(f"there is no user {spec.user}")
-        self.machine.containers[spec.id] = _Instance(spec)
+        self.machine.containers[spec.id] = _Instance(spec, self.machine.clock())
 
     async def start(self, id: str) -> int:
         await self._called("start", id)
@@ -169,7 +170,7 @@ class FakeRuntime:
             raise Conflict(f"container {id} was started already", hint="create a new one")
         instance.process = _process(instance.spec, next(self.machine.pids), instance.write)
         instance.process.stdin.put_nowait(b"")
-        instance.started = _now()
+        instance.started = self.machine.clock()
         instance.task = asyncio.get_running_loop().create_task(self.machine.run(instance, instance.process))
         return instance.process.pid
 
@@ -178,9 +179,9 @@ class FakeRuntime:
         signal_number(signal)
         instance = self.machine.containers.get(id)
         if instance is None:
-            return Exit(code=None, at=_now(), reason="it is not here any more")
+            return Exit(code=None, at=self.machine.clock(), reason="it is not here any more")
         if instance.process is None:
-            self.machine.end(instance, Exit(code=None, at=_now(), reason="stopped before it was started"))
+            self.machine.end(instance, Exit(code=None, at=self.machine.clock(), reason="stopped before it was started"))
         await self.kill(id, signal)
         try:
             async with asyncio.timeout(grace):
@@ -209,7 +210,7 @@ class FakeRuntime:
         if instance.task is not None:
             instance.task.cancel()
         if instance.process is not None:
-            self.machine.end(instance, Exit(code=137, at=_now(), reason="removed"))
+            self.machine.end(instance, Exit(code=137, at=self.machine.clock(), reason="removed"))
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
         await self._called("exec", id)
@@ -245,7 +246,7 @@ class FakeRuntime:
         instance = self._instance(id)
         if instance.process is None or instance.exit is not None:
             raise NotFound(f"container {id} is not running, so it uses nothing")
-        seconds = (_now() - instance.started) / 1000
+        seconds = (self.machine.clock() - instance.started) / 1000
         return Stats(cpu_seconds=seconds, memory=2**20, memory_limit=instance.spec.memory, pids=1)
 
     async def list(self) -> list[Container]:
