@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -18,8 +21,9 @@ import pytest
 from hivemind.drivers.images.archive import load
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
-from hivemind.drivers.runtimes.contract import ContainerSpec, LogQuery, Mount, RuntimeEvent, Status
-from hivemind.drivers.runtimes.oci import OciRuntime
+from hivemind.drivers.runtimes.cgroups import ROOT, Cgroup
+from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, LogQuery, Mount, RuntimeEvent, Status
+from hivemind.drivers.runtimes.oci import OciRuntime, kernel
 from hivemind.errors import Invalid, Unsupported
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -56,6 +60,19 @@ class Node:
                     processes.append(command)
         return mounts + processes
 
+    def groups(self) -> list[Path]:
+        """Directories of this node's control groups, in every hierarchy."""
+        digest = hashlib.sha256(os.fsencode(self.path / "state")).hexdigest()[:12]
+        every = [ROOT, *(path for path in ROOT.iterdir() if path.is_dir())]
+        found = [root / f"hivemind-{digest}" for root in every]
+        return [
+            inner
+            for group in found
+            if group.is_dir()
+            for inner in (group, *group.iterdir())
+            if inner.is_dir()
+        ]
+
 
 @pytest.fixture(params=["crun", "runc"])
 def kind(request: pytest.FixtureRequest) -> str:
@@ -71,6 +88,7 @@ async def node(tmp_path: Path, kind: str, anyio_backend: str) -> AsyncIterator[N
     yield node
     await (await node.runtime()).destroy()
     assert node.traces() == []
+    assert node.groups() == []
     assert not list((tmp_path / "state" / "containers").iterdir())
 
 
@@ -121,6 +139,18 @@ async def test_isolation(node: Node, runtime: OciRuntime) -> None:
             "3",
         )
     ]
+
+
+async def test_a_container_that_ended_has_no_control_group(node: Node, runtime: OciRuntime) -> None:
+    ended, removed, running = node.spec("exit 0"), node.spec("sleep 1000"), node.spec("sleep 1000")
+    for spec in (removed, running):
+        await runtime.create(spec)
+        await runtime.start(spec.id)
+    await output(runtime, ended)
+    await runtime.remove(removed.id)
+    await runtime.remove(ended.id)
+    named = {group.name for group in node.groups()}
+    assert running.id in named and not named & {ended.id, removed.id}
 
 
 async def test_an_ordinary_user_has_no_capabilities(node: Node, runtime: OciRuntime) -> None:
@@ -387,3 +417,177 @@ async def test_a_container_in_a_network_namespace(node: Node, runtime: OciRuntim
 async def test_a_runtime_that_is_not_there(tmp_path: Path, node: Node) -> None:
     with pytest.raises(Unsupported, match="need youki"):
         await OciRuntime(tmp_path / "s", tmp_path / "r", node.images, runtime="youki").open()
+
+
+APART = """
+import asyncio, sys
+from pathlib import Path
+from hivemind.drivers.images.images import Images
+from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.runtimes.contract import ContainerSpec, LogQuery
+from hivemind.drivers.runtimes.oci import OciRuntime
+
+async def main(path, kind, digest):
+    images = Images(ImageStore(path / "images"))
+    await images.open()
+    first = OciRuntime(path / "state", path / "run", images, runtime=kind)
+    await first.open()
+    await first.create(ContainerSpec(id="apart.0", image=digest, args=("sh", "-c", "echo up; sleep 1000")))
+    await first.start("apart.0")
+    await first.close()
+    second = OciRuntime(path / "state", path / "run", images, runtime=kind)
+    await second.open()
+    print([container.status.value for container in await second.list()], flush=True)
+    print([line.text async for line in second.logs("apart.0", LogQuery())][:1], flush=True)
+    if "destroy" in sys.argv:
+        await second.destroy()
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("propagation", ["shared", "private", "slave", "unchanged"])
+@pytest.mark.parametrize("end", ["destroy", "leave"])
+async def test_a_daemon_in_a_mount_namespace_of_its_own(node: Node, propagation: str, end: str) -> None:
+    """As `ip netns exec`, systemd's sandboxing or a container make one. What it leaves, the next daemon adopts,
+    though it sees neither the mounts nor the pin."""
+    command = ["unshare", "--mount", "--propagation", propagation, sys.executable, "-c", APART]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command, str(node.path), node.kind, node.digest, end],
+        env=os.environ | {"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["['running']", "['up']"] or end == "leave"
+    runtime = await node.runtime()
+    expected = [] if end == "destroy" else [Status.RUNNING]
+    assert [container.status for container in await runtime.list()] == expected
+    await runtime.close()
+
+
+async def test_without_a_pin(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel refuses to pin the namespace, everything works, also after the next start."""
+    mount = kernel.mount
+
+    def refuse(source: str, target: str, fstype: str = "", flags: int = 0, options: str = "") -> None:
+        if source.startswith("/proc/self/fd/"):
+            raise OSError(errno.EINVAL, "not younger")
+        mount(source, target, fstype, flags, options)
+
+    monkeypatch.setattr(kernel, "mount", refuse)
+    spec, later = node.spec("echo up; sleep 1000"), node.spec("exit 3")
+    first = await node.runtime()
+    await first.create(spec)
+    await first.start(spec.id)
+    assert await first_line(first, spec.id) == "up"
+    await first.close()
+    second = await node.runtime()
+    assert [container.status for container in await second.list()] == [Status.RUNNING]
+    session = await second.exec(spec.id, ExecSpec(args=("true",)))
+    assert await session.wait() == 0
+    await session.close()
+    await output(second, later)
+    for each in (spec, later):
+        await second.remove(each.id)
+    assert await second.list() == []
+    await second.close()
+
+
+async def test_an_open_that_fails_leaves_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise Unsupported("nothing works here")
+
+    monkeypatch.setattr("hivemind.drivers.runtimes.oci.runtime.choose", refuse)
+    with pytest.raises(Unsupported, match="nothing works"):
+        await node.runtime()
+    assert node.traces() == []
+    monkeypatch.undo()
+    await (await node.runtime()).close()
+    monkeypatch.setattr("hivemind.drivers.runtimes.oci.runtime.choose", refuse)
+    with pytest.raises(Unsupported):
+        await node.runtime()
+    assert len(node.traces()) == 2, "a namespace that was there before stays"
+
+
+async def test_a_command_at_a_terminal_loses_nothing(node: Node, runtime: OciRuntime) -> None:
+    """Its size is there before the command is, and what it says in its last moment comes out."""
+    spec = node.spec("sleep 1000")
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    command = ("sh", "-c", "stty size; i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done")
+    expected = ["33 101", *(f"line {number}" for number in range(2000))]
+    for _ in range(10):
+        session = await runtime.exec(spec.id, ExecSpec(args=command, tty=True, columns=101, rows=33))
+        said = b""
+        async with asyncio.timeout(30):
+            while (item := await session.read()) is not None:
+                said += item[1]
+        assert said.decode().split("\r\n")[:-1] == expected
+        assert await session.wait() == 0
+        await session.close()
+
+
+class Foreign:
+    """A container that somebody else runs with the same OCI runtime."""
+
+    def __init__(self, node: Node, path: Path) -> None:
+        rootfs = node.images.layers(node.digest)[0]
+        self.group = f"foreign-{os.getpid()}-{node.kind}"
+        self.bundle = path
+        self.runtime = [node.kind, "--root", str(path / "root")]
+        self.bundle.mkdir()
+        subprocess.run([node.kind, "spec"], cwd=path, check=True)
+        configuration = json.loads((path / "config.json").read_text())
+        configuration["process"] |= {"args": ["/bin/sh", "-c", "sleep 1000"], "terminal": False}
+        del configuration["process"]["rlimits"]
+        configuration["root"] = {"path": str(rootfs), "readonly": True}
+        configuration["linux"]["cgroupsPath"] = f"/{self.group}/one"
+        (path / "config.json").write_text(json.dumps(configuration))
+
+    def run(self) -> None:
+        # crun refuses the hybrid layout of control groups
+        hidden = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
+        command = ["run", "--detach", "--bundle", str(self.bundle), "one"]
+        subprocess.run(
+            ["unshare", "--mount", "sh", "-c", hidden, "sh", *self.runtime, *command],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def state(self) -> tuple[str, int]:
+        state = json.loads(
+            subprocess.run([*self.runtime, "state", "one"], check=True, capture_output=True).stdout
+        )
+        return state["status"], state["pid"]
+
+    def remove(self) -> None:
+        Cgroup(self.group).remove()
+        subprocess.run([*self.runtime, "delete", "--force", "one"], check=False, capture_output=True)
+
+
+@pytest.fixture
+def foreign(node: Node, tmp_path: Path) -> Iterator[Foreign]:
+    foreign = Foreign(node, tmp_path / "foreign")
+    try:
+        foreign.run()
+        yield foreign
+    finally:
+        foreign.remove()
+
+
+async def test_foreign_containers_are_not_touched(node: Node, runtime: OciRuntime, foreign: Foreign) -> None:
+    before = foreign.state()
+    assert before[0] == "running"
+    spec = node.spec("sleep 1000")
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    again = await node.runtime()
+    assert [container.id for container in await again.list()] == [spec.id]
+    await again.destroy()
+    assert foreign.state() == before
