@@ -14,6 +14,7 @@ from bench.row import Row
 BENCHMARKS = {
     "replicas": "0 to 30 and 100 containers and back: Hivemind, Docker Swarm, docker run, bare crun",
     "idle": "memory, start-up and latency of a node that has nothing to do, beside Docker",
+    "processes": "plain commands that end at once, beside bare asyncio subprocesses",
     "scheduler": "placements a second on simulated hives of up to 5,000 nodes",
     "ledger": "durable operations a second, beside bare SQLite",
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 _INTERVAL = 0.01
+"""Seconds between two looks at how far a daemon has come."""
 _FIRST = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
@@ -113,15 +114,15 @@ class Daemon:
     def complaint(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
-    def until(self, done: Callable[[], bool], patience: float = 300) -> None:
-        """Looks a hundred times a second whether `done`. Raises with the daemon's own words when it is not."""
+    def until(self, done: Callable[[], bool], patience: float = 300, interval: float = _INTERVAL) -> None:
+        """Looks every so many seconds whether `done`. Raises with the daemon's own words when it is not."""
         deadline = time.monotonic() + patience
         while not done():
             if not self.alive():
                 raise RuntimeError(f"{self.log.stem} ended: {self.complaint()}")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.log.stem} is not done after {patience:g} s: {self.complaint()}")
-            time.sleep(_INTERVAL)
+            time.sleep(interval)
 
     def stop(self) -> None:
         """Asks it to end and waits."""

@@ -1,6 +1,6 @@
 """Durable operations per second of one node's ledger, against bare SQLite in the same run.
 
-`python bench/ledger.py [--json]`. An operation is signed by its author beforehand, then verified, agreed in a
+An operation is signed by its author beforehand, then verified, agreed in a
 batch, synced to disk and applied to the real state. The peer writes the same bytes to SQLite with the same
 settings: one insert for each transaction when one client waits for each answer, groups when many clients do.
 The ledger does what the peer does plus verification, hashing, the state and its digest, which all cost CPU.
@@ -8,9 +8,7 @@ The ledger does what the peer does plus verification, hashing, the state and its
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sqlite3
 import statistics
 import tempfile
@@ -18,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.row import Row
 from hivemind.ledger.local import LocalLedger
 from hivemind.model.principal import Principal, Role
 from hivemind.model.project import ProjectManifest
@@ -84,8 +83,8 @@ def sqlite_rate(path: Path, clients: int) -> list[float]:
     return rates
 
 
-def run() -> list[dict[str, Any]]:
-    rows = []
+def run() -> list[Row]:
+    rows: list[Row] = []
     for clients in CLIENTS:
         with tempfile.TemporaryDirectory(prefix="hivemind-bench-") as home:
             ours = statistics.median(asyncio.run(ledger_rate(Path(home) / "ledger", clients)))
@@ -102,20 +101,3 @@ def run() -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="a list of results instead of a table")
-    rows = run()
-    if parser.parse_args().json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(f"{row['name']:36} {row['value']:>8} {row['unit']}  ratio {row['ratio']}  ({row['peer']})")
-
-
-if __name__ == "__main__":
-    main()

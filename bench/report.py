@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 from collections.abc import Mapping, Sequence
 
 from bench.machine import describe
@@ -36,14 +37,18 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-def markdown(results: Mapping[str, Sequence[Row]], notes: Mapping[str, str] | None = None) -> str:
+def markdown(results: Mapping[str, Sequence[Row]]) -> str:
+    """Each benchmark with what its module says of it: the docstring, and `NOTE`, where the time or memory goes."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     machine = "\n".join(f"- {name}: {value}" for name, value in describe().items())
     page = [_INTRODUCTION.format(date=today, machine=machine)]
     for name, rows in results.items():
         lines = [_HEAD, ("---", "---:", "---", "---:", "---", "---"), *(_cells(row) for row in rows)]
-        page.append(f"## {name}\n\n{_about(name)}\n")
+        module = importlib.import_module(f"bench.{name}")
+        page.append(f"## {name}\n\n{(module.__doc__ or '').strip()}\n")
         page.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+        if note := getattr(module, "NOTE", ""):
+            page.append(note)
     return "\n".join(page)
 
 
@@ -56,9 +61,3 @@ def _cells(row: Row) -> tuple[str, ...]:
         row["budget"] or "",
         "" if not row["budget"] else "ok" if row["ok"] else "MISSED",
     )
-
-
-def _about(name: str) -> str:
-    import importlib
-
-    return (importlib.import_module(f"bench.{name}").__doc__ or "").strip()

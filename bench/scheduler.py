@@ -1,19 +1,17 @@
 """Placements per second on simulated hives of 100, 1,000 and 5,000 nodes.
 
-`python bench/scheduler.py [--json]`. Nodes differ in size, zone, architecture and what they hold; a batch
+Nodes differ in size, zone, architecture and what they hold; a batch
 brings 10,000 replicas of 200 apps in a dozen sizes, some packed, some with constraints or published ports.
 The peer is the floor that Kubernetes sets for its own scheduler in its performance tests at 5,000 nodes.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import random
 import time
-from typing import Any
 
+from bench.row import Row
 from hivemind.model.node import Node
 from hivemind.scheduler import place
 from hivemind.scheduler.contract import Ask, Hints, Use
@@ -47,7 +45,7 @@ def hive(size: int, dice: random.Random) -> tuple[dict[str, Node], dict[str, Use
 
 
 def batch(dice: random.Random) -> list[Ask]:
-    asks = []
+    asks: list[Ask] = []
     for app in range(APPS):
         cpus, memory = dice.choice((0.1, 0.25, 0.5, 1.0)), dice.choice((64, 256, 512)) * MIB
         placement = "binpack" if app % 4 == 0 else "spread"
@@ -91,8 +89,8 @@ def measure(size: int) -> float:
     return len(asks) / best
 
 
-def run() -> list[dict[str, Any]]:
-    rows = []
+def run() -> list[Row]:
+    rows: list[Row] = []
     for size in SIZES:
         rate = round(measure(size))
         rows.append(
@@ -107,19 +105,3 @@ def run() -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    rows = run()
-    if parser.parse_args().json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        verdict = "ok" if row["ok"] else "MISSED"
-        print(f"{row['name']:<38} {row['value']:>8,}/s  {row['ratio']:>6}x  {row['budget']}  {verdict}")
-
-
-if __name__ == "__main__":
-    main()
