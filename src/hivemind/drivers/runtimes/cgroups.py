@@ -35,6 +35,11 @@ def unified(root: Path = ROOT) -> bool:
     return (root / "cgroup.controllers").exists()
 
 
+def mounted(root: Path = ROOT) -> bool:
+    """Whether control groups are to be seen at all: a namespace may have a bare /sys."""
+    return unified(root) or (root / "memory" / "cgroup.procs").exists()
+
+
 class Cgroup:
     """One group by its path below the root (`/hivemind-…/<id>`), which need not exist (any more)."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from hivemind.drivers.runtimes import cgroups
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.oci import bundle, kernel
@@ -32,7 +33,8 @@ _ID = "probe"
 
 
 def find_programs(run_dir: Path, wanted: str) -> dict[str, Programs]:
-    """The runtimes that are installed, by name. Raises `Unsupported` without conmon or the `wanted` one."""
+    """The runtimes that are installed, by name. Raises `Unsupported` without conmon, the `wanted` one, or control
+    groups to put containers in."""
     monitor = shutil.which("conmon", path=_SEARCH)
     found = {name: shutil.which(name, path=_SEARCH) for name in RUNTIMES}
     missing = [] if monitor else ["conmon"]
@@ -44,6 +46,11 @@ def find_programs(run_dir: Path, wanted: str) -> dict[str, Programs]:
         raise Unsupported(
             f"containers need {' and '.join(missing)}",
             hint="install what is missing, for example: apt-get install conmon crun",
+        )
+    if not cgroups.mounted():
+        raise Unsupported(
+            f"no control groups are mounted at {cgroups.ROOT}",
+            hint="`ip netns exec` hides them: enter a network namespace with nsenter --net=/run/netns/NAME",
         )
     return {
         name: Programs(monitor=monitor, runtime=path, root=str(run_dir / name))

@@ -15,7 +15,6 @@ import socket
 import struct
 import subprocess
 import termios
-import tty
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -123,7 +122,6 @@ def _between(
 ) -> tuple[subprocess.Popen[bytes], Terminal]:
     ours, theirs = pty.openpty()
     try:
-        tty.setraw(theirs)  # the container's own terminal does what there is to do
         _set_size(ours, spec.columns, spec.rows)
         child = subprocess.Popen(
             [*command, id], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
