@@ -47,7 +47,9 @@ class Rig:
         self.store = store
         self.hive = Hive(nodes=0)
         self.hive.do(RegisterPrincipal(principal=Principal(id=NODE, name="node-0", kind="node")))
-        self.hive.do(RegisterNode(id=NODE, name="node-0", cpus=64, memory=2**40, runtimes=("fake",)), by=NODE)
+        self.hive.do(
+            RegisterNode(id=NODE, name="node-0", cpus=64, memory=2**40, runtimes=("fake", "process")), by=NODE
+        )
         self.machine = FakeMachine(loop.milliseconds)
         self.machine.add_image(IMAGE)
         self.network = FakeNetwork()
@@ -56,17 +58,17 @@ class Rig:
         """(state, reason) of every report that the hive took, in order."""
         self.agent: Agent | None = None
 
-    async def start(self, agent: type[Agent] = Agent, **runtimes: Any) -> Agent:
+    async def start(self, networks: dict[str, FakeNetwork] | None = None, **runtimes: FakeRuntime) -> Agent:
         """A new agent, which adopts what it finds."""
         await self.network.open()
-        self.agent = agent(
+        self.agent = Agent(
             node=NODE,
             node_name="node-0",
             state=self.hive.state,
             store=self.store,
             events=EventLog(self.store, NODE, self.loop.milliseconds),
             runtimes=runtimes or {"fake": FakeRuntime(self.machine)},
-            networks={"fake": self.network},
+            networks=networks or {"fake": self.network},
             submit=self._submit,
             set_zone=self._set_zone,
             now=self.loop.time,
@@ -97,7 +99,8 @@ class Rig:
         spec.setdefault("image", IMAGE)
         spec.setdefault("command", SERVE)
         self.hive.time = max(self.hive.time, self.loop.milliseconds())
-        outcome = self.hive.deploy(name, replicas=replicas, runtime="fake", **spec)
+        spec.setdefault("runtime", "fake")
+        outcome = self.hive.deploy(name, replicas=replicas, **spec)
         if self.agent:
             self.agent.agreed()
         return outcome

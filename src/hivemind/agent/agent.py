@@ -78,7 +78,9 @@ class Agent:
         self.clock = clock
         """Milliseconds since 1970."""
         self.reporter = Reporter(node, submit)
-        self.endpoints = Endpoints(state, store, self.network_for, set_zone)
+        self.endpoints = Endpoints(
+            state, store, self.network_for, set_zone, networks=networks.values(), on_failures=self._wake_all
+        )
         self._store = store
         self._events = events
         self._runtimes = runtimes
@@ -175,6 +177,10 @@ class Agent:
         elif allocation and allocation.node == self.node:
             self._begin(allocation, [])
 
+    def _wake_all(self) -> None:
+        for worker in self._workers.values():
+            worker.wake()
+
     def _begin(self, allocation: Allocation, found: list[_Found]) -> None:
         spec = self.state.spec_of(allocation)
         try:
@@ -218,7 +224,7 @@ class Agent:
             except ValueError:
                 continue
             worker = self._workers.get(id)
-            if worker is None:
+            if worker is None or worker.runtime is not runtime:
                 continue
             if event.kind == "exited" and event.exit:
                 worker.exited(instance, event.exit)
@@ -262,7 +268,7 @@ class Agent:
         container = worker.current
         if container is None:
             return 1, "the container does not run"
-        session = await self._runtimes[worker.runtime_name].exec(container, ExecSpec(args=arguments))
+        session = await worker.runtime.exec(container, ExecSpec(args=arguments))
         output = b""
         try:
             while chunk := await session.read():
@@ -301,18 +307,18 @@ class Agent:
             raise Conflict(
                 f"allocation {allocation} does not run", hint="hivemind ps -a shows what runs and what ended"
             )
-        return await self._runtimes[worker.runtime_name].exec(container, spec)
+        return await worker.runtime.exec(container, spec)
 
     async def stats(self, allocation: str) -> Stats:
         worker = self._find(allocation)
         if worker.current is None:
             raise Conflict(f"allocation {allocation} does not run")
-        return await self._runtimes[worker.runtime_name].stats(worker.current)
+        return await worker.runtime.stats(worker.current)
 
     def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
         """Over all instances that are kept, oldest first; following goes on with the next instance."""
         worker = self._find(allocation)
-        return read_logs(worker, self._runtimes[worker.runtime_name], query)
+        return read_logs(worker, worker.runtime, query)
 
     def _find(self, allocation: str) -> Worker:
         worker = self._workers.get(allocation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from hivemind.drivers.network.contract import Attachment
@@ -20,8 +21,11 @@ def container_id(allocation: str, instance: int) -> str:
 
 def allocation_of(container: str) -> tuple[str, int]:
     """The inverse of `container_id`. Raises `ValueError` for what it did not make."""
-    allocation, _, instance = container.rpartition(".")
-    return allocation, int(instance)
+    allocation, _, number = container.rpartition(".")
+    instance = int(number)
+    if not re.fullmatch("[0-9a-z]+", allocation) or container_id(allocation, instance) != container:
+        raise ValueError(f"{container!r} is not the container of an allocation")
+    return allocation, instance
 
 
 def compose(

@@ -2,7 +2,8 @@
 
 Level-triggered: every cycle computes the whole table and zone and hands them to the drivers, which change only
 what differs. A cycle runs when an allocation's observation or the agreed state changes, never by a clock; the
-first change is served at once, those that come in a crowd behind it together.
+first change is served at once, those that come in a crowd behind it together. Only what failed is tried again
+after a while.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _PREFIX = "allocation/"
 _PAUSE = 0.02
 """Seconds between two cycles: each works through all replicas, so a hundred starting at once must not each cause
 one. Names and ports may be behind by so much, a fifth of what is promised."""
+_RETRY = 5.0
+"""Seconds until what could not be published is tried again."""
 
 
 def status_key(allocation: str) -> str:
@@ -46,7 +49,8 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 class Endpoints:
-    """`network_of` tells which network carries the published ports of an app."""
+    """`network_of` tells which of the `networks` carries the published ports of an app; `on_failures` is called
+    when there are other failures than before."""
 
     def __init__(
         self,
@@ -54,12 +58,18 @@ class Endpoints:
         store: Store,
         network_of: Callable[[AppSpec], Network],
         set_zone: Callable[[Zone], None],
+        *,
+        networks: Iterable[Network],
+        on_failures: Callable[[], None],
     ) -> None:
         self._state = state
         self._store = store
         self._network_of = network_of
         self._set_zone = set_zone
-        self._networks: dict[str, Network] = {}
+        self._networks = {network.name: network for network in networks}
+        self._on_failures = on_failures
+        self._tables: dict[str, dict[Published, tuple[Backend, ...]]] = {}
+        """What each network was told last."""
         self._statuses: dict[str, AllocationStatus] = {}
         self._dirty = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
@@ -99,13 +109,22 @@ class Endpoints:
                 await self._dirty.wait()
                 self._dirty.clear()
                 waiters, self._waiters = self._waiters, []
-                await self._cycle()
+                if not await self._succeeds():
+                    asyncio.get_running_loop().call_later(_RETRY, self.changed)
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_result(None)
                 await asyncio.sleep(_PAUSE)
         finally:
             undo()
+
+    async def _succeeds(self) -> bool:
+        """One cycle, which never ends this task: whoever withdraws an endpoint waits for it."""
+        try:
+            return await self._cycle()
+        except Exception:
+            log.exception("names and published ports could not be computed")
+            return False
 
     def _observe(self, entries: Iterable[StoreEntry]) -> None:
         for entry in entries:
@@ -116,7 +135,8 @@ class Endpoints:
                 self._statuses[id] = decode(entry.value, AllocationStatus)
         self._dirty.set()
 
-    async def _cycle(self) -> None:
+    async def _cycle(self) -> bool:
+        """Whether all is as it shall be."""
         tables: dict[str, dict[Published, tuple[Backend, ...]]] = {name: {} for name in self._networks}
         names: list[Entry] = []
         found = self._replicas()
@@ -125,21 +145,42 @@ class Endpoints:
                 continue
             spec = self._state.revision(app.id, app.revision).spec
             replicas = found.get(app.id, [])
-            network = self._network_of(spec)
-            self._networks[network.name] = network
             if not app.stopped or replicas:
-                tables.setdefault(network.name, {}).update(_published(spec, replicas))
+                carrier = self._carrier(spec, replicas)
+                reached = [r for r in replicas if self._network_of(r.spec) is carrier]
+                tables[carrier.name].update(_published(spec, reached))
             names += _named(app, spec, replicas)
         if names != self._names:
             self._set_zone(Zone.build(names))
             self._names = names
+        return await self._publish(tables)
+
+    def _carrier(self, spec: AppSpec, replicas: Sequence[Replica]) -> Network:
+        """The network of the newest revision; but while only replicas on another one are ready, that one."""
+        wanted = self._network_of(spec)
+        serving = [self._network_of(replica.spec) for replica in replicas if replica.status.ready]
+        return serving[0] if serving and wanted not in serving else wanted
+
+    async def _publish(self, tables: dict[str, dict[Published, tuple[Backend, ...]]]) -> bool:
+        """A port that moves is let go by one network before the other takes it."""
+
+        def takes_only(name: str) -> bool:
+            return self._tables.get(name, {}).keys() <= tables[name].keys()
+
         failures: dict[Published, str] = {}
-        for name, table in tables.items():
+        broken = False
+        for name in sorted(tables, key=takes_only):
             try:
-                failures |= await self._networks[name].publish(table)
-            except HivemindError as error:
+                failures |= await self._networks[name].publish(tables[name])
+                self._tables[name] = tables[name]
+            except (HivemindError, OSError) as error:
                 log.error("published ports could not be changed: %s", error)
-        self.failures = failures
+                failures |= dict.fromkeys(tables[name], str(error))
+                broken = True
+        if failures != self.failures:
+            self.failures = failures
+            self._on_failures()
+        return not (failures or broken)
 
     def _replicas(self) -> dict[str, list[Replica]]:
         """App id -> its replicas, by slot and attempt (both, while one replaces the other).

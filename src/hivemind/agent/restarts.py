@@ -11,9 +11,10 @@ from hivemind.model.quantity import show_bytes
 Verdict = Literal["restart", "complete", "failed"]
 
 
-def judge(policy: Restart, exit: Exit, restarts: int) -> Verdict:
-    """`restarts` is how often this allocation was restarted already. An unknown exit code counts as failure."""
-    clean = exit.code == 0
+def judge(policy: Restart, exit: Exit, restarts: int, *, unhealthy: bool = False) -> Verdict:
+    """`restarts` is how often this allocation was restarted already. An unknown exit code counts as failure, and
+    so does whatever code it left with when it was stopped for its health."""
+    clean = exit.code == 0 and not unhealthy
     if policy.policy == "always":
         return "restart"
     if clean:

@@ -20,7 +20,7 @@ from hivemind.agent.backoff import Backoff
 from hivemind.agent.compose import compose
 from hivemind.agent.restarts import explain, judge
 from hivemind.agent.watch import Watch
-from hivemind.drivers.runtimes.contract import Container, ContainerSpec, Exit, Status
+from hivemind.drivers.runtimes.contract import Container, ContainerSpec, Exit, Runtime, Status
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unsupported
 from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired, Ending, Phase
 from hivemind.model.app import AppSpec
@@ -39,8 +39,8 @@ _SETTLE = 0.2
 """Seconds between leaving the balancing and the stop signal: connections that were being made get through."""
 _FAILING_AFTER = 2
 """Endings in a row before its first healthy moment that make an allocation count as failing."""
-_LOOK_AGAIN = 5.0
-"""Seconds until a port that somebody else held is tried again."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+"""Seconds until something that failed is tried again."""
 
 
 class Interrupted(Exception):
@@ -67,6 +67,10 @@ class Worker:
         """The newest instance whose ending was taken note of."""
         self._resting = False
         """Nothing runs, nothing is attached, and that was said."""
+        self._erased = False
+        """The hive has forgotten it and nothing of it is left."""
+        self._trouble = ""
+        """Why it does not run while it waits for its next start."""
         self._ever_healthy = allocation.state is AllocationState.HEALTHY
         self._status = agent.last_status(self.id) or AllocationStatus(runtime=self._runtime.name)
         self._adopted = self.current is not None and self._status.ready
@@ -108,8 +112,8 @@ class Worker:
         return allocation is None or not allocation.live or self._resting
 
     @property
-    def runtime_name(self) -> str:
-        return self._runtime.name
+    def runtime(self) -> Runtime:
+        return self._runtime
 
     @property
     def _newest(self) -> int:
@@ -118,33 +122,36 @@ class Worker:
     # -- the loop --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until the hive has forgotten the allocation and nothing of it is left."""
-        pause = 1.0
-        while True:
-            self._wake.clear()
-            try:
-                delay = await self._step()
-                pause = 1.0
-            except Interrupted:
-                continue
-            except (HivemindError, OSError) as error:
-                log.warning("allocation %s: %s", self.id, error)
-                self._observe(message=str(error))
-                delay, pause = pause, min(pause * 2, 30.0)
-            self._stepped.set()
-            self._stepped = asyncio.Event()
-            if delay == 0:
-                continue
-            if self._gone:
-                return
-            try:
-                await asyncio.wait_for(self._wake.wait(), delay)
-            except TimeoutError:
-                pass
+        """Until the hive has forgotten the allocation and nothing of it is left. Whatever fails is tried again."""
+        pause = _FIRST_PAUSE
+        try:
+            while not self._erased:
+                self._wake.clear()
+                try:
+                    delay = await self._step()
+                    pause = _FIRST_PAUSE
+                except Interrupted:
+                    continue
+                except Exception as error:
+                    self._failed(error)
+                    delay, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+                self._stepped.set()
+                self._stepped = asyncio.Event()
+                if delay != 0 and not self._erased:
+                    await self._woken(delay)
+        finally:
+            self._close_watch()
 
-    @property
-    def _gone(self) -> bool:
-        return self.id not in self._agent.state.allocations and not self._instances
+    async def _woken(self, seconds: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    def _failed(self, error: Exception) -> None:
+        expected = isinstance(error, HivemindError | OSError)
+        log.warning("allocation %s: %s", self.id, error, exc_info=None if expected else error)
+        self._observe(message=str(error) if expected else f"a defect: {error!r}")
 
     async def _step(self) -> float | None:
         """Does one thing. Seconds until the next look; None: when woken; 0: at once."""
@@ -153,7 +160,7 @@ class Worker:
             await self._erase()
             return None
         self._allocation = allocation
-        if allocation.state.ended or allocation.desired is Desired.STOP:
+        if self._unwanted:
             if not self._resting:
                 await self._halt()
             return None
@@ -208,7 +215,7 @@ class Worker:
             self._instances[number] = replace(made, status=Status.RUNNING, pid=pid, started=now)
         self._observe(
             phase=Phase.RUNNING, pid=pid, started=now, ip=attachment.ip, ports=dict(attachment.ports),
-            image_digest=container.image, restarts=number, message="",
+            image_digest=container.image, restarts=number, health="none", message="",
         )  # fmt: skip
         self._agent.event(self._allocation, "allocation.started", f"instance {number} runs with pid {pid}")
 
@@ -232,46 +239,46 @@ class Worker:
     async def _unless_unwanted(self, awaitable: Awaitable[T]) -> T:
         """Waits, but not longer than the hive wants this allocation."""
         task = asyncio.ensure_future(awaitable)
-        while not task.done():
-            waker = asyncio.ensure_future(self._wake.wait())
-            await asyncio.wait((task, waker), return_when=asyncio.FIRST_COMPLETED)
-            waker.cancel()
-            self._wake.clear()
-            wanted = self._agent.state.allocations.get(self.id)
-            if not task.done() and (wanted is None or wanted.desired is Desired.STOP):
-                task.cancel()
-                raise Interrupted
-        return task.result()
+        try:
+            while not task.done():
+                self._wake.clear()
+                if self._unwanted:
+                    raise Interrupted
+                waker = asyncio.ensure_future(self._wake.wait())
+                try:
+                    await asyncio.wait((task, waker), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waker.cancel()
+            return task.result()
+        finally:
+            task.cancel()
+
+    @property
+    def _unwanted(self) -> bool:
+        allocation = self._agent.state.allocations.get(self.id)
+        return allocation is None or allocation.state.ended or allocation.desired is Desired.STOP
 
     def _retry_later(self, why: str) -> None:
         self._backoff = self._backoff.after_run(0)
         self._not_before = self._agent.now() + max(self._backoff.delay, 0.5)
+        self._trouble = why
         self._observe(phase=Phase.BACKOFF, ready=False, message=why)
 
     # -- running ---------------------------------------------------------------------------------------------
 
     def _tend(self, container: Container) -> float | None:
         """Readiness, and the report of health once it lasted long enough."""
-        if self._watch is None:
-            target = self._agent.probe_target(self, self._spec)
-            self._watch = Watch(target, self._spec.check, self.wake, was_ready=self._adopted)
-            self._adopted = False
-            self._observe(phase=Phase.RUNNING, pid=container.pid, started=container.started)
-        watch = self._watch
-        self._observe(ready=watch.ready and not watch.dying, health=watch.health, message=watch.message)
-        if watch.failed and not watch.dying and self._spec.restart.policy != "no":
-            watch.dying = True
-            self._agent.event(self._allocation, "allocation.unhealthy", watch.message, warning=True)
-            self._agent.spawn(
-                self._runtime.stop(container.id, _stop_signal(container), self._spec.stop.grace)
-            )
-        if not watch.ready:
+        watch = self._watch = self._watch or self._begin_watch(container)
+        trouble = self._agent.endpoints.failure_of(self._spec) if watch.ready else ""
+        serves = watch.ready and not watch.dying
+        self._observe(ready=serves, health=watch.health, message=trouble or watch.message)
+        if watch.failed and not watch.dying:
+            self._tend_unhealthy(container, watch)
+        if not serves:
             return None
-        if trouble := self._agent.endpoints.failure_of(self._spec):
-            self._observe(message=trouble)
+        if trouble:
             self._report_failing(trouble)
-            self._agent.endpoints.changed()
-            return _LOOK_AGAIN
+            return None
         left = watch.ready_since + self._spec.update.min_healthy_time - self._agent.now()
         if left > 0:
             return left
@@ -280,42 +287,86 @@ class Worker:
             self._agent.reporter.report(AllocationReport(id=self.id, state=AllocationState.HEALTHY))
         return None
 
+    def _begin_watch(self, container: Container) -> Watch:
+        """Whatever an earlier daemon observed may have been lost, so all of it is observed again."""
+        attached = self._network.attachments().get(self.id)
+        where = {"ip": attached.ip, "ports": dict(attached.ports)} if attached else {}
+        self._observe(
+            phase=Phase.RUNNING, pid=container.pid, started=container.started, instance=self._newest,
+            image_digest=container.image, **where,
+        )  # fmt: skip
+        target = self._agent.probe_target(self, self._spec)
+        was_ready, self._adopted = self._adopted, False
+        return Watch(target, self._spec.check, self.wake, was_ready=was_ready)
+
+    def _tend_unhealthy(self, container: Container, watch: Watch) -> None:
+        if self._spec.restart.policy == "no":
+            if not self._ever_healthy:
+                self._report_failing(f"unhealthy: {watch.message}")
+            return
+        watch.dying = True
+        self._agent.event(self._allocation, "allocation.unhealthy", watch.message, warning=True)
+        self._agent.spawn(self._stop_unhealthy(container, watch))
+
+    async def _stop_unhealthy(self, container: Container, watch: Watch) -> None:
+        try:
+            await self._runtime.stop(container.id, _stop_signal(container), self._spec.stop.grace)
+        except (HivemindError, OSError) as error:
+            log.warning("allocation %s: %s", self.id, error)
+            await asyncio.sleep(_FIRST_PAUSE)
+            watch.dying = False
+            self.wake()
+
     # -- ending ----------------------------------------------------------------------------------------------
 
     async def _after_exit(self, container: Container) -> float | None:
         number = self._newest
         exit = container.exit or Exit(code=None, reason="it ended while nobody looked")
+        # What the daemon stopped for its health has not completed, however politely it left.
+        unhealthy = self._status.health == "failing" and self._spec.restart.policy != "no"
+        why = explain(exit, self._spec.resources.memory)
+        if unhealthy:
+            why = f"unhealthy, {why}"
         if self._judged != number:
             self._judged = number
             self._note_ending(number, container, exit, Phase.BACKOFF)
-        why = explain(exit, self._spec.resources.memory)
-        verdict = judge(self._spec.restart, exit, number)
+            self._back_off(container, exit, why)
+        verdict = judge(self._spec.restart, exit, number, unhealthy=unhealthy)
         if verdict != "restart":
             state = AllocationState.COMPLETE if verdict == "complete" else AllocationState.FAILED
             await self._give_up(state, why, exit.code)
             return None
         wait = self._not_before - self._agent.now()
         if wait > 0:
-            self._observe(phase=Phase.BACKOFF, message=f"{why}; starts again in {self._backoff.delay:g}s")
+            self._observe(
+                phase=Phase.BACKOFF, message=f"{self._trouble}; starts again in {self._backoff.delay:g}s"
+            )
             return wait
         await self._keep_few()
         return await self._launch(number + 1)
 
-    def _note_ending(self, number: int, container: Container, exit: Exit, phase: Phase) -> None:
-        self._close_watch()
-        why = explain(exit, self._spec.resources.memory)
+    def _back_off(self, container: Container, exit: Exit, why: str) -> None:
         ran = (exit.at - container.started) / 1000 if container.started and exit.at else 0.0
         self._backoff = self._backoff.after_run(ran)
         self._not_before = self._agent.now() + self._backoff.delay
+        self._trouble = why
         if not self._ever_healthy and self._backoff.failures >= _FAILING_AFTER:
-            self._report_failing(f"{why}, {self._backoff.failures} times in a row")
+            self._report_failing(f"{why}, again and again")
+
+    def _note_ending(self, number: int, container: Container, exit: Exit, phase: Phase) -> None:
+        self._close_watch()
+        last = self._status.last
+        if last and (last.instance, last.ended) == (number, exit.at):
+            return  # An earlier daemon took note of it.
+        why = explain(exit, self._spec.resources.memory)
         ending = Ending(
             instance=number, exit_code=exit.code, signal=exit.signal, oom=exit.oom, reason=why,
             started=container.started, ended=exit.at or self._agent.clock(),
         )  # fmt: skip
         self._observe(phase=phase, ready=False, pid=0, last=ending, message=why)
+        unexpected = phase is Phase.BACKOFF and exit.code != 0
         self._agent.event(
-            self._allocation, "allocation.exited", f"instance {number}: {why}", warning=exit.code != 0
+            self._allocation, "allocation.exited", f"instance {number}: {why}", warning=unexpected
         )
 
     async def _give_up(self, state: AllocationState, why: str, code: int | None) -> None:
@@ -333,31 +384,38 @@ class Worker:
     # -- stopping --------------------------------------------------------------------------------------------
 
     async def _halt(self) -> None:
-        """Out of the balancing first, then the stop signal, then SIGKILL after the grace."""
+        """Nothing of it runs, nothing is attached, and the hive knows."""
         self._close_watch()
-        code = None
         container = self._instances.get(self._newest)
-        if container and container.status is Status.RUNNING:
-            was_ready = self._status.ready
-            self._observe(phase=Phase.STOPPING, ready=False, message=self._allocation.reason)
-            await self._agent.endpoints.withdraw(self.id)
-            if was_ready and (self._spec.service or any(p.host for p in self._spec.ports)):
-                await asyncio.sleep(_SETTLE)
-            exit = await self._runtime.stop(container.id, _stop_signal(container), self._spec.stop.grace)
-            self._judged = self._newest
-            self._note_ending(self._newest, container, exit, Phase.STOPPING)
-            self._instances[self._newest] = replace(container, status=Status.EXITED, pid=0, exit=exit)
-            code = exit.code
-        elif container and container.status is Status.CREATED:
+        if container and container.status is Status.CREATED:
             await self._discard(self._newest)
+            container = None
+        if container and container.status is Status.RUNNING:
+            container = await self._stop(container)
+        exit = container.exit if container else None
+        if container and exit:
+            self._note_ending(self._newest, container, exit, Phase.STOPPING)
         await self._network.detach(self.id)
         self._observe(phase=Phase.ENDED, ready=False, pid=0, message=self._allocation.reason)
         if not self._allocation.state.ended:
             said = AllocationReport(
-                id=self.id, state=AllocationState.STOPPED, reason=self._allocation.reason, exit_code=code
-            )
+                id=self.id, state=AllocationState.STOPPED, reason=self._allocation.reason,
+                exit_code=exit.code if exit else None,
+            )  # fmt: skip
             self._agent.reporter.report(said)
         self._resting = True
+
+    async def _stop(self, container: Container) -> Container:
+        """Out of the balancing first, then the stop signal, then SIGKILL after the grace."""
+        was_ready = self._status.ready
+        self._observe(phase=Phase.STOPPING, ready=False, message=self._allocation.reason)
+        await self._agent.endpoints.withdraw(self.id)
+        if was_ready and (self._spec.service or any(p.host for p in self._spec.ports)):
+            await asyncio.sleep(_SETTLE)
+        exit = await self._runtime.stop(container.id, _stop_signal(container), self._spec.stop.grace)
+        ended = replace(container, status=Status.EXITED, pid=0, exit=exit)
+        self._instances[self._newest] = ended
+        return ended
 
     async def _erase(self) -> None:
         """The hive has forgotten it: nothing of it may be left."""
@@ -368,6 +426,7 @@ class Worker:
         await self._network.detach(self.id)
         self._agent.endpoints.forget(self.id)
         self._agent.forget_status(self.id)
+        self._erased = True
 
     async def _discard(self, number: int) -> None:
         container = self._instances.get(number)
