@@ -109,19 +109,18 @@ def settle(
 
 
 class Stumbles:
-    """Counts how often replicas that never ran began to back off: an image that cannot be had, a bad command."""
+    """Counts how often replicas that never ran began to back off: an image that cannot be had, a bad command.
+
+    What lies between two failures may be too short to be seen, so each is told by the time it was observed."""
 
     def __init__(self) -> None:
-        self._backing: set[str] = set()
-        self._count: dict[str, int] = {}
+        self._seen: set[tuple[str, int]] = set()
 
     def too_many(self, view: View) -> bool:
         """To be asked once a look."""
-        backing = {a.id for a in view.current if a.status.phase == "backoff" and not a.status.started}
-        for id in backing - self._backing:
-            self._count[id] = self._count.get(id, 0) + 1
-        self._backing = backing
-        return any(self._count[id] >= _STUCK for id in backing)
+        backing = [a for a in view.current if a.status.phase == "backoff" and not a.status.started]
+        self._seen |= {(a.id, a.status.observed) for a in backing}
+        return any(sum(id == a.id for id, _ in self._seen) >= _STUCK for a in backing)
 
 
 def look(context: Context, name: str, deployment: str = "") -> View:
