@@ -82,9 +82,11 @@ async def test_a_terminal_has_its_size_and_can_be_resized(runtime: Runtime, id: 
     await session.close()
 
 
-async def test_an_unknown_command_is_127(runtime: Runtime, id: str) -> None:
+async def test_an_unknown_command_is_127_and_told_once(runtime: Runtime, id: str) -> None:
     session = await runtime.exec(id, ExecSpec(args=("no-such-program-here",)))
-    await everything(session)
+    said = await everything(session)
+    assert (said["stdout"] + said["stderr"]).count(b"No such file") <= 1
+    assert said["stderr"].count(b"no-such-program-here") == 1
     assert await session.wait() == 127
     await session.close()
 
