@@ -286,23 +286,38 @@ async def test_many_layers(node: Node, runtime: OciRuntime, tmp_path: Path) -> N
     assert await output(runtime, node.spec("cat /top")) == ["119"]
 
 
-async def test_rotation_by_the_daemon(node: Node, runtime: OciRuntime) -> None:
-    spec = node.spec(
-        "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); [ $((i % 500)) = 0 ] && sleep 0.5; done",
-        log_max_size=8192,
-        log_max_files=40,
-    )
-    from hivemind.drivers.runtimes.oci import rotation
+async def test_rotation_loses_nothing_under_a_fast_writer(node: Node, runtime: OciRuntime) -> None:
+    script = "i=0; while [ $i -lt 20 ]; do seq $((i*10000)) $((i*10000+9999)); i=$((i+1)); sleep 0.03; done"
+    spec = node.spec(script, log_max_size=100_000, log_max_files=1000)
+    lines = await output(runtime, spec)
+    assert lines == [str(number) for number in range(200_000)]
+    assert len(list((node.path / "state" / "containers" / spec.id).glob("log.*"))) > 2
 
+
+async def test_rotation_keeps_no_more_than_it_should(node: Node, runtime: OciRuntime) -> None:
+    """A slow writer's files stay near their size, also when a new daemon takes over in between."""
+    script = (
+        "i=0; while [ $i -lt 60 ]; do seq $((i*100)) $((i*100+99)); i=$((i+1)); sleep 0.05; done; sleep 1000"
+    )
+    spec = node.spec(script, log_max_size=20_000, log_max_files=3)
     await runtime.create(spec)
     await runtime.start(spec.id)
-    held = runtime._held[spec.id]
-    while not held.ended.is_set():
-        rotation.rotate(held.directory, spec)
-        await asyncio.sleep(0.2)
-    assert (held.directory.path / "log.1").exists()
-    lines = [line.text async for line in runtime.logs(spec.id, LogQuery())]
-    assert lines[-1] == "line 2999"
+    async for line in runtime.logs(spec.id, LogQuery(follow=True)):
+        if int(line.text) == 2000:
+            break
+    await runtime.close()
+    again = await node.runtime()
+    expected = -1
+    async with asyncio.timeout(60):
+        async for line in again.logs(spec.id, LogQuery(follow=True)):
+            assert int(line.text) == expected or expected < 0
+            expected = int(line.text) + 1
+            if expected == 6000:
+                break
+    await again.close()
+    files = list((node.path / "state" / "containers" / spec.id).glob("log*"))
+    assert {file.name for file in files} == {"log", "log.1", "log.2"}
+    assert sum(file.stat().st_size for file in files) < 200_000
 
 
 async def test_a_killed_monitor_ends_the_container(node: Node, runtime: OciRuntime) -> None:

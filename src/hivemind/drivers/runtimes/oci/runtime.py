@@ -35,7 +35,7 @@ from hivemind.drivers.runtimes.contract import (
     Status,
 )
 from hivemind.drivers.runtimes.logs import read_log
-from hivemind.drivers.runtimes.oci import lifecycle, rotation
+from hivemind.drivers.runtimes.oci import lifecycle
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed, network_bytes
 from hivemind.drivers.runtimes.oci.container import Held
 from hivemind.drivers.runtimes.oci.exec import launch
@@ -43,6 +43,7 @@ from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.mountns import MountNamespace
 from hivemind.drivers.runtimes.oci.probe import choose, find_programs
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
+from hivemind.drivers.runtimes.oci.rotation import Rotation
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
 from hivemind.model.image import Image
@@ -80,7 +81,7 @@ class OciRuntime:
         self._making: set[str] = set()
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._rotation: asyncio.Task[None] | None = None
+        self._rotation: Rotation | None = None
 
     async def open(self) -> None:
         for made in (self._state / "containers", self._state / "exits", self._run):
@@ -88,6 +89,7 @@ class OciRuntime:
         self._programs = find_programs(self._run, self._wanted)
         await asyncio.to_thread(self._namespace.open)
         try:
+            self._rotation = Rotation()
             kept = self._state / "runtime.json"
             self._chosen = await self._namespace.run(
                 choose, self._programs, self._wanted, kept, self._run, self._slice
@@ -98,7 +100,6 @@ class OciRuntime:
             await self._let_go()
             await asyncio.to_thread(self._namespace.abandon)
             raise
-        self._rotation = asyncio.ensure_future(self._rotate_logs())
 
     async def close(self) -> None:
         await self._let_go()
@@ -210,7 +211,7 @@ class OciRuntime:
 
     async def _let_go(self) -> None:
         if self._rotation is not None:
-            self._rotation.cancel()
+            self._rotation.close()
             self._rotation = None
         while self._tasks:
             await asyncio.gather(*self._tasks)
@@ -258,6 +259,8 @@ class OciRuntime:
     def _watch(self, held: Held) -> None:
         if held.grasp():
             asyncio.get_running_loop().add_reader(held.monitor_fd, self._on_end, held)
+            assert self._rotation is not None, "not open"
+            self._rotation.add(held.directory, held.record.spec)
             if held.record.spec.memory:
                 held.watch_memory(lambda: self._events.put_nowait(RuntimeEvent(kind="oom", id=held.id)))
         else:
@@ -265,6 +268,8 @@ class OciRuntime:
 
     def _on_end(self, held: Held) -> None:
         asyncio.get_running_loop().remove_reader(held.monitor_fd)
+        if self._rotation is not None:
+            self._rotation.drop(held.id)
         self._spawn(self._finish(held))
 
     async def _finish(self, held: Held) -> None:
@@ -286,16 +291,6 @@ class OciRuntime:
         await held.ended.wait()
         assert held.exit is not None
         return held.exit
-
-    async def _rotate_logs(self) -> None:
-        while True:
-            await asyncio.sleep(rotation.INTERVAL)
-            for held in list(self._held.values()):
-                if held.status is Status.RUNNING:
-                    try:
-                        rotation.rotate(held.directory, held.record.spec)
-                    except OSError as error:
-                        _log.warning("the log of container %s could not be rotated: %s", held.id, error)
 
     def _find(self, id: str) -> Held:
         if held := self._held.get(id):
