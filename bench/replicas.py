@@ -2,12 +2,14 @@
 
 All run `sleep` from the same cached busybox image, each container with an address of its own and no health check.
 Hivemind and Swarm are scaled through their APIs and asked by API every 10 ms how many replicas run; back at zero
-is when nothing of any is left, killed without grace. The contestants take turns, three rounds each.
+is when nothing of any is left, killed without grace. The contestants take turns; a ratio is the median of those of
+the rounds, so that what else the machine does meanwhile weighs on both sides.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import memory
@@ -25,8 +27,9 @@ daemon is down; crun compiles the seccomp filter for about 1 ms; the daemon itse
 at once keep them busy, and whatever else runs on the machine at that moment shows.
 """
 
-SIZES = (30, 100)
-ROUNDS = 3
+ROUNDS = {30: 5, 100: 3}
+"""How often, by how many containers."""
+CONTESTANTS = ("hivemind", "swarm", "docker", "crun")
 FASTER_THAN_SWARM = 10.0
 OF_BARE_CRUN = 1.5
 
@@ -51,46 +54,48 @@ def measure(place: Path) -> list[Row]:
         for contestant in (node, swarm):
             contestant.scale(1)
             contestant.scale(0)  # What is done only once, such as unpacking, is not what is compared.
-        for size in SIZES:
-            for round in range(ROUNDS):
+        for size, rounds in ROUNDS.items():
+            for round in range(rounds):
+                times["docker", "up", size].append(docker.up(size))
+                times["docker", "down", size].append(docker.down(size))
                 for name, contestant in (("swarm", swarm), ("hivemind", node)):
                     before = memory.proportional(contestant.processes())
                     times[name, "up", size].append(contestant.scale(size))
                     weights[name].append((memory.proportional(contestant.processes()) - before) / size)
                     times[name, "down", size].append(contestant.scale(0))
-                times["docker", "up", size].append(docker.up(size))
-                times["docker", "down", size].append(docker.down(size))
                 up, down = floor(place / f"floor-{size}-{round}", size)
                 times["crun", "up", size].append(up)
                 times["crun", "down", size].append(down)
-    rows = [row for size in SIZES for row in _starts(times, size)]
-    rows += [row for size in SIZES for row in _stops(times, size)]
+    rows = [row for size in ROUNDS for row in _starts(times, size)]
+    rows += [row for size in ROUNDS for row in _stops(times, size)]
     rows.append(_weight(weights))
     return rows
 
 
 def _starts(times: Times, size: int) -> list[Row]:
-    ours, swarm, docker, crun = _medians(times, "up", size)
     name = f"0 to {size} replicas running"
+    ours, swarm, docker, crun = (times[who, "up", size] for who in CONTESTANTS)
+    peers = f"Docker Swarm: {median(swarm):.2f} s", f"bare crun run -d: {median(crun):.3f} s"
     return [
-        at_least(name, ours, "s", f"Docker Swarm: {swarm:.2f} s", swarm / ours, FASTER_THAN_SWARM),
-        at_most(name, ours, "s", f"bare crun run -d: {crun:.3f} s", ours / crun, OF_BARE_CRUN),
-        told(name, ours, "s", f"docker run -d, 4 at a time: {docker:.2f} s", docker / ours),
+        at_least(name, median(ours), "s", peers[0], _ratio(swarm, ours), FASTER_THAN_SWARM),
+        at_most(name, median(ours), "s", peers[1], _ratio(ours, crun), OF_BARE_CRUN),
+        told(name, median(ours), "s", f"docker run -d: {median(docker):.2f} s", _ratio(docker, ours)),
     ]
 
 
 def _stops(times: Times, size: int) -> list[Row]:
-    ours, swarm, docker, crun = _medians(times, "down", size)
     name = f"{size} replicas to 0"
+    ours, swarm, docker, crun = (times[who, "down", size] for who in CONTESTANTS)
     return [
-        told(name, ours, "s", f"Docker Swarm: {swarm:.2f} s", swarm / ours),
-        told(name, ours, "s", f"docker rm -f: {docker:.2f} s", docker / ours),
-        told(name, ours, "s", f"bare crun delete -f: {crun:.3f} s", ours / crun),
+        told(name, median(ours), "s", f"Docker Swarm: {median(swarm):.2f} s", _ratio(swarm, ours)),
+        told(name, median(ours), "s", f"docker rm -f: {median(docker):.2f} s", _ratio(docker, ours)),
+        told(name, median(ours), "s", f"bare crun delete -f: {median(crun):.3f} s", _ratio(ours, crun)),
     ]
 
 
-def _medians(times: Times, direction: str, size: int) -> list[float]:
-    return [median(times[name, direction, size]) for name in ("hivemind", "swarm", "docker", "crun")]
+def _ratio(dividends: Sequence[float], divisors: Sequence[float]) -> float:
+    """The median of the rounds' own ratios."""
+    return median([a / b for a, b in zip(dividends, divisors, strict=True)])
 
 
 def _weight(weights: dict[str, list[float]]) -> Row:
