@@ -162,7 +162,7 @@ class Demo:
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 30
         while True:
-            now = next(r for r in self.replicas() if r["id"] == victim["id"])
+            now: Any = self.ask("get", "allocation", victim["id"])
             if now["status"]["restarts"] > victim["status"]["restarts"] and now["status"]["ready"]:
                 break
             if time.monotonic() > deadline:
