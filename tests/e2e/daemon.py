@@ -68,7 +68,6 @@ class Daemon:
                 env=environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        (self.home / "pid").write_text(str(self.process.pid))
 
     def start(self) -> None:
         """Starts it and waits until it answers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -25,8 +26,12 @@ NAMESPACES = Path("/run/netns")
 
 
 def environment() -> dict[str, str]:
-    """Ours without any setting of Hivemind's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")}
+    """Ours without any setting of Hivemind's, but with the images that were built already."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "HIVEMIND_CACHE" or not name.startswith("HIVEMIND_")
+    }
     return {**kept, "PYTHONPATH": str(ROOT / "src"), "LC_ALL": "C.UTF-8"}
 
 
@@ -55,20 +60,23 @@ def clear(home: Path) -> None:
 
 
 def _kill_daemon(home: Path) -> None:
-    """By the number it left, if that is still its own."""
-    try:
-        pid = int((home / "pid").read_text())
-        fd = os.pidfd_open(pid)
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    try:
-        if str(home / "d").encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            os.waitid(os.P_PIDFD, fd, os.WEXITED)
-    except (FileNotFoundError, ProcessLookupError, ChildProcessError):
-        pass  # Gone already, or not ours to wait for: `--destroy` refuses while it still lives.
-    finally:
-        os.close(fd)
+    """The process that was started with the home's data directory."""
+    mine = {os.fsencode(home / "d"), b"daemon"}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fd = os.pidfd_open(int(entry.name))
+        except ProcessLookupError:
+            continue
+        try:
+            if mine <= set((entry / "cmdline").read_bytes().split(b"\0")):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                select.select([fd], [], [], 30)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # It has just ended by itself.
+        finally:
+            os.close(fd)
 
 
 def clear_session(session: Path) -> None:

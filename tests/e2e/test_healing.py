@@ -90,7 +90,9 @@ def test_health_by_a_command_and_by_tcp(node: Daemon) -> None:
 
 
 def test_a_crash_loop_backs_off_and_says_when_it_tries_again(node: Daemon) -> None:
-    said = node.cli("app", "deploy", *BOX, "--name", "loop", "--", "sh", "-c", "echo last words; exit 3", code=1)
+    said = node.cli(
+        "app", "deploy", *BOX, "--name", "loop", "--", "sh", "-c", "echo last words; exit 3", code=1
+    )
     assert "last words" in said.err and "exit code 3" in said.err and "hint:" in said.err
     assert node.app("loop").status.phase in ("failing", "degraded")
 
@@ -133,7 +135,9 @@ def test_restart_policies(node: Daemon) -> None:
 
 def test_run(node: Daemon) -> None:
     assert node.cli("run", "--rm", "busybox:1", "echo", "hello").out == "hello\n"
-    assert node.cli("run", "--rm", "busybox:1", "sh", "-c", "echo oops >&2; exit 9", code=9).err.endswith("oops\n")
+    assert node.cli("run", "--rm", "busybox:1", "sh", "-c", "echo oops >&2; exit 9", code=9).err.endswith(
+        "oops\n"
+    )
     assert node.cli("run", "--rm", "-e", "A=b", "busybox:1", "sh", "-c", "echo $A").out == "b\n"
     eventually(lambda: node.client.apps.list() == [], "all of them removed")
     assert node.cli("run", "-d", "--name", "kept", "busybox:1", "true").out == "kept\n"

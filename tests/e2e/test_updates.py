@@ -38,15 +38,25 @@ def test_a_rolling_update_loses_no_request(node: Daemon) -> None:
     ("change", "why", "recorded"),
     [
         # The registry cannot be reached from here, which may pass, so only the deadline ends it.
-        (("--image", "no-such-image:1", "--update-deadline", "3s"), "cannot be reached", "not healthy after 3s"),
+        (
+            ("--image", "no-such-image:1", "--update-deadline", "3s"),
+            "cannot be reached",
+            "not healthy after 3s",
+        ),
         (("--entrypoint", "no-such-program"), "no-such-program", "no-such-program"),
         (("--entrypoint", "sh -c 'echo last words; exit 3'"), "last words", "exit code 3"),
-        (("--health-http", "8080/missing", "--health-interval", "100ms", "--update-deadline", "3s"), "404", "404"),
+        (
+            ("--health-http", "8080/missing", "--health-interval", "100ms", "--update-deadline", "3s"),
+            "404",
+            "404",
+        ),
         (("--memory", "100TiB", "--update-deadline", "2s"), "memory", "memory"),
     ],
     ids=["unknown image", "unknown program", "crashes", "unhealthy", "no room"],
 )
-def test_a_bad_revision_ends_by_itself(node: Daemon, change: tuple[str, ...], why: str, recorded: str) -> None:
+def test_a_bad_revision_ends_by_itself(
+    node: Daemon, change: tuple[str, ...], why: str, recorded: str
+) -> None:
     node.cli("app", "deploy", "--name", "web-app", *WEB)
     before = {a.id for a in node.ready("web-app", 3)}
     with Load(node, 8080) as load:
