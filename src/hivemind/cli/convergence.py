@@ -103,7 +103,7 @@ def settle(
             if unplaced_since and time.monotonic() - unplaced_since > _UNPLACED:
                 raise explain(context, view)
     raise TimedOut(
-        f"{name} did not get there within {patience:g} seconds: {_progress(view)}",
+        f"{name} did not get there within {patience:g} seconds: {_progress(view)}{_obstacle(view)}",
         hint=f"it goes on in the background; hivemind describe app {name}",
     )
 
@@ -228,6 +228,12 @@ def describe(allocation: AllocationDocument) -> str:
     if allocation.shown in ("running", "unhealthy") and not allocation.status.ready:
         return "unhealthy" if allocation.status.health == "failing" else "checking"
     return "healthy" if allocation.status.health == "passing" else allocation.shown
+
+
+def _obstacle(view: View) -> str:
+    """What the first replica that is not ready waits for or stumbles over, if it says so."""
+    told = (f"; {a.name}: {_detail(a)}" for a in view.current if not a.status.ready and _detail(a))
+    return next(told, "")
 
 
 def _detail(allocation: AllocationDocument) -> str:

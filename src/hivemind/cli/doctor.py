@@ -6,72 +6,20 @@ without, `warn` what it can work around.
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-OK, WARN, FAIL = "ok", "warn", "fail"
+from hivemind.cli.findings import FAIL, OK, WARN, Finding, Machine
+from hivemind.cli.forwarding import forward_policy
 
 _MIN_KERNEL = (4, 18)
 _MIN_DISK = 2 * 2**30
 _PORTS = (3000, 8653)
 _RELEASED = 1_735_689_600
 """2025-01-01: no clock that is right shows an earlier time."""
-
-
-class Finding(NamedTuple):
-    level: str
-    found: str
-    """What is there."""
-    mend: str = ""
-    """The exact command that makes it right, or what to do."""
-
-
-class Machine(NamedTuple):
-    """This machine, or a folder that looks like one (for tests)."""
-
-    root: Path = Path("/")
-    user: int = 0
-    endpoint: str = ""
-    data_dir: str = "/var/lib/hivemind"
-    token: str = ""
-    ca: str = ""
-
-    def read(self, path: str) -> str:
-        """Its contents, or nothing where it cannot be read."""
-        try:
-            return (self.root / path.lstrip("/")).read_text(errors="replace")
-        except OSError:
-            return ""
-
-    def program(self, *names: str) -> str:
-        """The first of `names` that is installed."""
-        folders = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
-        path = os.pathsep.join([*(str(self.root / f) for f in folders), *_own_path(self)])
-        return next((name for name in names if shutil.which(name, path=path)), "")
-
-    def install(self, debian: str, fedora: str = "") -> str:
-        """The command that installs packages here."""
-        release = self.read("/etc/os-release")
-        families = " ".join(line.partition("=")[2].strip('"') for line in release.splitlines()
-                            if line.startswith(("ID=", "ID_LIKE=")))  # fmt: skip
-        if any(f in families for f in ("fedora", "rhel", "centos")):
-            return f"dnf install -y {fedora or debian}"
-        if "suse" in families:
-            return f"zypper install -y {fedora or debian}"
-        if "arch" in families:
-            return f"pacman -S --noconfirm {fedora or debian}"
-        if "alpine" in families:
-            return f"apk add {fedora or debian}"
-        return f"apt-get install -y {debian}"
-
-
-def _own_path(machine: Machine) -> list[str]:
-    return os.environ.get("PATH", "").split(os.pathsep) if machine.root == Path("/") else []
 
 
 def administrator(machine: Machine) -> Finding:
@@ -235,6 +183,7 @@ CHECKS: dict[str, Callable[[Machine], Finding]] = {
     "conmon": monitor,
     "nftables": firewall,
     "forwarding": forwarding,
+    "forward policy": forward_policy,
     "ports": ports,
     "disk": disk,
     "clock": clock,

@@ -74,7 +74,13 @@ def _app(change: Change) -> list[Foreseen]:
     if new is None or (old and new.deleted):
         return [Foreseen(action="delete", object=f"app {old.name}")] if new and not old.deleted else []
     if old is None:
-        return [Foreseen(action="create", object=f"app {new.name}", detail=f"{new.replicas} replicas")]
+        return [
+            Foreseen(
+                action="create",
+                object=f"app {new.name}",
+                detail=f"{new.replicas} replica{'s' if new.replicas != 1 else ''}",
+            )
+        ]
     if old.revision != new.revision:
         return [Foreseen(action="change", object=f"app {new.name}", detail=f"to revision {new.revision}")]
     if old.replicas != new.replicas:

@@ -36,7 +36,7 @@ def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
     apps = [app.name for app in state.apps.values() if app.project == old.name]
     if apps:
         raise Conflict(
-            f"project {old.name!r} still has {len(apps)} apps: {', '.join(apps[:5])}",
+            f"project {old.name!r} still has {len(apps)} app{'s' if len(apps) != 1 else ''}: {', '.join(apps[:5])}",
             hint=f"remove them first: hivemind app rm --project {old.name} NAME",
         )
     state.tables.remove(state.projects, old.name)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from hivemind.cli import doctor
-from hivemind.cli.doctor import CHECKS, FAIL, OK, WARN, Machine, examine
+from hivemind.cli.doctor import CHECKS, examine
+from hivemind.cli.findings import FAIL, OK, WARN, Machine
+from hivemind.cli.forwarding import forward_policy
 from tests.unit.cli.conftest import Run
 
 
@@ -95,3 +97,59 @@ def test_the_exit_code_says_whether_something_fails(run: Run, monkeypatch: pytes
     assert json.loads(run("doctor", "-o", "json").out)["ok"] is False
     monkeypatch.setattr(doctor, "CHECKS", {"root": lambda m: doctor.Finding(OK, "root")})
     assert run("doctor").code == 0
+
+
+_NFT = """#!/bin/sh
+[ "$*" = "-j list chains" ] && echo '{"nftables": [{"metainfo": {}}, {"chain": {"family": "%s", "table": "%s",
+"name": "%s", "type": "filter", "hook": "forward", "prio": 0, "policy": "%s"}}]}' && exit
+[ "$*" = "list chain inet own forward" ] && cat "$0.rules"
+"""
+
+
+def firewall(root: Path, *, iptables: str = "", chain: tuple[str, str, str, str] | None = None) -> Machine:
+    program(root, "iptables")
+    (root / "usr/bin/iptables").write_text(f"#!/bin/sh\ncat <<'END'\n{iptables}\nEND\n")
+    program(root, "nft")
+    (root / "usr/bin/nft").write_text(_NFT % chain if chain else "#!/bin/sh\nexit 1\n")
+    return machine(root)
+
+
+def test_a_foreign_firewall_that_drops_is_found_and_the_command_lets_hivemind_through(tmp_path: Path) -> None:
+    for number, (iptables, chain, found, mend) in enumerate(
+        [
+            (
+                "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER",
+                None,
+                "iptables drops",
+                "iptables -I FORWARD -i hm+",
+            ),
+            (
+                "-P FORWARD ACCEPT",
+                ("inet", "own", "forward", "drop"),
+                "own forward drops",
+                "nft insert rule inet own",
+            ),
+            (
+                "-P FORWARD ACCEPT",
+                ("inet", "firewalld", "filter_FORWARD", "accept"),
+                "firewalld",
+                "firewall-cmd",
+            ),
+        ]
+    ):
+        finding = forward_policy(firewall(tmp_path / str(number), iptables=iptables, chain=chain))
+        assert finding.level == WARN
+        assert found in finding.found
+        assert finding.mend.startswith(mend)
+
+
+def test_a_firewall_that_lets_hivemind_through_is_fine(tmp_path: Path) -> None:
+    open_ = firewall(tmp_path / "open", iptables="-P FORWARD ACCEPT")
+    mended = firewall(
+        tmp_path / "mended",
+        iptables="-P FORWARD DROP\n-A FORWARD -o hm+ -j ACCEPT\n-A FORWARD -i hm+ -j ACCEPT",
+        chain=("inet", "own", "forward", "drop"),
+    )
+    (tmp_path / "mended/usr/bin/nft.rules").write_text('iifname "hm*" accept\noifname "hm*" accept\n')
+    for here in (open_, mended):
+        assert forward_policy(here).level == OK

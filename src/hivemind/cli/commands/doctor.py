@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from hivemind.cli.context import Context
-from hivemind.cli.doctor import FAIL, OK, Machine, examine
+from hivemind.cli.doctor import examine
+from hivemind.cli.findings import FAIL, OK, Machine
 from hivemind.cli.output import show_data
 
 

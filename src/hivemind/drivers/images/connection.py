@@ -210,7 +210,7 @@ class RegistryConnection:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(
-                f"{parts.netloc} cannot be reached: {error or type(error).__name__}",
+                f"{parts.netloc} cannot be reached: {getattr(error, 'strerror', '') or error or type(error).__name__}",
                 hint="check the registry's name and the network, or load the image from an archive",
             ) from error
 
