@@ -192,7 +192,10 @@ def _make_workdir(root: int, workdir: str) -> None:
     try:
         rootfs.make_workdir(root, workdir)
     except NotADirectoryError as error:
-        raise Invalid(f"the working directory {workdir} is a file in the image") from error
+        raise Invalid(
+            f"the working directory {workdir} cannot be made: something else is in its place in the image",
+            hint="choose another one",
+        ) from error
 
 
 def _makers(directory: Directory) -> list[int]:

@@ -71,15 +71,25 @@ def attach_sources(directory: Directory, trees: dict[str, int]) -> dict[str, str
 
 
 def make_workdir(root: int, workdir: str) -> None:
-    """Makes a working directory that the image lacks, without following a link out of it."""
-    at = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
+    """Makes a working directory that the image lacks. Its links are followed as the container would follow them,
+    so none leads out. Raises `NotADirectoryError` where something else is in the way."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    reached, at = "/", kernel.open_in_root(root, "/", flags)
     try:
         for part in Path(workdir).parts[1:]:
+            reached = os.path.join(reached, part)
             try:
-                inner = kernel.open_in_root(at, part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                inner = kernel.open_in_root(root, reached, flags)
             except FileNotFoundError:
-                os.mkdir(part, dir_fd=at)
-                inner = kernel.open_in_root(at, part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    os.mkdir(part, dir_fd=at)
+                except FileExistsError as error:
+                    raise NotADirectoryError(f"{reached} is a link to nowhere") from error
+                inner = kernel.open_in_root(root, reached, flags)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise NotADirectoryError(f"{reached} is a link to itself") from error
             os.close(at)
             at = inner
     finally:

@@ -1,13 +1,14 @@
 """Who a container's process is: names looked up in the image's own /etc/passwd and /etc/group.
 
 The files belong to the image, so nothing in them is trusted: they are opened with the image's root as root
-directory, no symbolic link leads out, and only the first megabyte counts.
+directory, no symbolic link leads out, and only the first megabyte of a regular file counts.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import NamedTuple
 
 from hivemind.drivers.runtimes.oci import kernel
@@ -88,7 +89,11 @@ def _rows(root: int, path: str, columns: int) -> list[list[str]]:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return []
         raise
-    with open(fd, "rb") as file:
-        text = file.read(_MOST).decode(errors="replace")
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return []
+        text = os.pread(fd, _MOST, 0).decode(errors="replace")
+    finally:
+        os.close(fd)
     rows = (line.split(":") for line in text.splitlines())
     return [row for row in rows if len(row) >= columns]
