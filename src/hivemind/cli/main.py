@@ -31,7 +31,7 @@ def main(words: list[str], terminal: Terminal | None = None) -> int:
         terminal.out.flush()
         return code
     except HivemindError as error:
-        _explain(error, terminal, verbose)
+        _explain(error, terminal, verbose, json=_wants_json(words))
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -123,11 +123,26 @@ def _perform(command: Command, args: Values, terminal: Terminal) -> int:
         context.close()
 
 
-def _explain(error: HivemindError, terminal: Terminal, verbose: bool) -> None:
+def _wants_json(words: list[str]) -> bool:
+    """Looked for by hand: what was wrong may be the very line that asks for it."""
+    own = words[: words.index("--")] if "--" in words else words
+    pairs = zip(own, [*own[1:], ""], strict=True)
+    return any(w in ("-ojson", "--output=json") or (w in ("-o", "--output") and v == "json") for w, v in pairs)
+
+
+def _explain(error: HivemindError, terminal: Terminal, verbose: bool, *, json: bool = False) -> None:
+    """For people; with `-o json` for programs, as the API's problem documents."""
     if verbose:
         import traceback
 
         terminal.note(traceback.format_exc().rstrip())
+    if json:
+        import msgspec
+
+        from hivemind.model.answers import problem
+
+        terminal.note(msgspec.json.encode(problem(error)).decode())
+        return
     terminal.note(f"{terminal.paint('error:', 'red', 'bold')} {error.message}")
     if error.hint:
         terminal.note(f"{terminal.paint('hint:', 'bold')} {error.hint}")

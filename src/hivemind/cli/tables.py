@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-_GAP = 3
+_GAP, _NARROW_GAP = 3, 2
 _LEAST = 8
 """A column is not cut below this."""
 
@@ -59,7 +59,8 @@ def render(
     """
     cells = [[printable(c) for c in row] for row in rows]
     widths = [max(display_width(c) for c in column) for column in zip(headers, *cells, strict=True)]
-    _fit(widths, [display_width(h) for h in headers], width)
+    gap = _GAP if sum(widths) + _GAP * (len(widths) - 1) <= width else _NARROW_GAP
+    _fit(widths, [display_width(h) for h in headers], width, gap)
     lines = []
     for number, row in enumerate([list(headers), *cells]):
         shown = []
@@ -67,13 +68,13 @@ def render(
             short = cut(cell, size)
             coloured = paint(short) if paint and number else short
             shown.append(coloured + " " * (size - display_width(short)))
-        lines.append((" " * _GAP).join(shown).rstrip())
+        lines.append((" " * gap).join(shown).rstrip())
     return lines
 
 
-def _fit(widths: list[int], least: Sequence[int], width: int) -> None:
+def _fit(widths: list[int], least: Sequence[int], width: int, gap: int) -> None:
     """Shrinks `widths` in place until the table fits or nothing more may be cut."""
-    spare = sum(widths) + _GAP * (len(widths) - 1) - width
+    spare = sum(widths) + gap * (len(widths) - 1) - width
     while spare > 0:
         room = [max(w - max(low, _LEAST), 0) for w, low in zip(widths, least, strict=True)]
         if not any(room):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -151,3 +152,11 @@ def test_no_colour_in_a_pipe(hive: FakeHive, run: Run) -> None:
 def test_the_reference_is_current() -> None:
     written = (ROOT / "docs" / "cli.md").read_text()
     assert written == text(), "run: python -m hivemind.cli.reference > docs/cli.md"
+
+
+def test_with_json_an_error_is_a_problem_document(hive: FakeHive, run: Run) -> None:
+    result = run("get", "app", "nope", "-o", "json")
+    told = json.loads(result.err)
+    assert (result.code, result.out, told["code"], told["status"]) == (4, "", "not-found", 404)
+    assert json.loads(run("get", "foo", "--output=json").err)["hint"]
+    assert run("exec", "nope", "--", "kubectl", "-o", "json").err.startswith("error:")

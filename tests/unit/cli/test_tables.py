@@ -21,7 +21,7 @@ def test_columns_line_up_also_with_wide_and_combining_characters() -> None:
 
 def test_the_longest_column_gives_way_first() -> None:
     lines = render(("NAME", "MESSAGE"), [("web", "a very long message that does not fit")], 24)
-    assert lines == ["NAME   MESSAGE", "web    a very long mess…"]
+    assert lines == ["NAME  MESSAGE", "web   a very long messa…"]
 
 
 def test_nothing_is_cut_without_a_terminal() -> None:

@@ -1,0 +1,88 @@
+"""What people are told of each batch: in the order of cause, and by whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hive import ADMIN, Hive
+from hivemind.daemon.herald import Herald
+from hivemind.ledger.contract import Batch
+from hivemind.model.app import AppManifest, AppSpec
+from hivemind.model.principal import Principal, Role
+from hivemind.security.envelope import Envelope
+from hivemind.state.operations import (
+    DeleteApp,
+    DeployApp,
+    DrainNode,
+    Operation,
+    RegisterPrincipal,
+    RevokePrincipal,
+    ScaleApp,
+    StopApp,
+)
+
+ANN = "a1" * 32
+
+
+class Told:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def append(self, type: str, message: str = "", *, by: str = "", **more: Any) -> None:
+        self.events.append((type, by, message))
+
+
+class Scene:
+    """A hive whose batches a herald tells, each operation a batch."""
+
+    def __init__(self) -> None:
+        self.hive = Hive()
+        self.told = Told()
+        self.herald = Herald(self.hive.state, self.told)  # type: ignore[arg-type]
+        ann = Principal(id=ANN, name="ann", kind="person", role=Role.ADMIN)
+        self.hive.do(RegisterPrincipal(principal=ann))
+
+    def do(self, operation: Operation, by: str = ANN, *, refused: bool = False) -> list[tuple[str, str, str]]:
+        """What is told of it."""
+        self.hive.do(operation, by=by, refused=refused, nonce=f"n{self.hive.count}")
+        envelope = Envelope(hive="", signer=by, nonce=f"n{self.hive.count - 1}", payload=b"")
+        state = self.hive.state
+        self.herald.agreed(
+            Batch(sequence=state.sequence, previous=b"", time=state.time, envelopes=(envelope,))
+        )
+        events, self.told.events = self.told.events, []
+        return events
+
+    def deploy(self, replicas: int = 1) -> list[tuple[str, str, str]]:
+        manifest = AppManifest(name="web", replicas=replicas, spec=AppSpec(image="web:1"))
+        return self.do(DeployApp(project="default", manifest=manifest))
+
+
+def test_an_app_is_created_before_it_is_deployed_and_both_by_somebody() -> None:
+    assert Scene().deploy() == [
+        ("app.created", "ann", "1 replica wanted"),
+        ("app.deploying", "ann", "revision 1"),
+    ]
+
+
+def test_what_ends_a_deployment_from_outside_supersedes_it() -> None:
+    scene = Scene()
+    scene.deploy()
+    assert scene.do(StopApp(project="default", name="web"), by=ADMIN) == [
+        ("app.stopped", "admin", ""),
+        ("app.deployment-superseded", "admin", "revision 1: the app was stopped"),
+    ]
+    scene = Scene()
+    scene.deploy()
+    told = scene.do(DeleteApp(project="default", name="web"))
+    assert [type for type, _, _ in told] == ["app.deleted", "app.deployment-superseded"]
+
+
+def test_nodes_and_principals_are_told_by_whom_and_refusals_not_at_all() -> None:
+    scene = Scene()
+    assert scene.do(DrainNode(name="node-0")) == [("node.drained", "ann", "")]
+    bob = Principal(id="b2" * 32, name="bob", kind="person", role=Role.OPERATOR)
+    assert scene.do(RegisterPrincipal(principal=bob)) == [("principal.admitted", "ann", "as operator")]
+    assert scene.do(RevokePrincipal(name="bob")) == [("principal.revoked", "ann", "as operator")]
+    assert scene.do(ScaleApp(project="default", name="nope", replicas=2), refused=True) == []
+    assert scene.do(RevokePrincipal(name="ann")) == [("principal.revoked", "", "as admin")]
