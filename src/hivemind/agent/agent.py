@@ -40,6 +40,8 @@ from hivemind.store.contract import Store
 from hivemind.store.events import EventLog
 
 log = logging.getLogger(__name__)
+_RETRY = 30.0
+"""Seconds until a container that could not be removed is tried again."""
 _OUTPUT = 4096
 """Bytes of a probe's output that are kept: its end, where the error usually is."""
 
@@ -125,12 +127,19 @@ class Agent:
         return found
 
     async def _remove(self, strays: list[_Found], why: str) -> None:
-        for stray in strays:
-            log.info("removing container %s: %s", stray.container.id, why)
-            try:
-                await stray.runtime.remove(stray.container.id)
-            except (HivemindError, OSError) as error:
-                log.error("container %s could not be removed: %s", stray.container.id, error)
+        while strays:
+            strays = [stray for stray in strays if not await self._removed(stray, why)]
+            if strays:
+                await asyncio.sleep(_RETRY)
+
+    async def _removed(self, stray: _Found, why: str) -> bool:
+        log.info("removing container %s: %s", stray.container.id, why)
+        try:
+            await stray.runtime.remove(stray.container.id)
+        except (HivemindError, OSError) as error:
+            log.error("container %s could not be removed: %s", stray.container.id, error)
+            return False
+        return True
 
     def _all_networks(self) -> list[Network]:
         return list({id(network): network for network in self._networks.values()}.values())

@@ -144,7 +144,9 @@ class Worker:
 
     async def _woken(self, seconds: float | None) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            # Not `wait_for`: in Python 3.11 that loses a cancellation which comes together with the wake.
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             pass
 
