@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
@@ -11,14 +13,22 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hivemind.api.access import ANYONE, Caller, caller, check_host
+from hivemind.api.access import ANYONE, SIGN_IN, Caller, caller, check_host
 from hivemind.api.backend import Backend
 from hivemind.api.endpoint import Call, Endpoint, reply
 from hivemind.api.intake import body_of, query_of
 from hivemind.api.settings import ApiSettings
-from hivemind.api.streams import Streams
+from hivemind.api.streams import Streams, rang
 from hivemind.api.table import endpoints
-from hivemind.errors import HivemindError, Invalid, NotFound, Unauthenticated, Unavailable, WrongMethod
+from hivemind.errors import (
+    Forbidden,
+    HivemindError,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    WrongMethod,
+)
 from hivemind.model.answers import PROBLEM_FORMAT, problem
 
 log = logging.getLogger("hivemind.api")
@@ -70,6 +80,7 @@ class _Node:
             backend=self.backend,
             settings=self.settings,
             streams=self.streams,
+            role=endpoint.role,
             caller=self.admit(endpoint, connection),
             connection=connection,
             params=connection.path_params,
@@ -154,7 +165,8 @@ class _OverSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket = WebSocket(scope, receive, send)
         try:
-            await self.endpoint.handler(self.node.call(self.endpoint, socket), socket)
+            call = self.node.call(self.endpoint, socket)
+            await _while_admitted(call, self.endpoint.handler(call, socket))
         except WebSocketDisconnect:
             return
         except HivemindError as error:
@@ -164,12 +176,33 @@ class _OverSocket:
             await _hang_up(socket, _defect())
 
 
+async def _while_admitted(call: Call, talk: Awaitable[None]) -> None:
+    """Ends the talk when its caller's token is revoked or may no longer do so much."""
+    talking = asyncio.ensure_future(talk)
+    watching = asyncio.create_task(_until_dismissed(call))
+    try:
+        await asyncio.wait((talking, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not talking.done():
+            raise Forbidden("your token was revoked, or may not do this any more", hint=SIGN_IN)
+        talking.result()
+    finally:
+        for task in (talking, watching):
+            task.cancel()
+        await asyncio.gather(talking, watching, return_exceptions=True)
+
+
+async def _until_dismissed(call: Call) -> None:
+    with call.streams.bell() as bell:
+        while call.admitted:
+            await rang(bell, call.settings.heartbeat)
+
+
 async def _hang_up(socket: WebSocket, error: HivemindError) -> None:
     try:
         if socket.application_state.name == "CONNECTING":
             await socket.send_denial_response(refusal(error))
         elif socket.application_state.name == "CONNECTED":
-            code = 1012 if isinstance(error, Unavailable) else 1011
+            code = 1012 if isinstance(error, Unavailable) else 1008 if isinstance(error, Forbidden) else 1011
             await socket.close(code, error.message.encode()[:120].decode(errors="ignore"))
     except (WebSocketDisconnect, RuntimeError, OSError):
         pass  # the client is gone: nobody is left to tell

@@ -27,7 +27,7 @@ from hivemind.errors import (
 from hivemind.model.base import Spec
 from hivemind.model.principal import Role
 from hivemind.security.identity import Identity
-from hivemind.state.operations import Operation
+from hivemind.state.operations import Operation, RegisterPrincipal, RevokePrincipal
 from hivemind.state.state import Outcome, State
 
 JSON = "application/json"
@@ -93,6 +93,8 @@ class Call:
     backend: Backend
     settings: ApiSettings
     streams: Streams
+    role: Role
+    """What it takes to ask this."""
     caller: Caller
     connection: HTTPConnection
     params: Mapping[str, str]
@@ -113,6 +115,12 @@ class Call:
         return self.caller.identity
 
     @property
+    def admitted(self) -> bool:
+        """Whoever asked still may: to be looked at again by whatever has no end."""
+        principal = self.state.principals.get(self.identity.public)
+        return principal is not None and principal.role >= self.role
+
+    @property
     def request(self) -> Request:
         assert isinstance(self.connection, Request)
         return self.connection
@@ -130,6 +138,8 @@ class Call:
             )
         outcome = await self.backend.submit(operation, self.identity, nonce=nonce)
         outcome.raise_for_error()
+        if isinstance(operation, RegisterPrincipal | RevokePrincipal):
+            self.streams.ring()
         return outcome
 
 

@@ -101,7 +101,7 @@ async def _stream(call: Call, after: str) -> AsyncIterator[bytes]:
             )
             # An id by itself: a client that loses the connection before the first event knows where it was.
             yield f"id: {last.removeprefix(_PREFIX) or '0'}\n\n".encode()
-            while not call.streams.closing:
+            while not call.streams.closing and call.admitted:
                 for entry in store.range(_PREFIX, after=last, limit=_BATCH):
                     last = entry.key
                     if entry.value is None:

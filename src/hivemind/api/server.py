@@ -144,7 +144,9 @@ class ApiServer:
 
 def _refuse_exposure(settings: ApiSettings) -> None:
     if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise Invalid("TLS needs both a certificate and its key", hint="give both --tls-cert FILE and --tls-key FILE")
+        raise Invalid(
+            "TLS needs both a certificate and its key", hint="give both --tls-cert FILE and --tls-key FILE"
+        )
     if settings.port is None or settings.tls_cert or _is_loopback(settings.host):
         return
     raise Invalid(

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 
 class Streams:
-    """Every endless answer holds a bell. It rings for news, and once more when the server stops."""
+    """Every endless answer holds a bell. It rings for news, when somebody's role changed, and once more when the
+    server stops."""
 
     def __init__(self) -> None:
         self.closing = False
@@ -27,6 +28,9 @@ class Streams:
 
     def close(self) -> None:
         self.closing = True
+        self.ring()
+
+    def ring(self) -> None:
         for bell in self._bells:
             bell.set()
 

@@ -13,7 +13,7 @@ from wsproto import events
 from wsproto.utilities import ProtocolError
 
 from hivemind.client.connection import Connection, target
-from hivemind.errors import HivemindError, TimedOut, Unavailable
+from hivemind.errors import Forbidden, HivemindError, TimedOut, Unavailable
 from hivemind.model.answers import Problem
 
 _READ = 1 << 16
@@ -156,6 +156,8 @@ def _refused(status: int, body: bytes) -> HivemindError:
 def _farewell(code: int, reason: str) -> HivemindError | None:
     if code in (1000, 1001):
         return None
+    if code == 1008:
+        return Forbidden(reason or "the daemon ended the stream", hint="ask an administrator for a new token")
     if code == 1012:
         return Unavailable("the daemon is stopping", hint="ask again once it is back")
     return Unavailable(f"the daemon closed the stream: {reason or code}", hint="ask again")

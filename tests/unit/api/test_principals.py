@@ -123,3 +123,40 @@ def test_the_manifest_is_strict(running: Running) -> None:
     ):
         with pytest.raises(Invalid):
             hive.principals.put(bad)
+
+
+def test_a_revoked_token_loses_what_it_had_open(running: Running) -> None:
+    hive = running.local
+    admit(hive, ANN, "ann", "operator")
+    ann = running.remote(ANN)
+    ann.apps.deploy(web())
+    [allocation] = hive.allocations.list()
+    running.do(running.backend.run, allocation.id)
+    shell = ann.allocations.exec(allocation.id, ["sh"], stdin=True)
+    assert shell.read() == ("stdout", b"sh\n")
+    told = running.remote(ANN).events_follow(after="0")
+    running.do(running.backend.happen, 1)
+    assert next(told).message == "event 1"
+    hive.principals.delete("ann")
+    with shell, pytest.raises(Forbidden, match="revoked"):
+        shell.read()
+    with pytest.raises(Unauthenticated):
+        next(told)
+    command = running.backend.commands[-1]
+    running.run(command.closed.wait())
+
+
+def test_a_lower_role_loses_what_only_the_higher_may(running: Running) -> None:
+    hive = running.local
+    admit(hive, ANN, "ann", "operator")
+    ann = running.remote(ANN)
+    ann.apps.deploy(web())
+    [allocation] = hive.allocations.list()
+    running.do(running.backend.run, allocation.id)
+    shell = ann.allocations.exec(allocation.id, ["sh"], stdin=True)
+    assert shell.read() == ("stdout", b"sh\n")
+    admit(hive, ANN, "ann", "viewer")
+    with shell, pytest.raises(Forbidden, match="may not do this any more"):
+        shell.read()
+    running.run(running.backend.commands[-1].closed.wait())
+    assert len(ann.apps.list()) == 1
