@@ -33,12 +33,16 @@ async def read_logs(source: Source, runtime: Runtime, query: LogQuery) -> AsyncI
         if not query.follow:
             return
         shown = set(source.containers[:-1])
-        query = replace(query, tail=None, since=last[-1].time + 1 if last else query.since)
+        # With no line wanted, the newest instance is followed from its end; otherwise from behind the last one.
+        query = replace(
+            query, tail=None if query.tail else 0, since=last[-1].time + 1 if last else query.since
+        )
     while True:
         for container in [id for id in source.containers if id not in shown]:
             shown.add(container)
             async for line in _read(runtime, container, query):
                 yield line
+            query = replace(query, tail=None)
         if not query.follow:
             return
         while all(id in shown for id in source.containers):

@@ -30,9 +30,12 @@ class Reporter:
         self._wake = asyncio.Event()
 
     def report(self, report: AllocationReport) -> None:
-        """The newest report about an allocation replaces an older one that was not sent yet."""
-        self._waiting[report.id] = report
-        self._wake.set()
+        """Replaces one that was not agreed yet, if the hive would take it after that: an allocation that was healthy
+        was, and one that ended has ended."""
+        older = self._waiting.get(report.id)
+        if older is None or (not older.state.ended and report.state >= older.state):
+            self._waiting[report.id] = report
+            self._wake.set()
 
     async def run(self) -> None:
         while True:
@@ -42,8 +45,9 @@ class Reporter:
                 batch = dict(list(self._waiting.items())[:_AT_ONCE])
                 try:
                     await self._submit(ReportAllocations(node=self._node, reports=tuple(batch.values())))
-                except HivemindError as error:
-                    log.warning("the hive did not take a report: %s", error)
+                except Exception as error:
+                    defect = None if isinstance(error, HivemindError) else error
+                    log.warning("the hive did not take a report: %s", error, exc_info=defect)
                     await asyncio.sleep(_RETRY)
                     continue
                 for id, said in batch.items():
