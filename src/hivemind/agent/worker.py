@@ -39,6 +39,8 @@ _SETTLE = 0.2
 """Seconds between leaving the balancing and the stop signal: connections that were being made get through."""
 _FAILING_AFTER = 2
 """Endings in a row before its first healthy moment that make an allocation count as failing."""
+_SAID = 300
+"""Characters of a check's last words that explain an ending: their end, where the error usually is."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds until something that failed is tried again."""
 
@@ -196,6 +198,9 @@ class Worker:
             self._retry_later(why)
         except HivemindError as error:
             await self._discard(number)
+            if not self._allocation.failing:
+                # It may pass, so a deployment waits; should its time run out it shall know for what.
+                self._report_trouble(error.message, failing=False)
             self._retry_later(error.message)
         return 0
 
@@ -326,12 +331,10 @@ class Worker:
         exit = container.exit or Exit(code=None, reason="it ended while nobody looked")
         # What the daemon stopped for its health has not completed, however politely it left.
         unhealthy = self._status.health == "failing" and self._spec.restart.policy != "no"
-        why = explain(exit, self._spec.resources.memory)
-        if unhealthy:
-            why = f"unhealthy, {why}"
+        why = self._explain(number, exit, unhealthy=unhealthy)
         if self._judged != number:
             self._judged = number
-            self._note_ending(number, container, exit, Phase.BACKOFF)
+            self._note_ending(number, container, exit, Phase.BACKOFF, why)
             self._back_off(container, exit, why)
         verdict = judge(self._spec.restart, exit, number, unhealthy=unhealthy)
         if verdict != "restart":
@@ -347,6 +350,14 @@ class Worker:
         await self._keep_few()
         return await self._launch(number + 1)
 
+    def _explain(self, number: int, exit: Exit, *, unhealthy: bool = False) -> str:
+        """Why the instance ended, with what its check said last if that was the reason."""
+        last = self._status.last
+        if last and (last.instance, last.ended) == (number, exit.at):
+            return last.reason
+        why = explain(exit, self._spec.resources.memory)
+        return f"unhealthy, {why} ({self._status.message[-_SAID:]})" if unhealthy else why
+
     def _back_off(self, container: Container, exit: Exit, why: str) -> None:
         ran = (exit.at - container.started) / 1000 if container.started and exit.at else 0.0
         self._backoff = self._backoff.after_run(ran)
@@ -355,12 +366,11 @@ class Worker:
         if not self._ever_healthy and self._backoff.failures >= _FAILING_AFTER:
             self._report_failing(f"{why}, again and again")
 
-    def _note_ending(self, number: int, container: Container, exit: Exit, phase: Phase) -> None:
+    def _note_ending(self, number: int, container: Container, exit: Exit, phase: Phase, why: str) -> None:
         self._close_watch()
         last = self._status.last
         if last and (last.instance, last.ended) == (number, exit.at):
             return  # An earlier daemon took note of it.
-        why = explain(exit, self._spec.resources.memory)
         ending = Ending(
             instance=number, exit_code=exit.code, signal=exit.signal, oom=exit.oom, reason=why,
             started=container.started, ended=exit.at or self._agent.clock(),
@@ -377,10 +387,12 @@ class Worker:
         self._agent.reporter.report(AllocationReport(id=self.id, state=state, reason=why, exit_code=code))
 
     def _report_failing(self, why: str) -> None:
-        if self._allocation.state < AllocationState.HEALTHY and (
-            not self._allocation.failing or self._allocation.reason != why
-        ):
-            said = AllocationReport(id=self.id, state=AllocationState.PLACED, failing=True, reason=why)
+        self._report_trouble(why, failing=True)
+
+    def _report_trouble(self, why: str, *, failing: bool) -> None:
+        known = (self._allocation.failing, self._allocation.reason)
+        if self._allocation.state < AllocationState.HEALTHY and known != (failing, why):
+            said = AllocationReport(id=self.id, state=AllocationState.PLACED, failing=failing, reason=why)
             self._agent.reporter.report(said)
 
     # -- stopping --------------------------------------------------------------------------------------------
@@ -396,7 +408,8 @@ class Worker:
             container = await self._stop(container)
         exit = container.exit if container else None
         if container and exit:
-            self._note_ending(self._newest, container, exit, Phase.STOPPING)
+            why = self._explain(self._newest, exit)
+            self._note_ending(self._newest, container, exit, Phase.STOPPING, why)
         await self._network.detach(self.id)
         self._observe(phase=Phase.ENDED, ready=False, pid=0, message=self._allocation.reason)
         if not self._allocation.state.ended:

@@ -161,7 +161,7 @@ async def test_a_registry_that_is_down_is_asked_again_and_fails_nothing(tmp_path
         assert "the registry does not answer" in box.status().message
         await box.healthy()
         assert box.deployment(outcome)[0] is DeploymentState.SUCCEEDED
-        assert box.reports == [("HEALTHY", "")]
+        assert box.reports == [("PLACED", "the registry does not answer"), ("HEALTHY", "")]
 
 
 async def test_one_pull_serves_all_and_a_stop_does_not_wait_for_it(tmp_path: Path) -> None:
