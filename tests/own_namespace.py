@@ -1,7 +1,8 @@
 """Runs a test in a forked child with a network and a mount namespace of its own.
 
 Set-up, test and tear-down all happen in the child. Whatever the test leaves behind, even when it is killed,
-goes with its namespaces; the machine's own links, routes and rules are out of its reach.
+goes with its namespaces; the machine's own links, routes and rules are out of its reach. What the parent has set
+up for several tests is the parent's to tear down.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def run_isolated(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     item.config._tmp_path_factory.getbasetemp()  # Once for all children, instead of one more for each.
     for report in _reports(item, nextitem):
         item.ihook.pytest_runtest_logreport(report=report)
+    # What tests before this one had set up for its module ends here, if the next one is in another.
+    item.session._setupstate.teardown_exact(nextitem)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
@@ -52,13 +55,24 @@ def _reports(item: pytest.Item, nextitem: pytest.Item | None) -> list[Any]:
     return [item.ihook.pytest_runtest_makereport(item=item, call=call)]
 
 
+class _Inherited:
+    """Stands for the next test: what was set up before the fork stays."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._nodes = list(item.session._setupstate.stack)
+
+    def listchain(self) -> list[Any]:
+        return self._nodes
+
+
 def _run_child(item: pytest.Item, writing: int) -> None:
     code = 1
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_NEW_NAMESPACES) or libc.mount(b"none", b"/", None, _PRIVATE_RECURSIVELY, None):
             raise OSError(ctypes.get_errno(), "cannot make namespaces; this test needs root")
-        reports = runtestprotocol(item, log=False, nextitem=None)
+        inherited: Any = _Inherited(item)
+        reports = runtestprotocol(item, log=False, nextitem=inherited)
         hook = item.config.hook
         data = [hook.pytest_report_to_serializable(config=item.config, report=r) for r in reports]
         said, code = pickle.dumps(data), 0
