@@ -127,7 +127,9 @@ def _wants_json(words: list[str]) -> bool:
     """Looked for by hand: what was wrong may be the very line that asks for it."""
     own = words[: words.index("--")] if "--" in words else words
     pairs = zip(own, [*own[1:], ""], strict=True)
-    return any(w in ("-ojson", "--output=json") or (w in ("-o", "--output") and v == "json") for w, v in pairs)
+    return any(
+        w in ("-ojson", "--output=json") or (w in ("-o", "--output") and v == "json") for w, v in pairs
+    )
 
 
 def _explain(error: HivemindError, terminal: Terminal, verbose: bool, *, json: bool = False) -> None:

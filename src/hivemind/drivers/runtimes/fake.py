@@ -181,7 +181,9 @@ class FakeRuntime:
         if instance is None:
             return Exit(code=None, at=self.machine.clock(), reason="it is not here any more")
         if instance.process is None:
-            self.machine.end(instance, Exit(code=None, at=self.machine.clock(), reason="stopped before it was started"))
+            self.machine.end(
+                instance, Exit(code=None, at=self.machine.clock(), reason="stopped before it was started")
+            )
         await self.kill(id, signal)
         try:
             async with asyncio.timeout(grace):
