@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hivemind.api import server
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.client import Hivemind
@@ -120,10 +121,13 @@ def test_over_tls(tmp_path: Path) -> None:
             pytest.raises(HivemindError),
         ):
             hive.status()
-        context = ssl.create_default_context(cafile=made["tls_cert"])
-        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     finally:
         running.stop()
+
+
+def test_old_tls_is_not_spoken(tmp_path: Path) -> None:
+    context = server._tls(ApiSettings(socket="", port=0, **certificate(tmp_path)))
+    assert context is not None and context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_other_users_of_the_machine(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
