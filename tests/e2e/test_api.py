@@ -14,6 +14,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.control import SkipTest
 
 from hivemind.security.identity import Identity
+from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon
 
 pytestmark = pytest.mark.real
@@ -111,7 +112,7 @@ def test_versions_guard_writes(node: Daemon) -> None:
     node.ready("web-app", 2)
 
 
-def test_fuzzed_from_its_own_description(hatch: type[Daemon]) -> None:
+def test_fuzzed_from_its_own_description(hatch: Hatch) -> None:
     """Whatever is sent, the real daemon answers with nothing but what it describes, and lives on."""
     daemon = hatch("--web-port", "3000", "--memory", "256MiB")
     daemon.start()

@@ -123,7 +123,7 @@ def test_logs(node: Daemon) -> None:
 
     following = node.begin("logs", "-f", "--tail", "1", "chatty.0")
     assert following.stdout
-    numbers = []
+    numbers: list[int] = []
     while len(numbers) < 6:
         line = following.stdout.readline().decode()
         assert line, "the log ended"

@@ -7,6 +7,7 @@ import subprocess
 import debimage
 import pytest
 
+from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon
 from tests.e2e.leftovers import COMMAND, ROOT, environment, inside
 
@@ -23,7 +24,7 @@ def demo(daemon: Daemon, *options: str) -> str:
     return done.stdout
 
 
-def test_up_twice_and_down_twice(hatch: type[Daemon]) -> None:
+def test_up_twice_and_down_twice(hatch: Hatch) -> None:
     debimage.build("web")  # No package can be fetched from the demo's namespace.
     home = hatch()
     said = demo(home)

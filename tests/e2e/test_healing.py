@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,10 @@ def read_limit(pid: int, controller: str, v1: str, v2: str) -> str:
     return Path(f"/sys/fs/cgroup{path}/{v2}").read_text().strip()
 
 
+def says_up(node: Daemon, app: str) -> bool:
+    return "up" in node.cli("logs", app).out
+
+
 def test_stopping_is_graceful_and_has_an_end(node: Daemon) -> None:
     gentle = "trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.1; done"
     node.cli("app", "deploy", "--image", "busybox:1", "--name", "gentle", "--", "sh", "-c", gentle)
@@ -177,7 +182,7 @@ def test_stopping_is_graceful_and_has_an_end(node: Daemon) -> None:
     node.cli("app", "deploy", "--image", "busybox:1", "--name", "stubborn", "--stop-grace-period", "300ms", "--",
              "sh", "-c", stubborn)  # fmt: skip
     for name in ("gentle", "stubborn"):
-        eventually(lambda name=name: "up" in node.cli("logs", name).out, f"{name} up")
+        eventually(partial(says_up, node, name), f"{name} up")
     node.cli("stop", "gentle", "stubborn")
     assert node.cli("logs", "--no-prefix", "gentle").out == "up\nbye\n"
     codes = {a.app: a.exit_code for a in node.client.allocations.list()}

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon, alive
 from tests.e2e.eventually import eventually
 from tests.e2e.leftovers import ROOT
@@ -37,8 +38,7 @@ def test_a_command_is_served_healed_and_outlives_the_daemon(fresh: Daemon) -> No
     assert "GET / " in fresh.cli("logs", "hello").out
     assert re.search(r"hello\.0 +- +Up", fresh.cli("ps").out)
 
-    victim, other = replicas
-    os.kill(victim.status.pid, signal.SIGKILL)
+    os.kill(replicas[0].status.pid, signal.SIGKILL)
     eventually(lambda: sum(a.status.restarts for a in fresh.ready("hello", 2)) == 1, "a restart")
     seen.clear()
     eventually(both, "an answer of both again")
@@ -75,7 +75,7 @@ def test_endings_of_commands(node: Daemon) -> None:
     assert "/no/such/program" in found["missing"].reason
 
 
-def test_a_node_without_containers(hatch: type[Daemon]) -> None:
+def test_a_node_without_containers(hatch: Hatch) -> None:
     """`--runtime process`: images are refused with the reason, commands run."""
     daemon = hatch("--runtime", "process")
     daemon.start()

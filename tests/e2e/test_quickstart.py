@@ -11,6 +11,7 @@ from pathlib import Path
 import debimage
 import pytest
 
+from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon
 from tests.e2e.leftovers import COMMAND, ROOT, environment, inside
 
@@ -29,7 +30,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", QUICKSTART.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_every_command_of_the_quickstart_works(hatch: type[Daemon], tmp_path: Path) -> None:
+def test_every_command_of_the_quickstart_works(hatch: Hatch, tmp_path: Path) -> None:
     debimage.build("web")  # No package can be fetched from the daemon's namespace.
     daemon = hatch()
     daemon.start()

@@ -121,16 +121,14 @@ def test_an_archive_that_is_none(node: Daemon, tmp_path: Path) -> None:
 
 
 def ask(
-    node: Daemon, method: str, path: str, body: bytes = b"", **headers: str
+    node: Daemon, method: str, path: str, headers: dict[str, str], body: bytes = b""
 ) -> tuple[int, dict[str, object]]:
     """Over TCP, as the daemon's network namespace sees it."""
 
     def send() -> tuple[int, dict[str, object]]:
         connection = http.client.HTTPConnection("127.0.0.1", 3000, timeout=30)
         try:
-            connection.request(
-                method, path, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()}
-            )
+            connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:
@@ -145,10 +143,10 @@ def token(node: Daemon) -> str:
 
 def test_the_api_over_tcp_wants_a_good_token(node: Daemon) -> None:
     good = token(node)
-    assert ask(node, "GET", "/v1/apps", Authorization=f"Bearer {good}")[0] == 200
+    assert ask(node, "GET", "/v1/apps", {"Authorization": f"Bearer {good}"})[0] == 200
     stranger = Identity(bytes(32)).token()
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": f"Bearer {stranger}"}):
-        status, problem = ask(node, "GET", "/v1/apps", **headers)
+        status, problem = ask(node, "GET", "/v1/apps", headers)
         assert (status, problem["code"]) == (401, "unauthenticated") and problem["hint"]
     said = node.cli("--host", "http://127.0.0.1:3000", "--token", stranger, "app", "ls", code=3)
     assert "token" in said.err and "hint: " in said.err
@@ -159,21 +157,19 @@ def test_the_api_over_tcp_wants_a_good_token(node: Daemon) -> None:
 def test_bad_bodies(node: Daemon) -> None:
     good = {"Authorization": f"Bearer {token(node)}"}
     path = "/v1/projects/default/apps/x"
-    status, problem = ask(node, "PUT", path, b'{"spec": }', **good)
+    status, problem = ask(node, "PUT", path, good, b'{"spec": }')
     assert (
         (status, problem["code"]) == (400, "invalid")
         and "line 1" in str(problem["detail"])
         and problem["hint"]
     )
-    status, problem = ask(
-        node, "PUT", path, b'{"name": "x", "spec": {"image": "a", "colour": "red"}}', **good
-    )
+    status, problem = ask(node, "PUT", path, good, b'{"name": "x", "spec": {"image": "a", "colour": "red"}}')
     assert status == 400 and "colour" in str(problem["detail"])
-    status, problem = ask(node, "PUT", path, b" " * (32 << 20), **good)
+    status, problem = ask(node, "PUT", path, good, b" " * (32 << 20))
     assert (status, problem["code"]) == (413, "too-large")
-    status, problem = ask(node, "PUT", path, b"[" * 100_000, **good)
+    status, problem = ask(node, "PUT", path, good, b"[" * 100_000)
     assert status == 400
-    status, problem = ask(node, "GET", "/v1/unicorns", **good)
+    status, problem = ask(node, "GET", "/v1/unicorns", good)
     assert (status, problem["code"]) == (404, "not-found")
     assert node.client.apps.list() == []
 

@@ -41,7 +41,7 @@ def test_a_rolling_update_loses_no_request(node: Daemon) -> None:
         (
             ("--image", "no-such-image:1", "--update-deadline", "3s"),
             "cannot be reached",
-            "not healthy after 3s",
+            "not healthy after 3s: registry-1.docker.io cannot be reached",
         ),
         (("--entrypoint", "no-such-program"), "no-such-program", "no-such-program"),
         (("--entrypoint", "sh -c 'echo last words; exit 3'"), "last words", "exit code 3"),
