@@ -17,7 +17,7 @@ import msgspec
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
-from hivemind.drivers.runtimes.oci import bundle, monitor, rootfs, users
+from hivemind.drivers.runtimes.oci import bundle, filters, monitor, rootfs, users
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed
 from hivemind.drivers.runtimes.oci.container import command_line
 from hivemind.drivers.runtimes.oci.monitor import Programs
@@ -58,9 +58,11 @@ def build(
         sources=rootfs.attach_sources(directory, borrowed.trees),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
+    filters.reuse(programs, configuration)
     directory.config.write_bytes(msgspec.json.encode(configuration))
     log_limit = max(_LEAST_LOG_LIMIT, spec.log_max_size * spec.log_max_files)
     pid, watcher = monitor.create(programs, directory, spec.id, log_limit)
+    filters.learn(programs, spec.id, configuration)
     made = msgspec.structs.replace(record, pid=pid, monitor=watcher)
     directory.save(made)
     return made
