@@ -11,28 +11,49 @@ its fresh one is healthy (start-first); a fresh replica started beside its stale
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 
 from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Revert, Settle, Step
 from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import App, AppSpec, Deployment, DeploymentState
 
+_attempt = attrgetter("attempt")
+
 
 class _Slot:
     """The allocations of one slot, sorted by what they mean."""
 
-    def __init__(self, revision: int, leaving: frozenset[str], allocations: Iterable[Allocation]) -> None:
-        mine = sorted(allocations, key=lambda a: a.attempt)
-        wanted = [a for a in mine if a.live and a.desired is Desired.RUN]
-        self.fresh = [a for a in wanted if a.revision == revision and a.node not in leaving]
-        self.stale = [a for a in wanted if a.revision != revision or a.node in leaving]
-        self.stopping = [a for a in mine if a.live and a.desired is Desired.STOP]
-        of_revision = [a for a in mine if a.revision == revision]
-        self.last = of_revision[-1] if of_revision else None
+    def __init__(self, revision: int, leaving: frozenset[str], allocations: list[Allocation]) -> None:
+        """One pass, because every plan looks at every slot, and an app may have thousands."""
+        self.fresh: list[Allocation] = []
+        self.stale: list[Allocation] = []
+        self.stopping: list[Allocation] = []
+        self.last: Allocation | None = None
+        """The newest of the wanted revision, ended or not."""
+        self.healthy = False
+        self.unsettled: list[Allocation] = []
+        """The fresh ones that are not healthy yet."""
+        for allocation in sorted(allocations, key=_attempt) if len(allocations) > 1 else allocations:
+            if allocation.revision == revision:
+                self.last = allocation
+            if not allocation.live:
+                continue
+            if allocation.desired is Desired.STOP:
+                self.stopping.append(allocation)
+            elif allocation.revision == revision and allocation.node not in leaving:
+                self.fresh.append(allocation)
+                if allocation.state is AllocationState.HEALTHY:
+                    self.healthy = True
+                else:
+                    self.unsettled.append(allocation)
+            else:
+                self.stale.append(allocation)
 
     @property
-    def healthy(self) -> bool:
-        return any(a.state is AllocationState.HEALTHY for a in self.fresh)
+    def settled(self) -> bool:
+        """One fresh healthy replica and nothing else that counts: there is nothing to do."""
+        return self.healthy and not self.stale and len(self.fresh) == 1
 
     @property
     def finished(self) -> bool:
@@ -49,11 +70,9 @@ class _Slot:
     @property
     def doubled(self) -> list[Allocation]:
         """All fresh ones but the best: a drained node that came back may hold a second."""
+        if len(self.fresh) < 2:
+            return []
         return sorted(self.fresh, key=lambda a: (a.state, a.attempt))[:-1]
-
-    @property
-    def unsettled(self) -> list[Allocation]:
-        return [a for a in self.fresh if a.state < AllocationState.HEALTHY]
 
 
 def plan(
@@ -98,9 +117,11 @@ def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
     steps: list[Step] = []
     changing = sum(1 for slot in view if not (slot.healthy or slot.finished or _untouched(slot)))
     stranded = sum(
-        1 for slot in view if slot.fresh and all(a.state is AllocationState.PENDING for a in slot.fresh)
+        1 for slot in view if slot.unsettled and all(a.state is AllocationState.PENDING for a in slot.fresh)
     )
     for index, slot in enumerate(view):
+        if slot.settled:
+            continue
         steps += [Halt(a.id, "its slot has another") for a in slot.doubled]
         if slot.served:
             steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]

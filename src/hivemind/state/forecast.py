@@ -32,22 +32,25 @@ def forecast(state: State, operation: Operation, signer: str) -> list[Foreseen]:
     [outcome] = copy.apply(copy.sequence + 1, time, [Signed(signer, "forecast", operation)])
     outcome.raise_for_error()
     steps = _read(copy)
+    moved = set(copy.allocations)
     for _ in range(_ROUNDS):
-        reports = _all_goes_well(copy)
+        reports = _all_goes_well(copy, moved)
         if not reports:
             break
         time += 1
         signed = [Signed(report.node, f"forecast/{time}", report) for report in reports]
         copy.apply(copy.sequence + 1, time, signed)
         steps += _read(copy)
+        moved = {change.key for change in copy.changes if change.table == "allocations"}
     return steps
 
 
-def _all_goes_well(state: State) -> list[ReportAllocations]:
-    """Stops are played before starts get healthy, so that the order shown is the order of cause."""
+def _all_goes_well(state: State, moved: set[str]) -> list[ReportAllocations]:
+    """What nodes report next of the allocations that moved last: all others are where they shall be."""
     reports: dict[str, list[AllocationReport]] = {}
-    for allocation in state.allocations.values():
-        if not allocation.live or not allocation.node:
+    for id in sorted(moved):
+        allocation = state.allocations.get(id)
+        if allocation is None or not allocation.live or not allocation.node:
             continue
         if allocation.desired is Desired.STOP:
             reached = AllocationState.STOPPED

@@ -177,9 +177,7 @@ def _forget(state: State, id: str) -> None:
         _purge(state, app)
         return
     seen: dict[int, int] = {}
-    for allocation in reversed(allocations):
-        if allocation.live:
-            continue
+    for allocation in reversed([a for a in allocations if not a.live]):
         seen[allocation.slot] = seen.get(allocation.slot, 0) + 1
         beyond = allocation.slot >= app.replicas and allocation.state is AllocationState.STOPPED
         if seen[allocation.slot] > (1 if beyond else _ENDED_KEPT):
