@@ -177,7 +177,10 @@ class Connection:
             try:
                 self._tls = ssl.create_default_context(cafile=self._ca or None)
             except OSError as error:
-                raise Invalid(f"the CA file {self._ca} cannot be used: {error}") from None
+                raise Invalid(
+                    f"the CA file {self._ca} cannot be used: {error.strerror or error}",
+                    hint="it is a PEM file with the certificate of the daemon or of its authority",
+                ) from None
         return self._tls
 
     @contextmanager

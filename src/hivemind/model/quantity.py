@@ -113,11 +113,24 @@ def _hint(message: str, type: Any) -> str:
     """For an unknown key, the known key that looks most like it."""
     match = re.search(r"unknown field `([^`]+)`", message)
     if not match:
-        return ""
+        return _choices(message, inspect.type_info(type))
     import difflib
 
     close = difflib.get_close_matches(match[1], sorted(_keys(inspect.type_info(type))), n=1)
     return f"did you mean '{close[0]}'?" if close else ""
+
+
+def _choices(message: str, info: inspect.Type) -> str:
+    """What a field that is one of a few words may be."""
+    path = re.search(r"Invalid enum value .* - at `\$((?:\.\w+)+)`", message)
+    for name in path[1].strip(".").split(".") if path else ():
+        while isinstance(info, inspect.Metadata):
+            info = info.type
+        fields = info.fields if isinstance(info, inspect.StructType) else ()
+        info = next((f.type for f in fields if f.encode_name == name), inspect.AnyType())
+    if not path or not isinstance(info, inspect.LiteralType):
+        return ""
+    return f"it may be {', '.join(str(value) for value in info.values)}"
 
 
 def _keys(info: inspect.Type) -> set[str]:

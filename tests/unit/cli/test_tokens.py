@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from hivemind.security.identity import from_token
 from tests.unit.cli.conftest import FakeHive, Run
@@ -49,3 +50,12 @@ def test_bad_input_is_told_before_anything_is_sent(hive: FakeHive, run: Run) -> 
     taken = run("token", "create", "admin")
     assert (taken.code, taken.out) == (5, "")
     assert len(hive.principals.items) == 2
+
+
+def test_a_wrong_role_in_a_file_is_answered_with_the_roles(hive: FakeHive, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "ann.yaml"
+    file.write_text(f"kind: Principal\nname: ann\nrole: king\nkey: {'ab' * 32}\n")
+    result = run("apply", "-f", str(file))
+    assert result.code == 2
+    assert "ann.yaml:3" in result.err
+    assert "hint: it may be admin, operator, viewer" in result.err
