@@ -21,11 +21,10 @@ def container_id(allocation: str, instance: int) -> str:
 
 def allocation_of(container: str) -> tuple[str, int]:
     """The inverse of `container_id`. Raises `ValueError` for what it did not make."""
-    allocation, _, number = container.rpartition(".")
-    instance = int(number)
-    if not re.fullmatch("[0-9a-z]+", allocation) or container_id(allocation, instance) != container:
+    match = re.fullmatch(r"([0-9a-z]+)\.(0|[1-9][0-9]*)", container)
+    if not match:
         raise ValueError(f"{container!r} is not the container of an allocation")
-    return allocation, instance
+    return match[1], int(match[2])
 
 
 def compose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hivemind.errors import Corrupt, Unavailable
@@ -12,12 +13,11 @@ from hivemind.security.identity import Identity
 def identity(path: Path) -> Identity:
     """The key at `path`, made when there is none. A crash leaves a whole key or no key."""
     try:
+        if not path.exists():
+            _make(path)
         seed = path.read_bytes()
-    except FileNotFoundError:
-        seed = os.urandom(32)
-        _write(path, seed)
     except OSError as error:
-        raise Unavailable(f"the key {path} cannot be read: {error.strerror}") from None
+        raise Unavailable(f"the key {path} cannot be read or made: {error.strerror}") from None
     if len(seed) != 32:
         raise Corrupt(
             f"the key {path} is damaged: it has {len(seed)} bytes, not 32", hint="restore it from a backup"
@@ -25,15 +25,20 @@ def identity(path: Path) -> Identity:
     return Identity(seed)
 
 
-def _write(path: Path, seed: bytes) -> None:
-    temporary = path.with_suffix(".new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def _make(path: Path) -> None:
+    """Written aside and then given its name, unless another daemon was faster: then that one's is the key."""
+    aside = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, seed)
-        os.fsync(handle)
+        try:
+            os.write(handle, os.urandom(32))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        with suppress(FileExistsError):
+            os.link(aside, path)
     finally:
-        os.close(handle)
-    os.rename(temporary, path)
+        os.unlink(aside)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

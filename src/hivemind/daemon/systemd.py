@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import socket
 import sys
+
+log = logging.getLogger(__name__)
 
 
 def unit(arguments: list[str]) -> str:
     """A unit that runs this very program. `KillMode=process`: containers outlive the daemon."""
-    command = " ".join([sys.executable, "-m", "hivemind", "daemon", *arguments])
+    words = [sys.executable, "-m", "hivemind", "daemon", *arguments]
+    command = " ".join(_quoted(word) for word in words)
     return f"""[Unit]
 Description=Hivemind node
 After=network-online.target
@@ -33,12 +38,24 @@ WantedBy=multi-user.target
 """
 
 
+def _quoted(word: str) -> str:
+    """As systemd.service(5) reads it back: nothing is expanded, split or lost."""
+    protected = word.replace("%", "%%").replace("$", "$$")
+    if re.fullmatch(r"[\w./:=,@+-]+", protected):
+        return protected
+    escaped = protected.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def notify(message: str) -> None:
-    """`READY=1` or `STOPPING=1`, where systemd asked for it (sd_notify(3))."""
+    """`READY=1` or `STOPPING=1`, where systemd asked for it (sd_notify(3)). The node goes on if it cannot hear."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.sendto(message.encode(), address)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.sendto(message.encode(), address)
+    except OSError as error:
+        log.warning("systemd could not be told %s: %s", message, error)
