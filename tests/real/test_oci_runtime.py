@@ -21,6 +21,7 @@ from typing import Any
 import debimage
 import pytest
 
+import oci_leftovers
 from hivemind.drivers.images.archive import load
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
@@ -88,8 +89,9 @@ async def node(tmp_path: Path, kind: str, anyio_backend: str) -> AsyncIterator[N
     await images.open()
     digest = load(images.store, debimage.build("busybox"))[0].digest
     node = Node(tmp_path, images, digest, kind)
-    yield node
-    await (await node.runtime()).destroy()
+    with oci_leftovers.noted(tmp_path):
+        yield node
+        await (await node.runtime()).destroy()
     assert node.traces() == []
     assert node.groups() == []
     assert not list((tmp_path / "state" / "containers").iterdir())
@@ -476,7 +478,10 @@ async def main(path, kind, digest):
     second = OciRuntime(path / "state", path / "run", images, runtime=kind)
     await second.open()
     print([container.status.value for container in await second.list()], flush=True)
-    print([line.text async for line in second.logs("apart.0", LogQuery())][:1], flush=True)
+    lines = second.logs("apart.0", LogQuery(follow=True))  # it may not have written yet
+    line = await anext(lines)
+    print([line.text], flush=True)
+    await lines.aclose()
     if "destroy" in sys.argv:
         await second.destroy()
 
@@ -592,6 +597,35 @@ async def test_a_command_at_a_terminal_loses_nothing(node: Node, runtime: OciRun
         assert re.split("\r+\n", said.decode())[:-1] == expected
         assert await session.wait() == 0
         await session.close()
+
+
+async def test_what_a_killed_test_run_left_is_cleared_by_the_next(node: Node) -> None:
+    """Run by hand what the fixture does, in a process that is killed."""
+    left = node.path / "left"
+    left.mkdir()
+    (left / "images").symlink_to(node.path / "images")
+    killed = f"""
+import oci_leftovers, sys
+from pathlib import Path
+note = oci_leftovers.noted(Path(sys.argv[1]))
+note.__enter__()
+{APART.replace("print([line", "import os, signal; os.kill(os.getpid(), signal.SIGKILL); print([line")}
+"""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", killed, str(left), node.kind, node.digest],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(("src", "tests"))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "['running']\n")
+    there = Node(left, node.images, node.digest, node.kind)
+    assert there.groups() and any("conmon" in trace for trace in there.traces())
+    assert left in await asyncio.to_thread(oci_leftovers.sweep)
+    assert there.traces() == there.groups() == []
+    assert node.path not in await asyncio.to_thread(oci_leftovers.sweep), "its own process lives"
 
 
 class Foreign:

@@ -70,6 +70,7 @@ async def _process(tmp_path: Path) -> AsyncIterator[Bench]:
 async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
     import debimage
 
+    import oci_leftovers
     from hivemind.drivers.images.archive import load
     from hivemind.drivers.images.images import Images
     from hivemind.drivers.images.store import ImageStore
@@ -83,13 +84,14 @@ async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
 
     bench = Bench(make)
     bench.image = load(images.store, debimage.build("busybox"))[0].digest
-    try:
-        yield bench
-        await bench.clean()
-    finally:
-        runtime = make()
-        await runtime.open()
-        await runtime.destroy()
+    with oci_leftovers.noted(tmp_path):
+        try:
+            yield bench
+            await bench.clean()
+        finally:
+            runtime = make()
+            await runtime.open()
+            await runtime.destroy()
 
 
 RUNTIMES = {"fake": _fake, "process": _process, "oci": _oci}
