@@ -27,6 +27,7 @@ from hivemind.drivers.runtimes.contract import (
     LogLine,
     LogQuery,
     Runtime,
+    RuntimeEvent,
     Stats,
 )
 from hivemind.errors import Conflict, HivemindError, NotFound, Unsupported
@@ -42,6 +43,8 @@ from hivemind.store.events import EventLog
 log = logging.getLogger(__name__)
 _RETRY = 30.0
 """Seconds until a container that could not be removed is tried again."""
+_LISTEN_AGAIN = 1.0
+"""Seconds until events that broke off are listened to again."""
 _OUTPUT = 4096
 """Bytes of a probe's output that are kept: its end, where the error usually is."""
 
@@ -227,23 +230,34 @@ class Agent:
             self._workers.pop(worker.id, None)
 
     async def _follow(self, runtime: Runtime) -> None:
-        async for event in runtime.events():
+        """For ever: who does not hear of endings heals nothing. What ended unheard is found by looking."""
+        while True:
             try:
-                id, instance = allocation_of(event.id)
-            except ValueError:
-                continue
-            worker = self._workers.get(id)
-            if worker is None or worker.runtime is not runtime:
-                continue
-            if event.kind == "exited" and event.exit:
-                worker.exited(instance, event.exit)
-            elif event.kind == "oom" and (allocation := self.state.allocations.get(id)):
-                self.event(
-                    allocation,
-                    "allocation.oom",
-                    "the kernel killed a process inside for memory",
-                    warning=True,
-                )
+                for container in await runtime.list():
+                    if container.exit:
+                        self._heard(
+                            runtime, RuntimeEvent(kind="exited", id=container.id, exit=container.exit)
+                        )
+                async for event in runtime.events():
+                    self._heard(runtime, event)
+            except Exception:
+                log.exception("the events of runtime %s broke off", runtime.name)
+            await asyncio.sleep(_LISTEN_AGAIN)
+
+    def _heard(self, runtime: Runtime, event: RuntimeEvent) -> None:
+        try:
+            id, instance = allocation_of(event.id)
+        except ValueError:
+            return
+        worker = self._workers.get(id)
+        if worker is None or worker.runtime is not runtime:
+            return
+        if event.kind == "exited" and event.exit:
+            worker.exited(instance, event.exit)
+        elif event.kind == "oom" and (allocation := self.state.allocations.get(id)):
+            self.event(
+                allocation, "allocation.oom", "the kernel killed a process inside for memory", warning=True
+            )
 
     # -- what workers need -----------------------------------------------------------------------------------
 

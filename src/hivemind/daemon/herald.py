@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hivemind.ledger.contract import Batch
+from hivemind.model.allocation import AllocationState
 from hivemind.model.app import App, Deployment, DeploymentState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
@@ -95,7 +96,7 @@ class Herald:
         new, old = change.new, change.old
         if new is None or (old and old.reason == new.reason and old.state is new.state):
             return
-        if not new.node and new.reason:
+        if new.state is AllocationState.PENDING and new.reason:
             self._events.append(
                 "allocation.unplaced",
                 new.reason,

@@ -23,6 +23,8 @@ _ROUNDS = 50
 """More rounds than any plan can need; beyond them the strategy is defective."""
 _ENDED_KEPT = 2
 """Ended allocations kept for each slot, so that their logs can still be read."""
+_SURPLUS_KEPT = 10
+"""Stopped allocations kept of all slots that the app has no more: it may have had thousands."""
 _DEPLOYMENTS_KEPT = 20
 
 
@@ -176,12 +178,17 @@ def _forget(state: State, id: str) -> None:
     if app.deleted and not any(a.live for a in allocations):
         _purge(state, app)
         return
+    ended = [a for a in reversed(allocations) if not a.live]
+    surplus = [a for a in ended if a.slot >= app.replicas and a.state is AllocationState.STOPPED]
+    surplus.sort(key=lambda a: a.attempt)
+    forgotten = {a.id for a in surplus[:-_SURPLUS_KEPT]}
     seen: dict[int, int] = {}
-    for allocation in reversed([a for a in allocations if not a.live]):
+    for allocation in ended:
         seen[allocation.slot] = seen.get(allocation.slot, 0) + 1
-        beyond = allocation.slot >= app.replicas and allocation.state is AllocationState.STOPPED
-        if seen[allocation.slot] > (1 if beyond else _ENDED_KEPT):
-            state.tables.remove(state.allocations, allocation.id)
+        if seen[allocation.slot] > _ENDED_KEPT:
+            forgotten.add(allocation.id)
+    for id in sorted(forgotten):
+        state.tables.remove(state.allocations, id)
     _trim_revisions(state, app)
 
 

@@ -10,7 +10,7 @@ from agent_rig import IMAGE, rig
 from hivemind.drivers.runtimes.contract import Container, ContainerSpec
 from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
 from hivemind.errors import Unavailable
-from hivemind.model.allocation import AllocationState
+from hivemind.model.allocation import AllocationState, Phase
 from hivemind.model.app import Port, Restart, Stop
 from hivemind.model.check import Check, CommandProbe
 from hivemind.state.operations import DeleteApp, ScaleApp, StopApp
@@ -109,6 +109,22 @@ async def test_an_ending_is_told_once_however_often_the_daemon_starts(tmp_path: 
         assert [e.message for e in box.events() if e.type == "allocation.exited"] == [
             "instance 0: exit code 3"
         ]
+
+
+async def test_an_ending_is_told_once_though_the_daemon_starts_in_the_middle_of_a_back_off(
+    tmp_path: Path,
+) -> None:
+    async with rig(tmp_path) as box:
+        await box.start()
+        box.deploy(command=("false",))
+        await box.until(lambda: len(box.calls("start")) == 6)
+        await box.phase(Phase.BACKOFF)
+        await box.rest(1)
+        await box.kill()
+        await box.start()
+        await box.until(lambda: len(box.calls("start")) == 8)
+        told = [e.message for e in box.events() if e.type == "allocation.exited"]
+        assert len(told) == len(set(told))
 
 
 async def test_retries_are_counted_over_daemon_restarts_and_beyond_the_instances_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from agent_rig import Rig, rig
 from hivemind.drivers.network.contract import Published
+from hivemind.drivers.runtimes.contract import RuntimeEvent
 from hivemind.drivers.runtimes.fake import FakeRuntime
 from hivemind.errors import Unavailable
 from hivemind.model.allocation import AllocationState, Phase
@@ -296,3 +298,27 @@ async def test_whatever_fails_once_is_done_in_the_end(tmp_path: Path, method: st
         box.do(ScaleApp(project="default", name="web", replicas=1))
         await box.until(lambda: len(box.running()) == 1)
         await box.until(lambda: len(box.hive.live()) == 1)
+
+
+async def test_events_that_break_off_are_listened_to_again_and_nothing_is_missed(tmp_path: Path) -> None:
+    class Deaf(FakeRuntime):
+        broken = 2
+
+        async def events(self) -> AsyncIterator[RuntimeEvent]:
+            async for event in super().events():
+                if self.broken:
+                    self.broken -= 1
+                    raise OSError("the pipe is gone")
+                yield event
+
+    async with rig(tmp_path) as box:
+        await box.start(fake=Deaf(box.machine))
+        box.deploy()
+        for instance in range(3):
+            await box.until(lambda n=instance: f"{box.newest.id}.{n}" in box.running())  # type: ignore[misc]
+            await box.rest(40)
+            box.machine.crash(f"{box.newest.id}.{instance}", code=instance)
+        await box.until(lambda: box.status().instance == 3)
+        assert [e.message for e in box.events() if e.type == "allocation.exited"] == [
+            "instance 0: exit code 0", "instance 1: exit code 1", "instance 2: exit code 2"
+        ]  # fmt: skip

@@ -86,3 +86,11 @@ def test_nodes_and_principals_are_told_by_whom_and_refusals_not_at_all() -> None
     assert scene.do(RevokePrincipal(name="bob")) == [("principal.revoked", "ann", "as operator")]
     assert scene.do(ScaleApp(project="default", name="nope", replicas=2), refused=True) == []
     assert scene.do(RevokePrincipal(name="ann")) == [("principal.revoked", "", "as admin")]
+
+
+def test_a_wait_for_room_is_told_but_not_the_end_of_the_wait() -> None:
+    scene = Scene()
+    scene.do(DrainNode(name="node-0"))
+    assert ("allocation.unplaced", "", "0 of 1 node fit: 1 is drained") in scene.deploy()
+    told = scene.do(ScaleApp(project="default", name="web", replicas=0))
+    assert [type for type, _, _ in told] == ["app.scaled", "app.deployment-succeeded"]

@@ -314,3 +314,17 @@ def test_a_stranger_is_refused() -> None:
     outcome = hive.do(ScaleApp(project="default", name="web", replicas=1), by="stranger", refused=True)
     assert outcome.code == "forbidden"
     assert not [r for r in hive.state.replies.values() if r.signer == "stranger"]
+
+
+def test_of_an_app_that_once_was_large_only_the_last_few_are_remembered() -> None:
+    hive = Hive(memory=64 * GIB, cpus=64)
+    hive.deploy(replicas=40)
+    hive.settle()
+    hive.do(ScaleApp(project="default", name="web", replicas=1))
+    hive.settle()
+    ended = [a for a in hive.allocations() if not a.live]
+    assert [a.slot for a in ended] == list(range(30, 40)), "the newest of them"
+    assert states(hive) == [(0, 1, "HEALTHY")]
+    hive.do(ScaleApp(project="default", name="web", replicas=40))
+    hive.settle()
+    assert len(hive.live()) == 40
