@@ -22,7 +22,7 @@ from bench.row import Row, at_least, at_most, median, told
 NOTE = """\
 bare crun has no seccomp filter, no supervisor, no log and no exit code, and forgets everything. Of Hivemind's time
 for a container about two thirds are that floor; a fifth is conmon, which is what keeps log and exit code while the
-daemon is down; crun compiles the seccomp filter for about 1 ms; the daemon itself takes 4 to 5 ms of processor time
+daemon is down; the seccomp filter costs crun up to 1 ms; the daemon itself takes 4 to 5 ms of processor time
 (netlink and the overlay mount in the kernel, then Python). All of it is processor time: with two cores, four starts
 at once keep them busy, and whatever else runs on the machine at that moment shows.
 """
