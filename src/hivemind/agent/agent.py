@@ -43,6 +43,8 @@ from hivemind.store.events import EventLog
 log = logging.getLogger(__name__)
 _RETRY = 30.0
 """Seconds until a container that could not be removed is tried again."""
+_INSIST = 1.0
+"""Seconds until a task that does not end is told again to end."""
 _LISTEN_AGAIN = 1.0
 """Seconds until events that broke off are listened to again."""
 _OUTPUT = 4096
@@ -156,10 +158,12 @@ class Agent:
         }
 
     async def stop(self) -> None:
-        """Lets go. Containers keep running."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Lets go. Containers keep running. Whoever loses the cancellation (`asyncio.wait_for` does sometimes, in
+        Python 3.11) is told again."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=_INSIST)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,23 @@ async def test_a_command_that_does_not_exist_is_tried_again_and_says_why_all_the
         reports = len(box.reports)
         await box.rest(300)
         assert len(box.reports) == reports, "the same is not said again"
+
+
+async def test_a_task_that_loses_its_cancellation_does_not_keep_the_daemon_up(tmp_path: Path) -> None:
+    async with rig(tmp_path) as box:
+        agent = await box.start()
+        lost = []
+
+        async def loses() -> None:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                lost.append(True)
+            await asyncio.sleep(10_000)
+
+        agent.spawn(loses())
+        await box.rest(1)
+        began = box.loop.time()
+        await box.kill()
+        assert lost
+        assert box.loop.time() - began < 10
