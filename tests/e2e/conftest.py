@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,9 +20,7 @@ def hatch() -> Iterator[Hatch]:
     """Makes daemons that are not started yet: `hatch(*options)`. All are destroyed at the end, or by a guard
     process when the tests are killed, or by the next session when that was killed too."""
     leftovers.sweep()
-    session = Path(tempfile.mkdtemp(prefix=leftovers.SESSIONS))
-    lock = (session / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    session, lock = leftovers.begin_session()
     guard = subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.leftovers", str(session)],
         cwd=leftovers.ROOT, stdin=subprocess.PIPE, start_new_session=True,

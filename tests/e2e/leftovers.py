@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = "hm-e2e-"
@@ -86,17 +87,24 @@ def clear_session(session: Path) -> None:
     shutil.rmtree(session)
 
 
+def begin_session() -> tuple[Path, IO[str]]:
+    """A new directory and its lock. It gets its name once it is held, so that no sweep takes it for abandoned."""
+    session = Path(tempfile.mkdtemp(prefix=SESSIONS))
+    lock = (session / "lock.new").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (session / "lock.new").rename(session / "lock")
+    return session, lock
+
+
 def sweep() -> None:
     """Clears the sessions that nobody holds any more."""
-    for session in Path(tempfile.gettempdir()).glob(f"{SESSIONS}*"):
-        lock = (session / "lock").open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            clear_session(session)
-        except BlockingIOError:
-            pass
-        finally:
-            lock.close()
+    for path in Path(tempfile.gettempdir()).glob(f"{SESSIONS}*/lock"):
+        with path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            clear_session(path.parent)
 
 
 def main(session: Path) -> None:

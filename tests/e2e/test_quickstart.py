@@ -58,9 +58,8 @@ def test_every_command_of_the_quickstart_works(hatch: Hatch, tmp_path: Path) -> 
 
 def carry_out(daemon: Daemon, line: str, directory: Path) -> str:
     """`events` follows without end, so what it printed until then counts."""
-    own = line.replace("./run hivemind", shlex.join(COMMAND)).replace(
-        "python3 ", f"{shlex.quote(COMMAND[0])} ", 1
-    )
+    own = re.sub(r"^\./run hivemind\b", shlex.join(COMMAND), line)
+    own = re.sub(r"^python3\b", shlex.quote(COMMAND[0]), own)
     env = {**environment(), "HIVEMIND_HOST": f"unix://{daemon.socket}"}
     follows = line == "./run hivemind events"
     if follows:
