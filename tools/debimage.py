@@ -216,6 +216,7 @@ def _packages(cache: Path, wanted: tuple[str, ...]) -> list[Path]:
         "Dir::Cache::srcpkgcache": "",
         "APT::Install-Recommends": "0",
         "APT::Sandbox::User": "root",
+        "Acquire::Retries": "3",
         "Debug::NoLocking": "1",
     }
     apt = ["apt-get", "-q", "-y", *(f"-o{key}={value}" for key, value in options.items())]
