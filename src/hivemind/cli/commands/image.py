@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, cast
 
+from msgspec import structs
+
 from hivemind.cli.context import Context
 from hivemind.cli.live import Line, Live
 from hivemind.cli.output import short, show_list
@@ -21,6 +23,9 @@ def ls(context: Context) -> None:
         for image in images:
             context.print(image.id)
         return
+    if context.args.get("output", "table") in ("table", "wide"):
+        # People look for the name they gave, of which an image may have several.
+        images = [structs.replace(i, name=name) for i in images for name in i.names or (i.name,)]
     show_list(context, IMAGE, images)
 
 
@@ -37,9 +42,8 @@ def pull(context: Context) -> None:
                 live.update("", [Line(context.args.image, progress.stage)])
         live.clear()
     assert image is not None, "a pull ends with its image or an error"
-    context.print(
-        image.id if context.args.quiet else f"{image.name} pulled, {show_bytes(image.size)}, {image.id}"
-    )
+    told = f"{context.args.image} pulled, {show_bytes(image.size)}, {short(image.id)}"
+    context.print(image.id if context.args.quiet else told)
 
 
 def load(context: Context) -> None:
