@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
@@ -122,12 +123,16 @@ class Daemon:
     def begin(
         self, *words: str, stdin: int | IO[bytes] = subprocess.DEVNULL, stdout: int = subprocess.PIPE
     ) -> subprocess.Popen[bytes]:
-        """The command line in the background; the caller ends it."""
-        return subprocess.Popen(
+        """The command line in the background; the caller ends it. A defect may leave it waiting, but not for ever."""
+        process = subprocess.Popen(
             [*inside(self.home), *COMMAND, *words],
             env={**environment(), "HIVEMIND_HOST": f"unix://{self.socket}"},
             cwd="/", stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        limit = threading.Timer(_COMMAND_TIMEOUT, process.kill)
+        limit.daemon = True
+        limit.start()
+        return process
 
     def command(self, *words: str) -> str:
         """Any command in the daemon's network namespace."""
