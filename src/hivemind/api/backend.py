@@ -32,7 +32,7 @@ class Backend(Protocol):
 
     def info(self) -> Info: ...
 
-    def plan(self, operation: Operation, by: Identity) -> Sequence[dict[str, Any]]:
+    async def plan(self, operation: Operation, by: Identity) -> Sequence[dict[str, Any]]:
         """What `submit` would make the hive do: `{"action", "object", "node", "detail"}` for each step."""
 
     async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:

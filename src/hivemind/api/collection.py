@@ -224,7 +224,7 @@ async def _write(call: Call, resource: Resource, version: int | None, fresh: boo
     writes = WRITES[resource.kind]
     operation = writes.put(call, version, fresh)
     if call.query.dry_run:
-        return planned(call, operation)
+        return await planned(call, operation)
     there = await _exists(call, resource, call.body.name)
     try:
         await call.submit(operation)
@@ -252,13 +252,13 @@ async def _delete(call: Call, resource: Resource) -> Response:
     assert delete is not None
     operation = delete(call, if_match(call.connection))
     if call.query.dry_run:
-        return planned(call, operation)
+        return await planned(call, operation)
     await call.submit(operation)
     return Response(status_code=204)
 
 
-def planned(call: Call, operation: Operation) -> Response:
-    steps = call.backend.plan(operation, call.identity)
+async def planned(call: Call, operation: Operation) -> Response:
+    steps = await call.backend.plan(operation, call.identity)
     return reply(Plan(steps=tuple(msgspec.convert(step, PlanStep) for step in steps)))
 
 

@@ -51,7 +51,7 @@ def _start(call: Call) -> Operation:
 async def _app_verb(call: Call, wish: Callable[[Call], Operation]) -> Response:
     operation = wish(call)
     if call.query.dry_run:
-        return planned(call, operation)
+        return await planned(call, operation)
     await call.submit(operation)
     return await _shown(call, "App")
 
@@ -61,7 +61,7 @@ async def _schedulable(call: Call, wanted: bool) -> Response:
     manifest = NodeManifest(name=node.name, labels=node.labels, schedulable=wanted)
     operation = UpdateNode(manifest=manifest, if_version=node.version)
     if call.query.dry_run:
-        return planned(call, operation)
+        return await planned(call, operation)
     await call.submit(operation)
     return await _shown(call, "Node")
 
@@ -70,7 +70,7 @@ async def _drain(call: Call) -> Response:
     node: Node = await find(call.backend, "Node", None, call.params["name"])
     operation = DrainNode(name=node.name)
     if call.query.dry_run:
-        return planned(call, operation)
+        return await planned(call, operation)
     await call.submit(operation)
     return await _shown(call, "Node")
 

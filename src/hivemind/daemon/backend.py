@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,8 +95,10 @@ class NodeBackend:
             problems=self._problems,
         )
 
-    def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
-        return [msgspec.to_builtins(step) for step in forecast(self.state, operation, by.public)]
+    async def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
+        # On a copy and in a thread: a plan for thousands of replicas takes seconds, and nobody else shall wait.
+        steps = await asyncio.to_thread(forecast, self.state.fork(), operation, by.public)
+        return [msgspec.to_builtins(step) for step in steps]
 
     async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
         return await self._agent.exec(allocation, spec)

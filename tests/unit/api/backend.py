@@ -186,7 +186,7 @@ class MemoryBackend:
             started=1, sequence=self.state.sequence, digest=self.state.digest().hex(),
         )  # fmt: skip
 
-    def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
+    async def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
         return [msgspec.to_builtins(step) for step in forecast(self.state, operation, by.public)]
 
     async def exec(self, allocation: str, spec: ExecSpec) -> Command:
