@@ -75,8 +75,8 @@ class Proxy:
             self._live[backend] += 1
             try:
                 try:
-                    opening = asyncio.open_connection(*backend)
-                    inner_reader, inner_writer = await asyncio.wait_for(opening, _CONNECT_PATIENCE)
+                    async with asyncio.timeout(_CONNECT_PATIENCE):
+                        inner_reader, inner_writer = await asyncio.open_connection(*backend)
                 except (OSError, TimeoutError):
                     tried.add(backend)
                     continue

@@ -141,7 +141,8 @@ class OciRuntime:
         if held.status is Status.RUNNING and grace > 0:
             held.signal(signal_number(signal))
             try:
-                await asyncio.wait_for(held.ended.wait(), grace)
+                async with asyncio.timeout(grace):
+                    await held.ended.wait()
             except TimeoutError:
                 pass
         return await self._end(held)
