@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, LogQuery, Mount, Status
+from hivemind.drivers.runtimes.process import client
+from hivemind.drivers.runtimes.process import runtime as process_runtime
 from hivemind.drivers.runtimes.process.runtime import ProcessRuntime
 from hivemind.drivers.runtimes.process.tree import start_time
-from hivemind.errors import HivemindError, Invalid, Unsupported
+from hivemind.errors import HivemindError, Invalid, Unavailable, Unsupported
 
 pytestmark = pytest.mark.anyio
 FOREVER = "echo ready; while :; do sleep 0.05; done"
@@ -138,6 +141,102 @@ asyncio.run(main())
     for id in states:
         await second.remove(id)
     await second.close()
+
+
+async def test_an_exit_between_the_greeting_and_the_listening_is_not_lost(
+    tmp_path: Path, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    await run(runtime, f"read line < {gate}; exit 3")
+    second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
+    dial = second._shim.dial
+
+    def greeted_before_the_exit() -> socket.socket | None:
+        monkeypatch.undo()
+        line, watcher = dial(), dial()
+        assert line is not None and watcher is not None
+        with watcher:
+            for sock in (line, watcher):
+                sock.settimeout(20)
+            watcher.sendall(b'{"n": 1, "do": "listen"}\n')
+            assert b'"c.0"' in line.recv(65536, socket.MSG_PEEK)
+            told = b""
+            while b'"n": 1' not in told:
+                told += watcher.recv(65536)
+            gate.write_text("go\n")
+            while b'"exited"' not in told:
+                told += watcher.recv(65536)
+        line.setblocking(False)
+        return line
+
+    monkeypatch.setattr(second._shim, "dial", greeted_before_the_exit)
+    await second.open()
+    try:
+        async with asyncio.timeout(20):
+            assert (await second.wait("c.0")).code == 3
+            await second.remove("c.0")
+    finally:
+        await second.close()
+    runtime._held.clear()
+
+
+async def test_a_start_whose_caller_gave_up_can_be_removed(runtime: ProcessRuntime) -> None:
+    await runtime.create(spec(FOREVER))
+    starting = asyncio.ensure_future(runtime.start("c.0"))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    async with asyncio.timeout(20):
+        await runtime.remove("c.0")
+    assert await runtime.list() == []
+
+
+async def test_closing_does_not_wait_for_a_shim_that_hangs(tmp_path: Path, runtime: ProcessRuntime) -> None:
+    await run(runtime, FOREVER)
+    await ready(runtime)
+    second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
+    await second.open()
+    shim = shim_pid(runtime)
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        await second.create(spec("x" * 2**20, "big.0"))
+        killing = asyncio.ensure_future(second.kill("c.0", "SIGTERM"))
+        starting = asyncio.ensure_future(second.start("big.0"))  # more than fits into the socket
+        async with asyncio.timeout(20):
+            while len(second._shim._answers) < 2:  # noqa: ASYNC110 - both are on their way at once
+                await asyncio.sleep(0)
+            await second.close()
+            await killing
+            with pytest.raises(Unavailable, match="has died"):
+                await starting
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    await second.open()
+    await second.remove("big.0")
+    await second.close()
+
+
+async def test_a_shim_that_hangs_is_given_up_with_an_error(
+    tmp_path: Path, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(runtime, FOREVER)
+    await ready(runtime)
+    shim = shim_pid(runtime)
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        monkeypatch.setattr(client, "_CONNECT", 0.05)
+        monkeypatch.setattr(client, "_ANSWER", 0.05)
+        monkeypatch.setattr(process_runtime, "_DYING", 0.05)
+        async with asyncio.timeout(20):
+            with pytest.raises(Unavailable, match="does not end"):
+                await runtime.remove("c.0")
+            with pytest.raises(Unavailable, match="does not answer"):
+                await ProcessRuntime(tmp_path / "state", tmp_path / "run").destroy()
+    finally:
+        monkeypatch.undo()
+        os.kill(shim, signal.SIGCONT)
 
 
 async def test_there_is_one_shim_however_many_ask(tmp_path: Path, runtime: ProcessRuntime) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -52,6 +53,9 @@ from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
 
+_log = logging.getLogger(__name__)
+_DYING = 60.0
+"""Seconds that killed processes may take to be gone."""
 _BAD_COMMAND = {
     errno.ENOENT,
     errno.EACCES,
@@ -70,6 +74,7 @@ class _Held:
         self.spec, self.created = stored.spec, stored.created
         self.cgroup = cgroup
         self.begun = False
+        self.starting: asyncio.Task[int] | None = None
         self.birth: Birth | None = None
         self.exit: Exit | None = None
         self.ended = asyncio.Event()
@@ -125,6 +130,7 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         if self._adopting is not None:
+            self._adopting.cancel()  # whoever opens this next begins it anew
             await asyncio.wait([self._adopting])
         await self._shim.close()
         for held in self._held.values():
@@ -133,14 +139,16 @@ class ProcessRuntime:
 
     async def destroy(self) -> None:
         """Kills every command and removes every trace of this runtime."""
-        if not self._held and not self._shim.connected:
-            await self.open()
-        for id in list(self._held):
-            await self.remove(id)
-        if await self._shim.connect(start=False) is not None:
-            with contextlib.suppress(Unavailable):
-                await self._shim.request({"do": "quit"})
-        await self.close()
+        try:
+            if not self._held and not self._shim.connected:
+                await self.open()
+            for id in list(self._held):
+                await self.remove(id)
+            if await self._shim.connect(start=False) is not None:
+                with contextlib.suppress(Unavailable):
+                    await self._shim.request({"do": "quit"})
+        finally:
+            await self.close()
         if not self.why_no_limits:
             self._groups.remove()
         shutil.rmtree(self._state_dir / "containers")
@@ -175,8 +183,14 @@ class ProcessRuntime:
         if held.begun or held.exit is not None:
             raise Conflict(f"container {id} was started already", hint="create a new one")
         held.begun = True
-        spec, path = held.spec, self._records.path(id)
+        # The shim finishes what it was asked, so this does too, also when whoever asked is cancelled.
+        held.starting = asyncio.get_running_loop().create_task(self._start(held))
+        return await asyncio.shield(held.starting)
+
+    async def _start(self, held: _Held) -> int:
+        id, spec, path = held.spec.id, held.spec, self._records.path(held.spec.id)
         try:
+            await self._adopted()
             answer = await self._shim.request(
                 {
                     "do": "start",
@@ -205,14 +219,15 @@ class ProcessRuntime:
         held = self._held.get(id)
         if held is None:
             return Exit(code=None, at=_now(), reason="it is not here any more")
-        if not held.begun:
+        await self._settled(held)
+        if not held.begun and held.exit is None:
             self._end(held, Exit(code=None, at=_now(), reason="stopped before it was started"))
         await self._signal(held, number)
         try:
             async with asyncio.timeout(grace):
                 await held.ended.wait()
         except TimeoutError:
-            await self._signal(held, 9, everything=True)
+            await self._kill(held)
         return await self._exit(held)
 
     async def kill(self, id: str, signal: str) -> None:
@@ -228,8 +243,7 @@ class ProcessRuntime:
         if held is None:
             return
         if held.begun:
-            await self._signal(held, 9, everything=True)
-            await held.ended.wait()
+            await self._kill(held)
         if self._held.pop(id, None) is None:
             return  # another call was faster
         held.ended.set()
@@ -292,11 +306,32 @@ class ProcessRuntime:
         }
 
     async def _signal(self, held: _Held, number: int, *, everything: bool = False) -> None:
+        await self._settled(held)
         if held.running:
             with contextlib.suppress(Unavailable):  # the shim died: then the command is being ended anyway
                 await self._shim.request(
                     {"do": "kill", "id": held.spec.id, "signal": number, "all": everything}
                 )
+
+    @staticmethod
+    async def _settled(held: _Held) -> None:
+        """Returns when it is known whether it started."""
+        if held.starting is not None:
+            await asyncio.wait([held.starting])
+
+    async def _kill(self, held: _Held) -> None:
+        """Returns when all of it is dead. Raises `Unavailable` when that takes unreasonably long."""
+        await self._signal(held, 9, everything=True)
+        if not held.begun:
+            return
+        try:
+            async with asyncio.timeout(_DYING):
+                await held.ended.wait()
+        except TimeoutError:
+            raise Unavailable(
+                f"container {held.spec.id} was killed but does not end",
+                hint="a process of it may hang in the kernel; try again, or restart the machine",
+            ) from None
 
     @staticmethod
     async def _exit(held: _Held) -> Exit:
@@ -327,13 +362,34 @@ class ProcessRuntime:
         self._news.set()
 
     def _lost(self) -> None:
-        self._adopting = asyncio.get_running_loop().create_task(self._adopt())
+        if self._adopting is not None:
+            self._adopting.cancel()  # what it goes by is the list of an older line
+        self._adopting = asyncio.get_running_loop().create_task(self._adopt_again())
+
+    async def _adopted(self) -> None:
+        """Until then nothing may start: a command that the list does not have is taken for a leftover."""
+        if self._adopting is not None:
+            _, late = await asyncio.wait([self._adopting], timeout=_DYING)
+            if late:
+                raise Unavailable(
+                    "the commands of a process that died are still being ended", hint="try again in a while"
+                )
+
+    async def _adopt_again(self) -> None:
+        while True:
+            try:
+                return await self._adopt()
+            except (Unavailable, OSError) as problem:
+                _log.warning("cannot find out which commands run, trying again: %s", problem)
+                await asyncio.sleep(1)
 
     async def _adopt(self) -> None:
-        """Brings what is known in line with the shim and the records; without a shim nothing may run."""
+        """Brings what is known in line with the shim and the records; without a shim nothing may run.
+
+        The record of an exit comes before the shim's list, see `ShimClient.connect`."""
         running = set(await self._shim.connect(start=False) or ())
         for id, held in list(self._held.items()):
-            if held.exit is not None or id in running:
+            if held.exit is not None:
                 continue
             if (exit := self._records.exit(id)) is not None:
                 told = self._records.told(id)
@@ -341,9 +397,11 @@ class ProcessRuntime:
                 held.ended.set()
                 if not told:
                     self._tell(RuntimeEvent(kind="exited", id=id, exit=exit))
-            elif (birth := self._records.birth(id)) is not None:
+            elif id not in running and (birth := self._records.birth(id)) is not None:
                 held.birth = birth
-                self._end(held, await self._orphaned(held, birth))
+                exit = await self._orphaned(held, birth)
+                if held.exit is None:
+                    self._end(held, exit)
 
     async def _orphaned(self, held: _Held, birth: Birth) -> Exit:
         """Kills what runs without a shim: nobody can learn how it ends."""
