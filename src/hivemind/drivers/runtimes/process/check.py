@@ -1,16 +1,27 @@
-"""Whether a specification can run as a plain command here, and as whom."""
+"""Whether a specification can run as a plain command here, and as whom; the error when it could not."""
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import shutil
 from pathlib import Path
+from typing import Any
 
 from hivemind.drivers.runtimes.contract import ContainerSpec
-from hivemind.errors import Invalid, Unsupported
+from hivemind.errors import Invalid, Unavailable, Unsupported
 
+_BAD_COMMAND = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.ENOEXEC,
+    errno.ENOTDIR,
+    errno.E2BIG,
+    errno.EISDIR,
+    errno.ELOOP,
+}
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Identity = tuple[int, int, list[int]]
@@ -82,3 +93,13 @@ def identity(user: str) -> Identity | None:
     if uid != os.geteuid():
         raise Unsupported(f"only root can run a command as {name}", hint="run the daemon as root")
     return None
+
+
+def refused(answer: dict[str, Any], args: tuple[str, ...]) -> Invalid | Unavailable:
+    """The error for the shim's `answer` that it could not start `args`."""
+    number, stage = answer["errno"], answer["stage"]
+    what = f"cannot {stage} {args[0]!r}" if stage == "run" else f"cannot {stage} for {args[0]!r}"
+    message = f"{what}: {os.strerror(number)}"
+    if number in _BAD_COMMAND:
+        return Invalid(message, hint="check the command, its user's rights and the working directory")
+    return Unavailable(message, hint="the machine may lack memory, disk space or free process numbers")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -27,7 +26,6 @@ from typing import Any
 
 import msgspec
 
-from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
@@ -39,61 +37,24 @@ from hivemind.drivers.runtimes.contract import (
     OnProgress,
     RuntimeEvent,
     Stats,
-    Status,
 )
 from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.process.cgroup import ControlGroups
-from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity
+from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity, refused
 from hivemind.drivers.runtimes.process.client import ShimClient
 from hivemind.drivers.runtimes.process.execution import open_session
+from hivemind.drivers.runtimes.process.held import Held
+from hivemind.drivers.runtimes.process.orphan import end_orphan
 from hivemind.drivers.runtimes.process.record import Birth, Records, Stored
-from hivemind.drivers.runtimes.process.tree import MARK, boot_id, kill_all, start_time
+from hivemind.drivers.runtimes.process.tree import MARK, boot_id
 from hivemind.drivers.runtimes.process.usage import usage
 from hivemind.drivers.runtimes.signals import signal_number
-from hivemind.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
+from hivemind.errors import Conflict, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
 
 _log = logging.getLogger(__name__)
 _DYING = 60.0
 """Seconds that killed processes may take to be gone."""
-_BAD_COMMAND = {
-    errno.ENOENT,
-    errno.EACCES,
-    errno.ENOEXEC,
-    errno.ENOTDIR,
-    errno.E2BIG,
-    errno.EISDIR,
-    errno.ELOOP,
-}
-
-
-class _Held:
-    """One command as the daemon knows it."""
-
-    def __init__(self, stored: Stored, cgroup: Cgroup | None) -> None:
-        self.spec, self.created = stored.spec, stored.created
-        self.cgroup = cgroup
-        self.begun = False
-        self.starting: asyncio.Task[int] | None = None
-        self.birth: Birth | None = None
-        self.exit: Exit | None = None
-        self.ended = asyncio.Event()
-
-    @property
-    def running(self) -> bool:
-        return self.birth is not None and self.exit is None
-
-    def describe(self) -> Container:
-        status = Status.EXITED if self.exit else Status.RUNNING if self.birth else Status.CREATED
-        return Container(
-            id=self.spec.id,
-            status=status,
-            pid=self.birth.pid if self.birth and self.running else 0,
-            created=self.created,
-            started=self.birth.started if self.birth else 0,
-            exit=self.exit,
-            labels=self.spec.labels,
-        )
 
 
 class ProcessRuntime:
@@ -107,7 +68,7 @@ class ProcessRuntime:
         self._records = Records(self._state_dir / "containers")
         self._groups = ControlGroups(f"hivemind-{self._scope}")
         self._shim = ShimClient(self._run_dir, self._heard, self._lost)
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._untold: deque[RuntimeEvent] = deque()
         self._news = asyncio.Event()
         self._boot = ""
@@ -122,7 +83,7 @@ class ProcessRuntime:
         self._boot = boot_id()
         self.why_no_limits = self._groups.open()
         for id in self._records.open():
-            held = _Held(self._records.stored(id), None if self.why_no_limits else self._groups.group(id))
+            held = Held(self._records.stored(id), None if self.why_no_limits else self._groups.group(id))
             held.birth = self._records.birth(id)
             held.begun = held.birth is not None
             self._held[id] = held
@@ -176,7 +137,7 @@ class ProcessRuntime:
             if cgroup is not None:
                 cgroup.remove()
             raise
-        self._held[spec.id] = _Held(stored, cgroup)
+        self._held[spec.id] = Held(stored, cgroup)
 
     async def start(self, id: str) -> int:
         held = self._get(id)
@@ -187,7 +148,7 @@ class ProcessRuntime:
         held.starting = asyncio.get_running_loop().create_task(self._start(held))
         return await asyncio.shield(held.starting)
 
-    async def _start(self, held: _Held) -> int:
+    async def _start(self, held: Held) -> int:
         id, spec, path = held.spec.id, held.spec, self._records.path(held.spec.id)
         try:
             await self._adopted()
@@ -207,7 +168,7 @@ class ProcessRuntime:
                 }
             )
             if "errno" in answer:
-                raise _refused(answer, spec.args)
+                raise refused(answer, spec.args)
         except BaseException:
             held.begun = (path / "process.json").exists()
             raise
@@ -219,7 +180,7 @@ class ProcessRuntime:
         held = self._held.get(id)
         if held is None:
             return Exit(code=None, at=_now(), reason="it is not here any more")
-        await self._settled(held)
+        await held.settled()
         if not held.begun and held.exit is None:
             self._end(held, Exit(code=None, at=_now(), reason="stopped before it was started"))
         await self._signal(held, number)
@@ -284,14 +245,14 @@ class ProcessRuntime:
                 yield event
             await self._news.wait()
 
-    def _get(self, id: str) -> _Held:
+    def _get(self, id: str) -> Held:
         try:
             return self._held[id]
         except KeyError:
             raise NotFound(f"there is no container {id}", hint="it may have been removed") from None
 
     def _order(
-        self, held: _Held, args: tuple[str, ...], env: dict[str, str], user: str, workdir: str
+        self, held: Held, args: tuple[str, ...], env: dict[str, str], user: str, workdir: str
     ) -> dict[str, Any]:
         """How the shim is to start a command in this container; see `launch`."""
         mark = f"{self._scope}/{held.spec.id}"
@@ -305,21 +266,15 @@ class ProcessRuntime:
             "netns": held.spec.netns,
         }
 
-    async def _signal(self, held: _Held, number: int, *, everything: bool = False) -> None:
-        await self._settled(held)
+    async def _signal(self, held: Held, number: int, *, everything: bool = False) -> None:
+        await held.settled()
         if held.running:
             with contextlib.suppress(Unavailable):  # the shim died: then the command is being ended anyway
                 await self._shim.request(
                     {"do": "kill", "id": held.spec.id, "signal": number, "all": everything}
                 )
 
-    @staticmethod
-    async def _settled(held: _Held) -> None:
-        """Returns when it is known whether it started."""
-        if held.starting is not None:
-            await asyncio.wait([held.starting])
-
-    async def _kill(self, held: _Held) -> None:
+    async def _kill(self, held: Held) -> None:
         """Returns when all of it is dead. Raises `Unavailable` when that takes unreasonably long."""
         await self._signal(held, 9, everything=True)
         if not held.begun:
@@ -334,7 +289,7 @@ class ProcessRuntime:
             ) from None
 
     @staticmethod
-    async def _exit(held: _Held) -> Exit:
+    async def _exit(held: Held) -> Exit:
         await held.ended.wait()
         return held.exit or Exit(code=None, at=_now(), reason="it was removed before it was started")
 
@@ -347,13 +302,13 @@ class ProcessRuntime:
         elif held.exit is None:
             self._ended(held, msgspec.convert(message["exit"], Exit))
 
-    def _ended(self, held: _Held, exit: Exit) -> None:
+    def _ended(self, held: Held, exit: Exit) -> None:
         held.birth = held.birth or self._records.birth(held.spec.id)
         held.exit = exit
         held.ended.set()
         self._tell(RuntimeEvent(kind="exited", id=held.spec.id, exit=exit))
 
-    def _end(self, held: _Held, exit: Exit) -> None:
+    def _end(self, held: Held, exit: Exit) -> None:
         self._records.end(held.spec.id, exit)
         self._ended(held, exit)
 
@@ -399,30 +354,10 @@ class ProcessRuntime:
                     self._tell(RuntimeEvent(kind="exited", id=id, exit=exit))
             elif id not in running and (birth := self._records.birth(id)) is not None:
                 held.birth = birth
-                exit = await self._orphaned(held, birth)
+                groups = self._groups.members(id) if held.cgroup else []
+                exit = await end_orphan(birth, self._boot, groups, f"{self._scope}/{id}")
                 if held.exit is None:
                     self._end(held, exit)
-
-    async def _orphaned(self, held: _Held, birth: Birth) -> Exit:
-        """Kills what runs without a shim: nobody can learn how it ends."""
-        if birth.boot != self._boot:
-            return Exit(code=None, at=_now(), reason="the machine restarted while it ran")
-        alive = start_time(birth.pid) == birth.start_time
-        groups = self._groups.members(held.spec.id) if held.cgroup else []
-        session = birth.pid if alive else 0
-        while kill_all(groups, f"{self._scope}/{held.spec.id}", session):  # noqa: ASYNC110 - the kernel tells nobody
-            await asyncio.sleep(0.005)
-        how = "it was killed, because nobody could learn how it ends" if alive else "it ended meanwhile"
-        return Exit(code=None, at=_now(), reason=f"the process that watched it died; {how}")
-
-
-def _refused(answer: dict[str, Any], args: tuple[str, ...]) -> Invalid | Unavailable:
-    number, stage = answer["errno"], answer["stage"]
-    what = f"cannot {stage} {args[0]!r}" if stage == "run" else f"cannot {stage} for {args[0]!r}"
-    message = f"{what}: {os.strerror(number)}"
-    if number in _BAD_COMMAND:
-        return Invalid(message, hint="check the command, its user's rights and the working directory")
-    return Unavailable(message, hint="the machine may lack memory, disk space or free process numbers")
 
 
 def _now() -> int:
