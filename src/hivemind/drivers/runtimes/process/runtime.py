@@ -90,9 +90,10 @@ class ProcessRuntime:
         await self._adopt()
 
     async def close(self) -> None:
-        if self._adopting is not None:
-            self._adopting.cancel()  # whoever opens this next begins it anew
-            await asyncio.wait([self._adopting])
+        while (adopting := self._adopting) is not None:  # the line may break meanwhile and begin another
+            self._adopting = None
+            adopting.cancel()  # whoever opens this next begins it anew
+            await asyncio.wait([adopting])
         await self._shim.close()
         for held in self._held.values():
             if held.cgroup is not None:
