@@ -24,9 +24,9 @@ bare crun has no seccomp filter, no supervisor, no log and no exit code, and for
 for a container about two thirds are that floor; a fifth is conmon, which is what keeps log and exit code while the
 daemon is down; the seccomp filter costs crun up to 1 ms; the daemon itself takes 4 to 5 ms of processor time
 (netlink and the overlay mount in the kernel, then Python). All of it is processor time: with two cores, four starts
-at once keep them busy, and whatever else runs on the machine at that moment shows: runs of this version beside ten
-other busy processes gave 1.2 to 2.1 times bare crun and 8.6 to 10.1 times Swarm, runs with little beside them 1.4
-times bare crun. Both budgets are at their edge on two cores; conmon is the next thing to save on.
+at once keep them busy, and whatever else runs on the machine at that moment shows: runs of this version gave 1.2 to
+2.1 times bare crun and 8.6 to 10.1 times Swarm. Both budgets are at their edge with 30 containers on two cores and
+beyond it with 100; conmon is the next thing to save on.
 """
 
 ROUNDS = {30: 5, 100: 3}
