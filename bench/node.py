@@ -13,7 +13,8 @@ from bench import image
 from bench.enclosure import Enclosure
 from bench.home import CLONE
 from hivemind.client import Hivemind
-from hivemind.model.app import AppManifest, AppSpec, Stop
+from hivemind.model.app import AppManifest, AppSpec
+from hivemind.model.template import Stop
 
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")},

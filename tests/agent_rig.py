@@ -19,8 +19,8 @@ from hivemind.drivers.network.fake import FakeNetwork
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
 from hivemind.model.allocation import Allocation, AllocationStatus, Phase
-from hivemind.model.app import DeploymentState
 from hivemind.model.base import decode
+from hivemind.model.deployment import DeploymentState
 from hivemind.model.event import Event
 from hivemind.model.principal import Principal
 from hivemind.protocols.dns.zone import Zone

@@ -14,8 +14,10 @@ from agent_rig import IMAGE, SERVE, Rig, rig
 from hivemind.drivers.network.contract import Published
 from hivemind.errors import HivemindError, Unavailable
 from hivemind.model.allocation import AllocationState, Desired
-from hivemind.model.app import Port, Restart, Stop, Update
+from hivemind.model.app import Restart, Update
 from hivemind.model.check import Check, CommandProbe
+from hivemind.model.network import Port
+from hivemind.model.template import Stop
 from hivemind.state.operations import DeleteApp, Operation, RestartApp, ScaleApp, StartApp, StopApp
 from virtual_time import VirtualLoop
 

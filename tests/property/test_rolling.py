@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hive import GIB, Hive
 from hivemind.model.allocation import Allocation, AllocationState, Desired
-from hivemind.model.app import Resources, Restart, Update
+from hivemind.model.app import Restart, Update
 from hivemind.model.node import NodeManifest
+from hivemind.model.template import Resources
 from hivemind.state.operations import DrainNode, RestartApp, ScaleApp, StartApp, StopApp, UpdateNode
 from hivemind.state.state import State
 

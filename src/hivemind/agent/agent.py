@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hivemind.agent.compose import allocation_of
 from hivemind.agent.endpoints import Endpoints, status_key
 from hivemind.agent.logs import read_logs
+from hivemind.agent.provision import Provider
 from hivemind.agent.pulls import Pulls
 from hivemind.agent.reporter import Reporter
 from hivemind.agent.watch import Target
@@ -74,6 +75,7 @@ class Agent:
         networks: Mapping[str, Network],
         submit: Callable[[ReportAllocations], Awaitable[Outcome]],
         set_zone: Callable[[Zone], None],
+        providers: Sequence[Provider] = (),
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -84,6 +86,7 @@ class Agent:
         """Seconds that only go forward, for waiting."""
         self.clock = clock
         """Milliseconds since 1970."""
+        self.providers = providers
         self.reporter = Reporter(node, submit)
         self.endpoints = Endpoints(
             state, store, self.network_for, set_zone, networks=networks.values(), on_failures=self._wake_all
@@ -103,6 +106,8 @@ class Agent:
         found = await self._adopt()
         for network in self._all_networks():
             await network.prune(self._attached_to(network))
+        for provider in self.providers:
+            await provider.prune({a.id for a in self.state.allocations_on(self.node) if a.live})
         # From here on nothing waits, so no batch comes between what is read and what is begun.
         mine = self.state.allocations_on(self.node)
         for allocation in mine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from hivemind.agent.provision import Provision
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.errors import Invalid
@@ -32,6 +33,7 @@ def compose(
     spec: AppSpec,
     image: Image | None,
     attachment: Attachment,
+    provision: Provision,
     *,
     instance: int,
     node_name: str,
@@ -44,8 +46,15 @@ def compose(
         id=container_id(allocation.id, instance),
         image=image.digest if image else "",
         args=_arguments(spec, config),
-        env={**_parse_env(config.env), **_own_env(allocation, node_name, attachment), **spec.env},
-        user=spec.user if spec.user is not None else config.user,
+        env={
+            **_parse_env(config.env),
+            **_own_env(allocation, node_name, attachment),
+            **provision.env,
+            **spec.env,
+        },
+        secret_env={name: value for name, value in provision.secret_env.items() if name not in spec.env},
+        mounts=provision.mounts,
+        user=user_of(spec, config),
         workdir=spec.workdir or config.workdir or "/",
         hostname=name if attachment.netns else "",
         netns=attachment.netns,
@@ -63,6 +72,10 @@ def compose(
             "hivemind.stop-signal": stop_signal(spec, config),
         },
     )
+
+
+def user_of(spec: AppSpec, config: ImageConfig) -> str:
+    return spec.user if spec.user is not None else config.user
 
 
 def stop_signal(spec: AppSpec, config: ImageConfig) -> str:

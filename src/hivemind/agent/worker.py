@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from hivemind.agent.backoff import Backoff
-from hivemind.agent.compose import compose
+from hivemind.agent.compose import compose, user_of
+from hivemind.agent.provision import provide
 from hivemind.agent.restarts import explain, judge
 from hivemind.agent.watch import Watch
 from hivemind.drivers.runtimes.contract import Container, ContainerSpec, Exit, Runtime, Status
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unsupported
 from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired, Ending, Phase
 from hivemind.model.app import AppSpec
-from hivemind.model.image import Image
+from hivemind.model.image import Image, ImageConfig
 from hivemind.state.operations import AllocationReport
 
 if TYPE_CHECKING:
@@ -210,8 +211,10 @@ class Worker:
         attachment = await self._network.attach(
             self.id, [f"{p.container}/{p.protocol}" for p in self._spec.ports]
         )
+        user = user_of(self._spec, image.config if image else ImageConfig())
+        provision = await provide(self._agent.providers, self._allocation, self._spec, self._spec, user)
         container = compose(
-            self._allocation, self._spec, image, attachment,
+            self._allocation, self._spec, image, attachment, provision,
             instance=number, node_name=self._agent.node_name, search=f"{self._allocation.project}.hive",
         )  # fmt: skip
         await self._create(number, container)
@@ -383,7 +386,7 @@ class Worker:
 
     async def _give_up(self, state: AllocationState, why: str, code: int | None) -> None:
         self._observe(phase=Phase.ENDED, ready=False, message=why)
-        await self._network.detach(self.id)
+        await self._release()
         self._agent.reporter.report(AllocationReport(id=self.id, state=state, reason=why, exit_code=code))
 
     def _report_failing(self, why: str) -> None:
@@ -410,7 +413,7 @@ class Worker:
         if container and exit:
             why = self._explain(self._newest, exit)
             self._note_ending(self._newest, container, exit, Phase.STOPPING, why)
-        await self._network.detach(self.id)
+        await self._release()
         self._observe(phase=Phase.ENDED, ready=False, pid=0, message=self._allocation.reason)
         if not self._allocation.state.ended:
             said = AllocationReport(
@@ -438,10 +441,15 @@ class Worker:
         await self._agent.endpoints.withdraw(self.id)
         for number in sorted(self._instances):
             await self._discard(number)
-        await self._network.detach(self.id)
+        await self._release()
         self._agent.endpoints.forget(self.id)
         self._agent.forget_status(self.id)
         self._erased = True
+
+    async def _release(self) -> None:
+        await self._network.detach(self.id)
+        for provider in self._agent.providers:
+            await provider.release(self.id)
 
     async def _discard(self, number: int) -> None:
         container = self._instances.get(number)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired, Phase
-from hivemind.model.app import App, AppSpec, AppStatus, Deployment, DeploymentState
+from hivemind.model.app import App, AppSpec, AppStatus
+from hivemind.model.deployment import Deployment, DeploymentState
 
 Seen = tuple[Allocation, AllocationStatus]
 AppPhase = Literal["running", "deploying", "degraded", "pending", "failing", "stopped", "completed"]

@@ -10,8 +10,9 @@ import msgspec
 from hivemind.api.appstatus import app_status
 from hivemind.api.backend import Backend
 from hivemind.model.allocation import Allocation, AllocationDocument, AllocationStatus
-from hivemind.model.app import App, AppDocument, Deployment, DeploymentDocument
+from hivemind.model.app import App, AppDocument
 from hivemind.model.base import decode
+from hivemind.model.deployment import Deployment, DeploymentDocument
 from hivemind.model.image import Image, ImageDocument, parse_reference
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node, NodeDocument, NodeStatus
@@ -120,6 +121,7 @@ def project_document(backend: Backend, project: Project) -> ProjectDocument:
     return ProjectDocument(
         name=project.name,
         labels=project.labels,
+        permissions=project.permissions,
         version=project.version,
         apps=len(apps),
         created=project.created,

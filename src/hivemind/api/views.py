@@ -23,8 +23,9 @@ from hivemind.api.documents import (
 )
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.allocation import Allocation
-from hivemind.model.app import App, Deployment
+from hivemind.model.app import App
 from hivemind.model.base import decode
+from hivemind.model.deployment import Deployment
 from hivemind.model.event import Event
 from hivemind.model.image import Image, parse_reference
 from hivemind.model.node import Node

@@ -11,7 +11,8 @@ from hivemind.cli.context import Context
 from hivemind.cli.live import Line, Live
 from hivemind.errors import HivemindError, NotFound, TimedOut
 from hivemind.model.allocation import AllocationDocument
-from hivemind.model.app import AppDocument, DeploymentDocument
+from hivemind.model.app import AppDocument
+from hivemind.model.deployment import DeploymentDocument
 
 PATIENCE = 600.0
 """Seconds that a command waits unless --timeout says otherwise."""

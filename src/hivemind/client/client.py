@@ -22,7 +22,7 @@ from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
 from hivemind.client.nouns import Allocations, Apps, Images, Nodes
 from hivemind.client.streams import server_sent_events
 from hivemind.model.answers import Info
-from hivemind.model.app import DEPLOYMENT, DeploymentDocument
+from hivemind.model.deployment import DEPLOYMENT, DeploymentDocument
 from hivemind.model.event import EVENT, Event
 from hivemind.model.principal import PRINCIPAL, PrincipalDocument
 from hivemind.model.project import PROJECT, ProjectDocument

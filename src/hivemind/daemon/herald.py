@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hivemind.ledger.contract import Batch
 from hivemind.model.allocation import AllocationState
-from hivemind.model.app import App, Deployment, DeploymentState
+from hivemind.model.app import App
+from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.state.state import State

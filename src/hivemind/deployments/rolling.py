@@ -16,7 +16,8 @@ from operator import attrgetter
 
 from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Revert, Settle, Step
 from hivemind.model.allocation import Allocation, AllocationState, Desired
-from hivemind.model.app import App, AppSpec, Deployment, DeploymentState
+from hivemind.model.app import App, AppSpec
+from hivemind.model.deployment import Deployment, DeploymentState
 
 _attempt = attrgetter("attempt")
 
@@ -135,7 +136,7 @@ def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
             if (changing - (stranded if moves else 0)) >= spec.update.max_parallel:
                 continue
             changing += 1
-            if spec.update.order == "stop-first":
+            if spec.order == "stop-first":
                 steps += [Halt(a.id, f"making room for revision {revision}") for a in serving]
             elif not slot.finished:
                 steps.append(Place(index, revision))
@@ -158,7 +159,7 @@ def _untouched(slot: _Slot) -> bool:
 
 def _waits(spec: AppSpec, slot: _Slot) -> bool:
     """With stop-first the fresh replica waits until the old one is really gone."""
-    return spec.update.order == "stop-first" and bool(slot.stopping)
+    return spec.order == "stop-first" and bool(slot.stopping)
 
 
 def _failure(spec: AppSpec, view: Sequence[_Slot], now: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hivemind.model.app import DeploymentState
+from hivemind.model.deployment import DeploymentState
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -1,8 +1,7 @@
-"""The app: a long-lived service, its revisions and the deployments between them."""
+"""The app: a long-lived service."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -10,36 +9,14 @@ from msgspec import Meta
 from hivemind.errors import Invalid
 from hivemind.model.base import Document, Record, Spec
 from hivemind.model.check import Check, CommandProbe
+from hivemind.model.mount import VolumeMount
 from hivemind.model.names import Name, ServiceName
-from hivemind.model.quantity import Bytes, Cores, Seconds
+from hivemind.model.network import NetworkOptions, Port
+from hivemind.model.quantity import Seconds
 from hivemind.model.resource import Column, Resource
+from hivemind.model.template import ContainerTemplate, check_template
 
-PortNumber = Annotated[int, Meta(ge=1, le=65535)]
-EnvName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*\Z",
-        description="the name of a variable: letters, digits and _, not beginning with a digit",
-    ),
-]
-
-
-class Port(Spec, frozen=True, kw_only=True):
-    """A port the container listens on; with `host`, also published on every node."""
-
-    container: PortNumber
-    host: PortNumber | None = None
-    protocol: Literal["tcp", "udp"] = "tcp"
-
-
-class Resources(Spec, frozen=True, kw_only=True):
-    """`cpus` and `memory` are both what is set aside on the node and the limit of the container.
-
-    Zero means no limit, and nothing is set aside."""
-
-    cpus: Cores = 0.0
-    memory: Bytes = 0
-    pids: Annotated[int, Meta(ge=0, le=4_194_304)] = 0
+RuntimeName = Literal["auto", "oci", "containerd", "docker", "process", "fake"]
 
 
 class Restart(Spec, frozen=True, kw_only=True):
@@ -50,57 +27,76 @@ class Restart(Spec, frozen=True, kw_only=True):
     """For `on-failure`: how often at most; 0 is without end."""
 
 
-class Stop(Spec, frozen=True, kw_only=True):
-    signal: (
-        Annotated[str, Meta(pattern=r"^(SIG)?[A-Z0-9+]+\Z", description="a signal such as SIGTERM")] | None
-    ) = None
-    """The image's own stop signal, else SIGTERM, when absent."""
-    grace: Seconds = 10.0
-
-
 class Update(Spec, frozen=True, kw_only=True):
     """How one revision replaces another."""
 
-    order: Literal["start-first", "stop-first"] = "start-first"
+    order: Literal["auto", "start-first", "stop-first"] = "auto"
+    """`auto` is stop-first for apps that write to a named volume, which two revisions must not share, and
+    start-first for all others."""
     max_parallel: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Replicas in change at the same time."""
+    max_surge: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    """Start-first: how many may run beyond `replicas`; `max_parallel` when absent, and 0 is stop-first."""
     min_healthy_time: Seconds = 1.0
     """A replica counts once it has been ready this long without a break."""
     healthy_deadline: Seconds = 300.0
     """A replica that is not healthy this long after it was placed fails the deployment."""
+    progress_deadline: Seconds = 600.0
+    """A deployment in which no further replica got healthy for this long fails; 0: it may take for ever."""
+    auto_rollback: bool = True
+    """A failed deployment takes the app back to its last good revision; otherwise it stays as it is."""
 
 
-class AppSpec(Spec, frozen=True, kw_only=True):
+Condition = Literal["started", "healthy", "completed"]
+
+
+class Companion(ContainerTemplate, frozen=True, kw_only=True):
+    """A container beside the app's own: same network, volumes by the same names, a file system of its own."""
+
+    name: Name
+
+
+class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
     """The immutable part of an app: what one replica is. A change of it makes a new revision."""
 
-    image: Annotated[str, Meta(max_length=512)] = ""
-    """Empty only for plain commands on the `process` runtime."""
-    runtime: Literal["auto", "oci", "process", "fake"] = "auto"
-    entrypoint: tuple[str, ...] | None = None
-    command: tuple[str, ...] | None = None
-    env: dict[EnvName, str] = {}
-    user: str | None = None
-    workdir: Annotated[str, Meta(pattern="^/", description="an absolute path")] | None = None
+    runtime: RuntimeName = "auto"
     service: ServiceName | None = None
     ports: tuple[Port, ...] = ()
-    resources: Resources = Resources()
-    check: Check | None = None
+    network: NetworkOptions = NetworkOptions()
+    init_containers: tuple[Companion, ...] = ()
+    """Run one after the other, each to its end, before the app's own container starts."""
+    sidecars: tuple[Companion, ...] = ()
+    """Started in this order before the app's own container, each after the one before is ready; stopped after it."""
+    depends_on: dict[Name, Condition] = {}
+    """No replica starts before these apps of its project are started, healthy or completed."""
     restart: Restart = Restart()
-    stop: Stop = Stop()
     constraints: tuple[str, ...] = ()
     placement: Literal["spread", "binpack"] = "spread"
     update: Update = Update()
+    on_change: Literal["roll", "ignore"] = "roll"
+    """What happens when a config or secret that it uses changes."""
     priority: Annotated[int, Meta(ge=0, le=100)] = 50
+
+    @property
+    def order(self) -> Literal["start-first", "stop-first"]:
+        """How it is updated, with `auto` decided."""
+        if self.update.order != "auto":
+            return self.update.order
+        return "stop-first" if any(_writes(template) for template in self.templates) else "start-first"
+
+    @property
+    def templates(self) -> tuple[ContainerTemplate, ...]:
+        """Its own container and all companions."""
+        return (self, *self.init_containers, *self.sidecars)
 
     def validate(self) -> None:
         """What the types alone cannot say. Raises `Invalid`."""
-        if not self.image and not (self.command or self.entrypoint):
-            raise Invalid(
-                "an app needs an image or a command", hint="give --image, or --command with --runtime process"
-            )
-        if not self.image and self.runtime not in ("process", "fake"):
-            raise Invalid(
-                "only the process runtime runs without an image", hint="give --image, or --runtime process"
-            )
+        for template in self.templates:
+            check_template(template, self.runtime)
+        names = [companion.name for companion in (*self.init_containers, *self.sidecars)]
+        for name in names:
+            if names.count(name) > 1:
+                raise Invalid(f"two companions are called {name!r}", hint="give each a name of its own")
         for protocol in ("tcp", "udp"):
             hosts = [p.host for p in self.ports if p.host and p.protocol == protocol]
             if len(hosts) != len(set(hosts)):
@@ -109,7 +105,14 @@ class AppSpec(Spec, frozen=True, kw_only=True):
                 )
         if len({(p.container, p.protocol) for p in self.ports}) != len(self.ports):
             raise Invalid("the same container port is listed twice")
-        probe = self.check.probe if self.check else None
+        if self.network.mode == "none" and self.ports:
+            raise Invalid("an app without a network has no ports", hint="leave out --port or --network none")
+        for template in self.templates:
+            for check in (template.check, template.startup, template.liveness, template.readiness):
+                self._check_port(check)
+
+    def _check_port(self, check: Check | None) -> None:
+        probe = check.probe if check else None
         if (
             probe
             and not isinstance(probe, CommandProbe)
@@ -119,6 +122,10 @@ class AppSpec(Spec, frozen=True, kw_only=True):
             raise Invalid(
                 "the health check names no port and the app declares none", hint="add a port to the check"
             )
+
+
+def _writes(template: ContainerTemplate) -> bool:
+    return any(isinstance(mount, VolumeMount) and not mount.readonly for mount in template.mounts)
 
 
 class App(Record, frozen=True, kw_only=True):
@@ -136,6 +143,8 @@ class App(Record, frozen=True, kw_only=True):
     stable: int = 0
     """The last revision whose deployment succeeded; 0 before the first."""
     stopped: bool = False
+    paused: bool = False
+    """New revisions wait; what runs is kept running."""
     deleted: bool = False
     """Its name is free again; the record stays until nothing of it runs any more."""
     serial: int = 0
@@ -144,39 +153,6 @@ class App(Record, frozen=True, kw_only=True):
     """Counts every change that a person made: the ETag."""
     created: int = 0
     updated: int = 0
-
-
-class Revision(Record, frozen=True, kw_only=True):
-    """One immutable spec of an app."""
-
-    app: str
-    number: int
-    spec: AppSpec
-    cause: Literal["deploy", "restart"] = "deploy"
-    created: int = 0
-    by: str = ""
-
-
-class DeploymentState(StrEnum):
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
-
-
-class Deployment(Record, frozen=True, kw_only=True):
-    """One change of an app from revision `source` (0: none) to revision `target`."""
-
-    id: str
-    project: str
-    app: str
-    app_name: str
-    source: int
-    target: int
-    state: DeploymentState = DeploymentState.RUNNING
-    reason: str = ""
-    started: int = 0
-    ended: int = 0
 
 
 class AppManifest(Spec, frozen=True, kw_only=True):
@@ -220,23 +196,6 @@ class AppDocument(Document, frozen=True, kw_only=True):
         return f"{self.status.ready}/{self.status.desired}"
 
 
-class DeploymentDocument(Document, frozen=True, kw_only=True):
-    kind: Literal["Deployment"] = "Deployment"
-    project: str
-    name: str
-    """The same as the id."""
-    id: str
-    app: str
-    source: int
-    target: int
-    state: str
-    reason: str
-    by: str
-    """Who wished for it: a principal's name."""
-    started: int
-    ended: int
-
-
 APP = Resource(
     kind="App",
     plural="apps",
@@ -256,23 +215,5 @@ APP = Resource(
         Column("RESTARTS", "status.restarts", wide=True),
         Column("AGE", "created", format="age"),
         Column("MESSAGE", "status.message", wide=True),
-    ),
-)
-
-DEPLOYMENT = Resource(
-    kind="Deployment",
-    plural="deployments",
-    short="dep",
-    scope="project",
-    document=DeploymentDocument,
-    columns=(
-        Column("ID", "id"),
-        Column("APP", "app"),
-        Column("FROM", "source"),
-        Column("TO", "target"),
-        Column("STATE", "state"),
-        Column("BY", "by"),
-        Column("AGE", "started", format="age"),
-        Column("REASON", "reason"),
     ),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from hivemind.model.base import Spec
 from hivemind.model.quantity import Seconds
+
+ProbePort = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class CommandProbe(Spec, frozen=True, kw_only=True, tag="command", tag_field="kind"):
@@ -20,21 +22,31 @@ class HttpProbe(Spec, frozen=True, kw_only=True, tag="http", tag_field="kind"):
     """GETs a path; any status from 200 to 399 is healthy."""
 
     path: Annotated[str, Meta(pattern="^/", description="an absolute path")] = "/"
-    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    port: ProbePort | None = None
     """A container port; the app's first declared port when absent."""
+    scheme: Literal["http", "https"] = "http"
+    """With `https` any certificate will do: the question is whether it answers."""
+    headers: dict[str, str] = {}
 
 
 class TcpProbe(Spec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
     """Opens a connection; accepted is healthy."""
 
-    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    port: ProbePort | None = None
 
 
-Probe = CommandProbe | HttpProbe | TcpProbe
+class GrpcProbe(Spec, frozen=True, kw_only=True, tag="grpc", tag_field="kind"):
+    """Asks grpc.health.v1.Health/Check; SERVING is healthy."""
+
+    port: ProbePort | None = None
+    service: str = ""
+
+
+Probe = CommandProbe | HttpProbe | TcpProbe | GrpcProbe
 
 
 class Check(Spec, frozen=True, kw_only=True):
-    """Ready after one success; unhealthy after `retries` failures in a row, then restarted."""
+    """Passes after one success, fails after `retries` failures in a row."""
 
     probe: Probe
     interval: Seconds = 5.0
@@ -42,3 +54,10 @@ class Check(Spec, frozen=True, kw_only=True):
     retries: Annotated[int, Meta(ge=1, le=1000)] = 3
     start_period: Seconds = 0.0
     """Failures do not count this long after the start, until the first success."""
+
+
+class Hook(Spec, frozen=True, kw_only=True):
+    """What is done right after the start or right before the stop signal: a command inside, or a GET."""
+
+    action: CommandProbe | HttpProbe
+    timeout: Seconds = 30.0

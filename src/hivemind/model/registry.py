@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hivemind.errors import Invalid
 from hivemind.model.allocation import ALLOCATION
-from hivemind.model.app import APP, DEPLOYMENT
+from hivemind.model.app import APP
+from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT
 from hivemind.model.image import IMAGE
 from hivemind.model.node import NODE

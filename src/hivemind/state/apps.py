@@ -6,10 +6,12 @@ from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.model.allocation import AllocationState
-from hivemind.model.app import App, AppSpec, Deployment, DeploymentState, Revision
+from hivemind.model.app import App, AppSpec
+from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.image import parse_reference
 from hivemind.model.names import derive_id
 from hivemind.model.principal import Principal
+from hivemind.model.revision import Revision
 from hivemind.scheduler.filters.constraints import parse_constraint
 from hivemind.state.operations import DeleteApp, DeployApp, RestartApp, ScaleApp, StartApp, StopApp
 from hivemind.state.projects import check_version

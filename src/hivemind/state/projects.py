@@ -16,12 +16,19 @@ def put(state: State, operation: PutProject, who: Principal) -> Outcome:
     manifest = operation.manifest
     old = state.projects.get(manifest.name)
     check_version(operation.if_version, old.version if old else 0)
+    permissions = tuple(sorted(set(manifest.permissions)))
     if old is None:
-        new = Project(name=manifest.name, labels=manifest.labels, created=state.time, updated=state.time)
-    elif old.labels == manifest.labels:
-        new = old
+        new = Project(
+            name=manifest.name,
+            labels=manifest.labels,
+            permissions=permissions,
+            created=state.time,
+            updated=state.time,
+        )
     else:
-        new = replace(old, labels=manifest.labels, version=old.version + 1, updated=state.time)
+        new = replace(old, labels=manifest.labels, permissions=permissions)
+        if new != old:
+            new = replace(new, version=old.version + 1, updated=state.time)
     state.tables.put(state.projects, new.name, new)
     return Outcome(id=new.name, version=new.version)
 

@@ -12,11 +12,13 @@ import msgspec
 
 from hivemind.errors import HivemindError, from_code
 from hivemind.model.allocation import Allocation, AllocationState
-from hivemind.model.app import App, AppSpec, Deployment, DeploymentState, Revision
+from hivemind.model.app import App, AppSpec
 from hivemind.model.base import Record, decode, encode
+from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
+from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Use
 from hivemind.state.operations import Operation
 from hivemind.state.tables import Change, Table, Tables

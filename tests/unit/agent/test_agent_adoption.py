@@ -11,8 +11,10 @@ from hivemind.drivers.runtimes.contract import Container, ContainerSpec
 from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
 from hivemind.errors import Unavailable
 from hivemind.model.allocation import AllocationState, Phase
-from hivemind.model.app import Port, Restart, Stop
+from hivemind.model.app import Restart
 from hivemind.model.check import Check, CommandProbe
+from hivemind.model.network import Port
+from hivemind.model.template import Stop
 from hivemind.state.operations import DeleteApp, ScaleApp, StopApp
 from virtual_time import VIRTUAL
 

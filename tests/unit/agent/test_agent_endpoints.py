@@ -12,8 +12,9 @@ from hivemind.drivers.network.contract import Backend, Published
 from hivemind.drivers.network.fake import FakeNetwork
 from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
 from hivemind.model.allocation import AllocationState
-from hivemind.model.app import Port, Update
+from hivemind.model.app import Update
 from hivemind.model.check import Check, CommandProbe
+from hivemind.model.network import Port
 from hivemind.protocols.dns.records import Address, pack, parse_name
 from hivemind.state.operations import DeleteApp, ScaleApp
 from virtual_time import VIRTUAL

@@ -10,7 +10,10 @@ import pytest
 from agent_rig import IMAGE, STUBBORN, rig
 from hivemind.errors import Unavailable
 from hivemind.model.allocation import AllocationState, Phase
-from hivemind.model.app import DeploymentState, Port, Restart, Stop, Update
+from hivemind.model.app import Restart, Update
+from hivemind.model.deployment import DeploymentState
+from hivemind.model.network import Port
+from hivemind.model.template import Stop
 from hivemind.state.operations import DeleteApp, RestartApp, ScaleApp, StartApp, StopApp
 from virtual_time import VIRTUAL
 

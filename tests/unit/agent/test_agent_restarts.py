@@ -14,8 +14,11 @@ from hivemind.drivers.runtimes.contract import RuntimeEvent
 from hivemind.drivers.runtimes.fake import FakeRuntime
 from hivemind.errors import Unavailable
 from hivemind.model.allocation import AllocationState, Phase
-from hivemind.model.app import DeploymentState, Port, Resources, Restart, Stop, Update
+from hivemind.model.app import Restart, Update
 from hivemind.model.check import Check, CommandProbe
+from hivemind.model.deployment import DeploymentState
+from hivemind.model.network import Port
+from hivemind.model.template import Resources, Stop
 from hivemind.state.operations import ScaleApp, StopApp
 from virtual_time import VIRTUAL
 

@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 
 from hivemind.agent.backoff import LONGEST, WELL_AFTER, Backoff
 from hivemind.agent.compose import allocation_of, compose, container_id
+from hivemind.agent.provision import Provision
 from hivemind.agent.restarts import explain, judge
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
 from hivemind.errors import Invalid
 from hivemind.model.allocation import Allocation
-from hivemind.model.app import AppSpec, Port, Resources, Restart, Stop
+from hivemind.model.app import AppSpec, Restart
 from hivemind.model.image import Image, ImageConfig
+from hivemind.model.network import Port
+from hivemind.model.template import Resources, Stop
 
 ALLOCATION = Allocation(
     id="abc", project="shop", app="id", app_name="web", revision=3, slot=2, attempt=7, node="n"
@@ -28,7 +31,7 @@ def composed(
 ) -> ContainerSpec:
     image = Image(digest="sha256:1", names=("web:1",), config=config or ImageConfig(command=("serve",)))
     return compose(
-        ALLOCATION, AppSpec(image="web:1", **spec), image, attachment,  # type: ignore[arg-type]
+        ALLOCATION, AppSpec(image="web:1", **spec), image, attachment, Provision(),  # type: ignore[arg-type]
         instance=4, node_name="one", search="shop.hive",
     )  # fmt: skip
 

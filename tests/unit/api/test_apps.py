@@ -6,8 +6,10 @@ import pytest
 
 from hivemind.client import Hivemind
 from hivemind.errors import Conflict, Invalid, NotFound, Stale
-from hivemind.model.app import AppManifest, AppSpec, Port, Resources
+from hivemind.model.app import AppManifest, AppSpec
+from hivemind.model.network import Port
 from hivemind.model.project import ProjectManifest
+from hivemind.model.template import Resources
 from tests.unit.api.conftest import Running
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from hivemind.api.appstatus import Seen, app_status
 from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired, Phase
-from hivemind.model.app import App, AppSpec, AppStatus, Deployment, DeploymentState
+from hivemind.model.app import App, AppSpec, AppStatus
+from hivemind.model.deployment import Deployment, DeploymentState
 
 STATE = AllocationState
 READY = AllocationStatus(phase=Phase.RUNNING, ready=True)

@@ -17,7 +17,8 @@ from hivemind.cli.terminal import Terminal
 from hivemind.errors import Conflict, NotFound
 from hivemind.model.allocation import AllocationDocument, AllocationStatus, Ending, Phase
 from hivemind.model.answers import Info, LogEntry, PlanStep
-from hivemind.model.app import AppDocument, AppManifest, AppStatus, DeploymentDocument
+from hivemind.model.app import AppDocument, AppManifest, AppStatus
+from hivemind.model.deployment import DeploymentDocument
 from hivemind.model.event import Event
 from hivemind.model.image import ImageDocument
 from hivemind.model.node import NodeDocument, NodeStatus
@@ -68,7 +69,9 @@ class FakeHive:
         self.allocations = FakeAllocations(self)
         self.deployments = FakeDeployments(self)
         self.nodes = FakeList([node()])
-        self.projects = FakeList([ProjectDocument(name="default", labels={}, version=1, apps=0, created=1)])
+        self.projects = FakeList(
+            [ProjectDocument(name="default", labels={}, permissions=(), version=1, apps=0, created=1)]
+        )
         self.principals = FakePrincipals()
         self.images = FakeList([image()])
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hivemind.cli.app_flags import manifest
 from hivemind.cli.declarations import find
+from hivemind.cli.flags.app import manifest
 from hivemind.cli.parsing import parse
 from hivemind.cli.yaml12 import documents
 from hivemind.model.app import AppManifest, AppSpec

@@ -6,7 +6,10 @@ import pytest
 
 from hive import GIB, Hive
 from hivemind.model.allocation import AllocationState, Desired
-from hivemind.model.app import DeploymentState, Port, Resources, Restart, Update
+from hivemind.model.app import Restart, Update
+from hivemind.model.deployment import DeploymentState
+from hivemind.model.network import Port
+from hivemind.model.template import Resources
 from hivemind.state.operations import (
     DeleteApp,
     DrainNode,

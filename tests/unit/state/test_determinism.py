@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hive import Hive
-from hivemind.model.app import Port
+from hivemind.model.network import Port
 from hivemind.state.operations import DeleteApp, ScaleApp
 from hivemind.state.partition import PartitionTree
 from hivemind.state.state import State

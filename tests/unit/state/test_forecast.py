@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from agent_rig import IMAGE, SERVE, rig
 from hive import ADMIN, GIB, Hive
 from hivemind.errors import NotFound
-from hivemind.model.app import AppManifest, AppSpec, Resources, Update
+from hivemind.model.app import AppManifest, AppSpec, Update
+from hivemind.model.template import Resources
 from hivemind.state.forecast import Foreseen, forecast
 from hivemind.state.operations import (
     DeleteApp,

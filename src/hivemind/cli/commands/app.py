@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hivemind.cli import convergence
-from hivemind.cli.app_flags import manifest
 from hivemind.cli.changes import Changes
 from hivemind.cli.commands.get import fetch
 from hivemind.cli.context import Context
+from hivemind.cli.flags.app import manifest
 from hivemind.cli.output import show_list, show_one
 from hivemind.cli.plans import show_plan
 from hivemind.errors import Invalid, NotFound

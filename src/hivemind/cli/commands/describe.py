@@ -15,7 +15,8 @@ from hivemind.cli.context import Context
 from hivemind.cli.output import age, table
 from hivemind.cli.tables import printable
 from hivemind.model.allocation import ALLOCATION, AllocationDocument
-from hivemind.model.app import APP, DEPLOYMENT, AppDocument
+from hivemind.model.app import APP, AppDocument
+from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT, Event
 from hivemind.model.quantity import show_bytes, show_seconds
 from hivemind.model.resource import Resource

@@ -6,8 +6,8 @@ import time
 
 import msgspec
 
-from hivemind.cli.app_flags import pairs
 from hivemind.cli.context import Context
+from hivemind.cli.flags.text import pairs
 from hivemind.cli.parsing import nearest
 from hivemind.cli.tables import printable
 from hivemind.cli.times import moment

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from hivemind.cli.app_flags import pairs
 from hivemind.cli.context import Context
+from hivemind.cli.flags.text import pairs
 from hivemind.cli.targets import running_replica
 from hivemind.errors import Invalid
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hivemind.cli.app_flags import pairs
 from hivemind.cli.context import Context
+from hivemind.cli.flags.text import pairs
 from hivemind.cli.output import show_list
 from hivemind.model.project import PROJECT, ProjectManifest
 from hivemind.model.quantity import read

@@ -6,10 +6,10 @@ import secrets
 import time
 
 from hivemind.cli import convergence
-from hivemind.cli.app_flags import manifest
 from hivemind.cli.changes import Changes
 from hivemind.cli.commands.logs import Printer
 from hivemind.cli.context import Context
+from hivemind.cli.flags.app import manifest
 from hivemind.errors import HivemindError, Invalid, NotFound, Unsupported
 from hivemind.model.allocation import AllocationDocument
 from hivemind.model.app import AppManifest, AppSpec, Restart

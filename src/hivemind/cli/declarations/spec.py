@@ -1,4 +1,4 @@
-"""The options that describe what one replica of an app is. `cli.app_flags` turns them into a spec."""
+"""The options that describe what one replica of an app is. `cli.flags` turns them into a spec."""
 
 from __future__ import annotations
 

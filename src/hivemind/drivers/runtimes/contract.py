@@ -27,6 +27,26 @@ class Mount(msgspec.Struct, frozen=True):
     readonly: bool = False
     size: int = 0
     """Bytes, for a tmpfs."""
+    mode: int = 0o1777
+    """Permission bits, for a tmpfs."""
+    idmap: bool = False
+    """Users inside own what their numbers own on disk, whatever user namespace the container has. For the hive's
+    own volumes; without it a container in a user namespace sees foreign files as nobody's."""
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A device node of the host; `access` is some of r, w and m."""
+
+    host: str
+    container: str
+    access: str = "rwm"
+
+
+class Ulimit(msgspec.Struct, frozen=True):
+    """-1: no limit."""
+
+    soft: int
+    hard: int
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +58,17 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of an image that `pull` or `load` brought here; empty: the host's own files (`process` only)."""
     args: tuple[str, ...]
     env: dict[str, str] = {}
+    secret_env: dict[str, str] = {}
+    """Like `env`, but `oci` and `process` keep it off every disk. An engine with records of its own cannot."""
     user: str = ""
     """`name|uid[:group|gid]`, looked up inside the image; empty is root (the daemon's own user for `process`)."""
     workdir: str = "/"
     hostname: str = ""
     netns: str = ""
-    """Path of the network namespace to join; empty: the host's network."""
+    """Path of the network namespace to join; empty: the host's network, or the `network` of an engine."""
+    network: str = ""
+    ip: str = ""
+    """For an engine that makes its networks itself (docker): the network's name and the address in it."""
     resolv_conf: str = ""
     hosts: str = ""
     """Contents for /etc/resolv.conf and /etc/hosts; empty: leave what the image has."""
@@ -52,6 +77,25 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 0
     pids: int = 0
     """0: no limit. Memory is without swap."""
+    tty: bool = False
+    stdin: bool = False
+    read_only: bool = False
+    init: bool = False
+    """A small init as process 1. `Unsupported` where the machine has none."""
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    """Without CAP_; `ALL` is all of them. Dropped first, then added."""
+    seccomp: str = "default"
+    """`default`, `unconfined`, or the JSON of a profile."""
+    apparmor: str = ""
+    no_new_privileges: bool = True
+    users: Literal["auto", "host"] = "auto"
+    """`auto`: a user namespace where machine and runtime can."""
+    shm_size: int = 64 * 2**20
+    devices: tuple[Device, ...] = ()
+    ulimits: dict[str, Ulimit] = {}
+    sysctls: dict[str, str] = {}
     stop_signal: str = "SIGTERM"
     labels: dict[str, str] = {}
     log_max_size: int = 16 * 2**20
@@ -101,6 +145,30 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     pids: int = 0
     net_rx: int = 0
     net_tx: int = 0
+
+
+class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a container. `pid` as the host sees it."""
+
+    pid: int
+    parent: int
+    user: str
+    """Name inside the container where it has one, else the number there."""
+    state: str
+    """R, S, D, Z, T as ps(1)."""
+    cpu_seconds: float
+    memory: int
+    """Bytes resident."""
+    started: int
+    """Milliseconds since 1970."""
+    command: str
+
+
+class FileChange(msgspec.Struct, frozen=True):
+    """How the root file system differs from the image at one path."""
+
+    kind: Literal["added", "changed", "deleted"]
+    path: str
 
 
 class RuntimeEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +232,7 @@ class PullProgress(msgspec.Struct, frozen=True):
 
 
 OnProgress = Callable[[PullProgress], None]
+PullPolicy = Literal["missing", "always", "never"]
 
 
 class Runtime(Protocol):
@@ -178,8 +247,11 @@ class Runtime(Protocol):
     async def close(self) -> None:
         """Lets go of everything; containers keep running."""
 
-    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
-        """The image, fetched if it is not here."""
+    async def pull(
+        self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
+    ) -> Image:
+        """The image, fetched if it is not here; with `always` also if its registry has another by that name;
+        with `never` not at all (`NotFound`)."""
 
     async def create(self, spec: ContainerSpec) -> None:
         """All set up but not running. Nothing is left behind when it fails."""
@@ -198,6 +270,23 @@ class Runtime(Protocol):
         """Kills it if it runs; removes root file system and record. Its log goes too."""
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession: ...
+
+    async def attach(self, id: str) -> ExecSession:
+        """The main process's own terminal, or its input (if `stdin`) and its output from now on. Leaving does not
+        end it. `wait` gives its exit code; `resize` acts on its terminal."""
+
+    async def processes(self, id: str) -> list[ProcessInfo]:
+        """`Conflict` when it does not run."""
+
+    async def changes(self, id: str) -> list[FileChange]:
+        """By path. `Unsupported` where the runtime cannot tell."""
+
+    def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        """A tar of that file or directory; its first name is the last part of `path`. Links are followed as the
+        container follows them, so nothing outside can be reached. `NotFound` when there is nothing."""
+
+    async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        """Unpacks a tar into the directory `path`, which must exist. What would land outside is refused."""
 
     def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         """In order; with `follow` until the container ended and all was read."""

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from hivemind.cli.app_flags import env_file, http_probe, manifest, port, restart, words
 from hivemind.cli.declarations import find
+from hivemind.cli.flags.app import manifest
+from hivemind.cli.flags.checks import http_probe
+from hivemind.cli.flags.network import port
+from hivemind.cli.flags.process import env_file, restart
+from hivemind.cli.flags.text import words
 from hivemind.cli.parsing import parse
 from hivemind.errors import Invalid
-from hivemind.model.app import AppManifest, Port, Restart
+from hivemind.model.app import AppManifest, Restart
 from hivemind.model.check import CommandProbe, HttpProbe, TcpProbe
+from hivemind.model.network import Port
 
 DEPLOY = find(("app", "deploy"))
 assert DEPLOY is not None

@@ -1,0 +1,24 @@
+"""Where it runs and how it is updated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hivemind.cli.flags.text import changed
+from hivemind.cli.parsing import Values
+from hivemind.model.app import AppSpec
+
+
+def changes(args: Values, base: AppSpec) -> dict[str, Any]:
+    return {
+        "constraints": tuple(args.constraint) or None,
+        "placement": args.placement,
+        "priority": args.priority,
+        "update": changed(
+            base.update,
+            order=args.update_order,
+            max_parallel=args.update_parallel,
+            min_healthy_time=args.update_min_healthy,
+            healthy_deadline=args.update_deadline,
+        ),
+    }

@@ -1,0 +1,67 @@
+"""The deployment: one change of an app from one revision to another."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from hivemind.model.base import Document, Record
+from hivemind.model.resource import Column, Resource
+
+
+class DeploymentState(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class Deployment(Record, frozen=True, kw_only=True):
+    """One change of an app from revision `source` (0: none) to revision `target`."""
+
+    id: str
+    project: str
+    app: str
+    app_name: str
+    source: int
+    target: int
+    state: DeploymentState = DeploymentState.RUNNING
+    reason: str = ""
+    started: int = 0
+    ended: int = 0
+
+
+class DeploymentDocument(Document, frozen=True, kw_only=True):
+    kind: Literal["Deployment"] = "Deployment"
+    project: str
+    name: str
+    """The same as the id."""
+    id: str
+    app: str
+    source: int
+    target: int
+    state: str
+    reason: str
+    by: str
+    """Who wished for it: a principal's name."""
+    started: int
+    ended: int
+
+
+DEPLOYMENT = Resource(
+    kind="Deployment",
+    plural="deployments",
+    short="dep",
+    scope="project",
+    document=DeploymentDocument,
+    columns=(
+        Column("ID", "id"),
+        Column("APP", "app"),
+        Column("FROM", "source"),
+        Column("TO", "target"),
+        Column("STATE", "state"),
+        Column("BY", "by"),
+        Column("AGE", "started", format="age"),
+        Column("REASON", "reason"),
+    ),
+)
