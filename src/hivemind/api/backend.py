@@ -9,6 +9,7 @@ from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec, LogLine, L
 from hivemind.model.answers import Info
 from hivemind.model.image import Image
 from hivemind.security.identity import Identity
+from hivemind.security.sealing import Vault
 from hivemind.state.operations import Operation
 from hivemind.state.state import Outcome, State
 from hivemind.store.contract import Store
@@ -21,6 +22,8 @@ class Backend(Protocol):
     store: Store
     administrator: Identity
     """Whose key signs for a local administrator on the unix socket."""
+    vault: Vault
+    """Seals what must not be read in the ledger; done before the operation is signed."""
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         """Signs, has it agreed and applied. Raises the error that the operation was refused with.

@@ -25,6 +25,7 @@ from hivemind.drivers.runtimes.contract import (
 from hivemind.errors import Conflict
 from hivemind.model.image import Image, parse_reference
 from hivemind.security.identity import Identity
+from hivemind.security.sealing import Vault
 from hivemind.state.forecast import forecast
 from hivemind.state.operations import Operation
 from hivemind.state.state import Outcome, State
@@ -51,6 +52,7 @@ class NodeBackend:
         state: State,
         store: Store,
         administrator: Identity,
+        vault: Vault,
         submit: Submit,
         agent: Agent,
         machinery: Machinery,
@@ -61,6 +63,7 @@ class NodeBackend:
         self.state = state
         self.store = store
         self.administrator = administrator
+        self.vault = vault
         self.node = node
         self._hive = hive
         self._node_name = node_name

@@ -8,10 +8,21 @@ from pathlib import Path
 
 from hivemind.errors import Corrupt, Unavailable
 from hivemind.security.identity import Identity
+from hivemind.security.sealing import Vault
 
 
 def identity(path: Path) -> Identity:
-    """The key at `path`, made when there is none. A crash leaves a whole key or no key."""
+    """The signing key at `path`, made when there is none."""
+    return Identity(secret(path))
+
+
+def vault(path: Path) -> Vault:
+    """What opens the hive's secrets, by the key at `path`, made when there is none."""
+    return Vault(secret(path))
+
+
+def secret(path: Path) -> bytes:
+    """The 32 bytes at `path`, made when there are none. A crash leaves a whole key or no key."""
     try:
         if not path.exists():
             _make(path)
@@ -22,7 +33,7 @@ def identity(path: Path) -> Identity:
         raise Corrupt(
             f"the key {path} is damaged: it has {len(seed)} bytes, not 32", hint="restore it from a backup"
         )
-    return Identity(seed)
+    return seed
 
 
 def _make(path: Path) -> None:

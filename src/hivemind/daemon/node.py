@@ -16,7 +16,7 @@ from hivemind.daemon import capacity
 from hivemind.daemon.assembly import Machinery, assemble
 from hivemind.daemon.backend import NodeBackend
 from hivemind.daemon.herald import Herald
-from hivemind.daemon.keys import identity
+from hivemind.daemon.keys import identity, vault
 from hivemind.daemon.sampler import Sampler
 from hivemind.daemon.settings import Settings
 from hivemind.drivers.dns.forwarder import Forwarder
@@ -76,6 +76,7 @@ class Node:
         _private(data)
         _private(run)
         self._key, administrator = identity(data / "node.key"), identity(data / "admin.key")
+        self._vault = vault(data / "hive.key")
         self.hive = hive_of(administrator.public)
         self._ledger = await LocalLedger.open(data / "ledger", hive=self.hive, clock=clock)
         self._on_stop(self._ledger.close)
@@ -116,6 +117,7 @@ class Node:
             state=self._ledger.state,
             store=store,
             administrator=administrator,
+            vault=self._vault,
             submit=self.submit,
             agent=agent,
             machinery=machinery,

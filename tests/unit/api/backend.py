@@ -25,6 +25,7 @@ from hivemind.model.image import Image, ImageConfig, parse_reference
 from hivemind.model.principal import Principal, Role
 from hivemind.model.project import ProjectManifest
 from hivemind.security.identity import Identity
+from hivemind.security.sealing import Vault
 from hivemind.state.forecast import forecast
 from hivemind.state.operations import (
     Operation,
@@ -143,6 +144,7 @@ class MemoryBackend:
         self.state = State("testhive")
         self.store = MemoryStore()
         self.administrator = ADMIN
+        self.vault = Vault(b"v" * 32)
         self.is_ready = True
         self.log_lines: dict[str, list[LogLine]] = {}
         self.log_news = asyncio.Condition()

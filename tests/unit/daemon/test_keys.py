@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hivemind.daemon import keys
-from hivemind.daemon.keys import identity
+from hivemind.daemon.keys import identity, vault
 from hivemind.errors import Corrupt
 
 
@@ -65,3 +65,9 @@ def test_a_damaged_key_is_refused_and_kept(tmp_path: Path, content: bytes) -> No
     with pytest.raises(Corrupt, match="not 32"):
         identity(tmp_path / "node.key")
     assert (tmp_path / "node.key").read_bytes() == content
+
+
+def test_the_hive_key_opens_tomorrow_what_it_sealed_today(tmp_path: Path) -> None:
+    sealed = vault(tmp_path / "hive.key").seal(b"hunter2", "secret/default/db/password", bytes(24))
+    assert vault(tmp_path / "hive.key").open(sealed, "secret/default/db/password") == b"hunter2"
+    assert stat.S_IMODE((tmp_path / "hive.key").stat().st_mode) == 0o600
