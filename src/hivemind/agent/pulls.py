@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hivemind.drivers.runtimes.contract import Runtime
+from hivemind.drivers.runtimes.contract import PullPolicy, Runtime
 from hivemind.model.image import Image
 
 
@@ -16,17 +16,18 @@ class _Pull:
 
 class Pulls:
     def __init__(self) -> None:
-        self._running: dict[tuple[str, str], _Pull] = {}
+        self._running: dict[tuple[str, str, PullPolicy], _Pull] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
-    async def image(self, runtime: Runtime, reference: str) -> Image:
+    async def image(self, runtime: Runtime, reference: str, policy: PullPolicy = "missing") -> Image:
         """Raises what the pull raised. Whoever is cancelled leaves the others waiting; the last one ends it."""
-        key = (runtime.name, reference)
+        key = (runtime.name, reference, policy)
         pull = self._running.get(key)
         if pull is None:
-            pull = self._running[key] = _Pull(asyncio.get_running_loop().create_task(runtime.pull(reference)))
+            started = asyncio.get_running_loop().create_task(runtime.pull(reference, policy=policy))
+            pull = self._running[key] = _Pull(started)
         pull.waiting += 1
         try:
             return await asyncio.shield(pull.task)

@@ -32,6 +32,11 @@ class Reference(Record, frozen=True, kw_only=True):
         return f"{self.registry}/{self.repository}{tag}{digest}"
 
     @property
+    def pin(self) -> Reference:
+        """Without the tag, which says nothing beside a digest."""
+        return Reference(registry=self.registry, repository=self.repository, digest=self.digest)
+
+    @property
     def familiar(self) -> str:
         """As people write it: `nginx:latest` for `docker.io/library/nginx:latest`."""
         return str(self).removeprefix(f"{DEFAULT_REGISTRY}/library/").removeprefix(f"{DEFAULT_REGISTRY}/")

@@ -14,8 +14,6 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from hivemind.drivers.images.blobs import Blobs
 from hivemind.drivers.images.layers import GZIP, ZSTD, decompressed
 from hivemind.drivers.images.manifest import (
@@ -28,6 +26,7 @@ from hivemind.drivers.images.manifest import (
     Descriptor,
     Index,
     Manifest,
+    SavedImage,
     T,
     choose,
     parse,
@@ -40,14 +39,6 @@ from hivemind.model.image import Image, parse_reference
 
 MEMBERS_LIMIT = 20_000
 NESTING_LIMIT = 3
-
-
-class _Saved(msgspec.Struct, frozen=True, rename="pascal"):
-    """One image in docker's `manifest.json`."""
-
-    config: str
-    layers: tuple[str, ...]
-    repo_tags: tuple[str, ...] | None = None
 
 
 def load(store: ImageStore, path: Path) -> list[Image]:
@@ -124,7 +115,7 @@ def _name_of(descriptor: Descriptor) -> str:
 
 def _load_saved(store: ImageStore, members: dict[str, str]) -> list[Image]:
     images = []
-    for saved in _read(store, members, "manifest.json", tuple[_Saved, ...]):
+    for saved in _read(store, members, "manifest.json", tuple[SavedImage, ...]):
         config = _descriptor(store, OCI_CONFIG, _member(members, saved.config))
         layers = [_descriptor(store, "", _member(members, layer)) for layer in saved.layers]
         body = encode(Manifest(config=config, layers=tuple(layers)))

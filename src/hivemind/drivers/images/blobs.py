@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from hivemind.errors import Corrupt, Invalid, NotFound, Unavailable
 
@@ -144,12 +145,23 @@ class Blobs:
             with self.path(digest).open("rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError:
-            raise NotFound(f"blob {digest} is not in the image store", hint="pull the image again") from None
+            raise self._missing(digest) from None
         if len(data) > limit:
             raise Invalid(f"blob {digest} is larger than {limit} bytes, too large for what it should be")
         if PREFIX + hashlib.sha256(data).hexdigest() != digest:
             raise self._rotten(digest)
         return data
+
+    def open_blob(self, digest: str) -> BinaryIO:
+        """Raises `NotFound`."""
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise self._missing(digest) from None
+
+    @staticmethod
+    def _missing(digest: str) -> NotFound:
+        return NotFound(f"blob {digest} is not in the image store", hint="pull the image again")
 
     def verify(self, digest: str) -> None:
         """Reads a blob of any size again. Raises `Corrupt` when the disk lost its bytes."""

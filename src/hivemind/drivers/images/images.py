@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hivemind.drivers.images.blobs import disk_errors, write_all
+from hivemind.drivers.images.manifest import Descriptor, Manifest
 from hivemind.drivers.images.store import ImageStore
-from hivemind.drivers.runtimes.contract import OnProgress, PullProgress
-from hivemind.errors import Invalid
-from hivemind.model.image import Image
+from hivemind.drivers.runtimes.contract import OnProgress, PullPolicy, PullProgress
+from hivemind.errors import Invalid, NotFound
+from hivemind.model.image import Image, parse_reference
 
 if TYPE_CHECKING:
     from hivemind.drivers.images.connection import RegistrySettings
@@ -41,12 +42,51 @@ class Images:
         """Unpacked directories, lowest first."""
         return tuple(self.store.layers(digest))
 
-    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
-        """The image under this name: the one that is here, else fetched from its registry.
+    def manifest(self, digest: str) -> Manifest:
+        """Of an image that is here: the descriptors of its configuration and layers, lowest first."""
+        return self.store.manifest(digest)
 
-        Cancelling stops the transfer. Raises as `registry.pull`."""
-        if here := self.store.find(reference):
+    def descriptor(self, digest: str) -> Descriptor:
+        """Media type, digest and size of an image's manifest. Raises `NotFound`."""
+        return self.store.descriptor(digest)
+
+    def blob_path(self, digest: str) -> Path:
+        """The file of a manifest, configuration or layer (as it came, perhaps compressed)."""
+        return self.store.blobs.path(digest)
+
+    async def export(self, *images: str) -> AsyncIterator[bytes]:
+        """Images by digest as one archive that is both an OCI layout and what `docker load` reads.
+
+        Nothing is collected while it is read. Raises `NotFound`."""
+        from hivemind.drivers.images.export import archive
+
+        with self.store.arriving():
+            pieces = archive(self.store, images)
+            while piece := await asyncio.to_thread(next, pieces, None):
+                yield piece
+
+    async def pull(
+        self,
+        reference: str,
+        on_progress: OnProgress | None = None,
+        *,
+        policy: PullPolicy = "missing",
+        unpack: bool = True,
+    ) -> Image:
+        """The image under this name: the one that is here, else fetched from its registry; with `always` the
+        registry is asked first, with `never` not at all. `unpack` readies its layers for being stacked.
+
+        Cancelling stops the transfer. Raises `NotFound` and as `registry.pull`."""
+        here = self.store.find(reference)
+        if here and not (policy == "always" and not parse_reference(reference).digest):
+            if unpack and not self.store.unpacked(here.digest):
+                await asyncio.to_thread(self.store.layers, here.digest)
             return here
+        if policy == "never":
+            raise NotFound(
+                f"this node has no image {reference}, and it is never to be pulled",
+                hint="pull or load it first, or let it be pulled: --pull missing",
+            )
         from hivemind.drivers.images.connection import RegistrySettings
         from hivemind.drivers.images.registry import pull
 
@@ -58,7 +98,9 @@ class Images:
 
         settings = self._registries or RegistrySettings()
         try:
-            return await asyncio.to_thread(pull, self.store, reference, settings, report, stopped)
+            return await asyncio.to_thread(
+                pull, self.store, reference, settings, report, stopped, unpack=unpack
+            )
         finally:
             stopped.set()
 

@@ -60,6 +60,14 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str = OCI_INDEX
 
 
+class SavedImage(msgspec.Struct, frozen=True, rename="pascal"):
+    """One image in the `manifest.json` of docker's archives; paths within the archive."""
+
+    config: str
+    layers: tuple[str, ...]
+    repo_tags: tuple[str, ...] | None = None
+
+
 class _Start(msgspec.Struct, frozen=True, rename="pascal"):
     entrypoint: list[str] | None = None
     cmd: list[str] | None = None
@@ -139,7 +147,6 @@ def parse_configuration(data: bytes, manifest: Manifest) -> Configuration:
             f"names {len(configuration.rootfs.diff_ids)}",
             hint="the image is damaged; build or push it again",
         )
-    check_platform(configuration)
     return configuration
 
 

@@ -20,6 +20,7 @@ from hivemind.drivers.images.manifest import (
     Descriptor,
     Index,
     Manifest,
+    check_platform,
     choose,
     parse,
     parse_configuration,
@@ -42,6 +43,8 @@ def pull(
     settings: RegistrySettings,
     on_progress: Callable[[PullProgress], None],
     stopped: threading.Event,
+    *,
+    unpack: bool = True,
 ) -> Image:
     """The image, fetched blob by blob; blobs that are here already are not fetched.
 
@@ -51,7 +54,7 @@ def pull(
     wanted = parse_reference(reference)
     on_progress(PullProgress("resolving"))
     with store.arriving():
-        return _Pull(store, wanted, settings, on_progress, stopped).run()
+        return _Pull(store, wanted, settings, on_progress, stopped).run(unpack)
 
 
 class _Pull:
@@ -72,7 +75,7 @@ class _Pull:
         self.lock = threading.Lock()
         self.total = self.done = 0
 
-    def run(self) -> Image:
+    def run(self, unpack: bool) -> Image:
         digest, media_type, manifest = self._resolve()
         missing = {
             b.digest: b for b in (manifest.config, *manifest.layers) if not self.store.blobs.has(b.digest)
@@ -81,12 +84,18 @@ class _Pull:
         self._progress(0)
         self._fetch_all(list(missing.values()))
         config = self.store.blobs.read(manifest.config.digest, DOCUMENT_LIMIT)
-        parse_configuration(config, manifest)
-        self.on_progress(PullProgress("unpacking", self.done, self.total))
-        names = [str(self.wanted)] if self.wanted.tag else []
-        image = self.store.add(digest, names if not self.wanted.digest else [], media_type)
+        check_platform(parse_configuration(config, manifest))
+        if unpack:
+            self.on_progress(PullProgress("unpacking", self.done, self.total))
+        image = self.store.add(digest, self._names(digest), media_type, unpack=unpack)
         self.on_progress(PullProgress("done", self.done, self.total))
         return image
+
+    def _names(self, digest: str) -> list[str]:
+        """What to find the image by later: an index's digest is a name of what was chosen from it."""
+        if not self.wanted.digest:
+            return [str(self.wanted)]
+        return [str(self.wanted.pin)] if self.wanted.digest != digest else []
 
     def _resolve(self) -> tuple[str, str, Manifest]:
         """Follows indexes to the manifest for this machine; its digest, media type and content."""

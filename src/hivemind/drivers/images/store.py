@@ -5,8 +5,8 @@
     <root>/layers/<hex>                unpacked layers by diff id, ready to be stacked by overlay
     <root>/incoming/                   what is not whole yet
 
-`index.json` is the truth and is replaced in one step, after everything it names is durable. An image enters it
-when all its layers are unpacked; should one be missing later, it is unpacked again from its blob.
+`index.json` is the truth and is replaced in one step, after everything it names is durable. Layers are unpacked
+for those who stack them (the `oci` runtime), when they ask; should one be missing later, it is unpacked again.
 Methods may be called from any thread; one process at a time owns a root.
 """
 
@@ -28,6 +28,8 @@ from hivemind.drivers.images.manifest import (
     REF_NAME,
     Descriptor,
     Index,
+    Manifest,
+    check_platform,
     parse_configuration,
     parse_manifest,
     this_architecture,
@@ -105,13 +107,26 @@ class ImageStore:
         raise NotFound(f"this node has no image {digest}", hint="pull or load it first")
 
     def find(self, reference: str) -> Image | None:
-        """By name, by `name@digest` or by the digest alone."""
+        """By name, by `name@digest` (of the image or of the index it was chosen from) or by the digest alone."""
         if reference.startswith("sha256:"):
             return self._images.get(reference)
         wanted = parse_reference(reference)
-        if wanted.digest:
-            return self._images.get(wanted.digest)
-        return next((image for image in tuple(self._images.values()) if str(wanted) in image.names), None)
+        if wanted.digest and wanted.digest in self._images:
+            return self._images[wanted.digest]
+        name = str(wanted.pin if wanted.digest else wanted)
+        return next((image for image in tuple(self._images.values()) if name in image.names), None)
+
+    def manifest(self, digest: str) -> Manifest:
+        """Raises `NotFound`, `Corrupt`, `Invalid`."""
+        return parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+
+    def descriptor(self, digest: str) -> Descriptor:
+        """Media type, digest and size of an image's manifest. Raises `NotFound`."""
+        self.get(digest)
+        return self._manifests[digest]
+
+    def unpacked(self, digest: str) -> bool:
+        return all(self._layers.has(diff_id) for diff_id in self.get(digest).layers)
 
     def layers(self, digest: str) -> list[Path]:
         """Directories of an image's layers, lowest first, as overlay wants to have them stacked."""
@@ -146,14 +161,22 @@ class ImageStore:
                 if sweep and not self._arriving:
                     self._shrink(self._images)
 
-    def add(self, digest: str, names: Collection[str] = (), media_type: str = OCI_MANIFEST) -> Image:
-        """Takes in the image whose manifest is blob `digest`; its other blobs must be here. Unpacks its layers.
+    def add(
+        self,
+        digest: str,
+        names: Collection[str] = (),
+        media_type: str = OCI_MANIFEST,
+        *,
+        unpack: bool = True,
+    ) -> Image:
+        """Takes in the image whose manifest is blob `digest`; its other blobs must be here.
 
         A name that another image bears moves to this one. Raises `Invalid`, `NotFound`, `Corrupt`,
-        `Unsupported` (another kind of machine), `Unavailable` (disk full)."""
+        `Unsupported` (unpacking for another kind of machine), `Unavailable` (disk full)."""
         with self.arriving():
             image = self._describe(digest)
-            self._unpack(digest)
+            if unpack:
+                self._unpack(digest)
             with self._lock:
                 self._images.setdefault(digest, image)
                 self.damaged.pop(digest, None)
@@ -183,9 +206,8 @@ class ImageStore:
                 raise NotFound(
                     f"this node has no image {reference}", hint="list the images to see their names"
                 )
-            by_digest = reference.startswith("sha256:") or "@" in reference
-            names = () if by_digest else tuple(n for n in image.names if n != str(parse_reference(reference)))
-            if names:
+            names = tuple(name for name in image.names if name != _name_in(image, reference))
+            if names and names != image.names:
                 self._images[image.digest] = msgspec.structs.replace(image, names=names)
                 self._write_index()
                 return 0
@@ -214,7 +236,7 @@ class ImageStore:
         needed = set(self._images)
         for digest in self._images:
             try:
-                manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+                manifest = self.manifest(digest)
             except HivemindError as error:
                 self.damaged.setdefault(digest, error)
                 return 0
@@ -232,7 +254,7 @@ class ImageStore:
         )
 
     def _describe(self, digest: str) -> Image:
-        manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+        manifest = self.manifest(digest)
         for layer in manifest.layers:
             if not self.blobs.has(layer.digest):
                 raise NotFound(
@@ -253,8 +275,9 @@ class ImageStore:
         )
 
     def _unpack(self, digest: str) -> None:
-        manifest = parse_manifest(self.blobs.read(digest, DOCUMENT_LIMIT))
+        manifest = self.manifest(digest)
         configuration = parse_configuration(self.blobs.read(manifest.config.digest, DOCUMENT_LIMIT), manifest)
+        check_platform(configuration)
         for blob, diff_id in zip(manifest.layers, configuration.rootfs.diff_ids, strict=True):
             self._layers.ensure(blob.digest, diff_id)
 
@@ -267,3 +290,11 @@ class ImageStore:
         data, path = encode(Index(manifests=tuple(descriptors))), self.root / "index.json"
         if not path.exists() or path.read_bytes() != data:
             write_durably(path, data, self.blobs.incoming)
+
+
+def _name_in(image: Image, reference: str) -> str:
+    """Which of an image's names a person means; empty when it is the image itself, by its digest."""
+    if reference.startswith("sha256:"):
+        return ""
+    wanted = parse_reference(reference)
+    return str(wanted.pin if wanted.digest else wanted)

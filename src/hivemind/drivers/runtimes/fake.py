@@ -27,6 +27,7 @@ from hivemind.drivers.runtimes.contract import (
     LogLine,
     LogQuery,
     OnProgress,
+    PullPolicy,
     PullProgress,
     RuntimeEvent,
     Stats,
@@ -144,7 +145,9 @@ class FakeRuntime:
     async def close(self) -> None:
         await self._called("close", "")
 
-    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+    async def pull(
+        self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
+    ) -> Image:
         await self._called("pull", reference)
         image = self.machine.images.get(str(parse_reference(reference)))
         if image is None:

@@ -30,6 +30,7 @@ from hivemind.drivers.runtimes.contract import (
     LogLine,
     LogQuery,
     OnProgress,
+    PullPolicy,
     RuntimeEvent,
     Stats,
     Status,
@@ -61,7 +62,9 @@ class Images(Protocol):
     def layers(self, digest: str) -> Sequence[Path]:
         """Unpacked, lowest first; they stay while a container uses them."""
 
-    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image: ...
+    async def pull(
+        self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
+    ) -> Image: ...
 
 
 class OciRuntime:
@@ -112,8 +115,10 @@ class OciRuntime:
         await asyncio.to_thread(self._namespace.destroy)
         Cgroup(self._slice).remove()
 
-    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
-        return await self._images.pull(reference, on_progress)
+    async def pull(
+        self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
+    ) -> Image:
+        return await self._images.pull(reference, on_progress, policy=policy)
 
     async def create(self, spec: ContainerSpec) -> None:
         if not _ID.fullmatch(spec.id):

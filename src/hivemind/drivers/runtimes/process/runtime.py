@@ -35,6 +35,7 @@ from hivemind.drivers.runtimes.contract import (
     LogLine,
     LogQuery,
     OnProgress,
+    PullPolicy,
     RuntimeEvent,
     Stats,
 )
@@ -117,7 +118,9 @@ class ProcessRuntime:
         for name in ("shim.lock", "shim.sock", "shim.log"):
             (self._run_dir / name).unlink(missing_ok=True)
 
-    async def pull(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+    async def pull(
+        self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
+    ) -> Image:
         raise Unsupported(
             f"the process runtime has no images, so it cannot pull {reference}",
             hint="give a command instead of an image, or start the daemon with --runtime oci",
