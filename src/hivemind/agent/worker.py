@@ -244,7 +244,7 @@ class Worker:
         if not self._spec.image:
             return None
         self._observe(phase=Phase.PULLING)
-        return await self._unless_unwanted(self._agent.pulls.image(self._runtime, self._spec.image))
+        return await self._unless_unwanted(self._agent.pulls.image(self._runtime, self._spec.image, self._spec.pull))
 
     async def _unless_unwanted(self, awaitable: Awaitable[T]) -> T:
         """Waits, but not longer than the hive wants this allocation."""
