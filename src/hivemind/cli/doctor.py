@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hivemind.cli.engines import engines
 from hivemind.cli.findings import FAIL, OK, WARN, Finding, Machine
 from hivemind.cli.forwarding import forward_policy
 
@@ -181,6 +182,7 @@ CHECKS: dict[str, Callable[[Machine], Finding]] = {
     "cgroups": cgroups,
     "container runtime": container_runtime,
     "conmon": monitor,
+    "engines": engines,
     "nftables": firewall,
     "forwarding": forwarding,
     "forward policy": forward_policy,

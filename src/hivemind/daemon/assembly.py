@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from hivemind.daemon.settings import Settings
+from hivemind.daemon.runtimes import assembler
+from hivemind.daemon.runtimes.site import Site
+from hivemind.daemon.settings import NodeSettings, Settings
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.network.contract import Network
-from hivemind.drivers.network.host import HostNetwork
 from hivemind.drivers.runtimes.contract import Runtime
-from hivemind.drivers.runtimes.process.runtime import ProcessRuntime
-from hivemind.errors import Unsupported
-
-if TYPE_CHECKING:
-    from hivemind.drivers.network.routed import RoutedNetwork
-    from hivemind.drivers.runtimes.oci.runtime import OciRuntime
+from hivemind.errors import HivemindError, Unsupported
 
 log = logging.getLogger(__name__)
 
 
 class Machinery(msgspec.Struct, frozen=True, kw_only=True):
-    """`runtimes` by name, the default first; `networks` by the name of the runtime that they serve."""
+    """`runtimes` by name, the default first; `networks` by the name of the runtime that they serve, where several
+    may share one."""
 
     images: Images
     runtimes: dict[str, Runtime]
@@ -37,57 +32,48 @@ class Machinery(msgspec.Struct, frozen=True, kw_only=True):
     def default(self) -> str:
         return next(iter(self.runtimes))
 
+    def each_network(self) -> list[Network]:
+        """Every network once."""
+        return list({id(network): network for network in self.networks.values()}.values())
+
 
 async def assemble(settings: Settings, node: str) -> Machinery:
-    """Everything open and adopted. Raises `Unsupported` when the runtime that was asked for cannot be had."""
-    data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
-    images = Images(ImageStore(data / "images"))
+    """Everything open and adopted. Raises `Unsupported` or `Unavailable` when a runtime that was asked for cannot
+    be had; nothing is open then."""
+    images = Images(ImageStore(Path(settings.node.data_dir) / "images"))
     await images.open()
     problems = [f"a damaged image was set aside: {what}" for what in images.store.damaged]
+    site = Site(settings, node, images)
     runtimes: dict[str, Runtime] = {}
     networks: dict[str, Network] = {}
-    if settings.node.runtime in ("auto", "oci"):
-        try:
-            runtimes["oci"], networks["oci"] = await _containers(settings, node, images)
-        except Unsupported as error:
-            if settings.node.runtime == "oci":
-                raise
-            problems.append(f"no containers: {error.message}" + (f" ({error.hint})" if error.hint else ""))
-            log.warning("no containers on this machine: %s", error.message)
-    process = ProcessRuntime(data / "process", run / "process")
-    await process.open()
-    host = HostNetwork(data / "network", bind=settings.network.publish_host)
-    await host.open()
-    runtimes["process"], networks["process"] = process, host
+    try:
+        for name in wanted(settings.node):
+            try:
+                runtimes[name], networks[name] = await assembler(name).assemble(site)
+            except Unsupported as error:
+                if settings.node.runtime != "auto" or name in settings.node.runtimes:
+                    raise
+                problems.append(
+                    f"no containers: {error.message}" + (f" ({error.hint})" if error.hint else "")
+                )
+                log.warning("no containers on this machine: %s", error.message)
+        await site.close_unused(list(networks.values()))
+    except BaseException:
+        await _close(runtimes, site)
+        raise
     return Machinery(images=images, runtimes=runtimes, networks=networks, problems=tuple(problems))
 
 
-async def _containers(settings: Settings, node: str, images: Images) -> tuple[Runtime, Network]:
-    if os.geteuid() != 0:
-        raise Unsupported("containers need root", hint="start the daemon as root")
-    runtime, network = container_drivers(settings, node, images)
-    await network.open()
-    try:
-        await runtime.open()
-    except BaseException:
-        await network.close()
-        raise
-    return runtime, network
+def wanted(settings: NodeSettings) -> tuple[str, ...]:
+    """Runtimes in the order of preference. Plain processes need nothing, so every node can run them."""
+    first = "oci" if settings.runtime == "auto" else settings.runtime
+    return tuple(dict.fromkeys((first, *settings.runtimes, "process")))
 
 
-def container_drivers(settings: Settings, node: str, images: Images) -> tuple[OciRuntime, RoutedNetwork]:
-    """Not yet open."""
-    from hivemind.drivers.network.routed import RoutedNetwork
-    from hivemind.drivers.runtimes.oci.runtime import OciRuntime
-
-    data, run = Path(settings.node.data_dir), Path(settings.node.run_dir)
-    return (
-        OciRuntime(data / "oci", run / "oci", images),
-        RoutedNetwork(
-            node,
-            data / "network",
-            run / "network",
-            subnet=settings.network.subnet,
-            published_at=settings.network.publish_host,
-        ),
-    )
+async def _close(runtimes: dict[str, Runtime], site: Site) -> None:
+    for runtime in runtimes.values():
+        try:
+            await runtime.close()
+        except (HivemindError, OSError) as error:
+            log.warning("runtime %s could not be closed: %s", runtime.name, error)
+    await site.close_unused([])

@@ -83,7 +83,7 @@ class Node:
         store = await LocalStore.open(data / "store.db", self._key, clock=clock)
         self._on_stop(store.close)
         machinery = await assemble(self._settings, self._key.public)
-        for network in machinery.networks.values():
+        for network in machinery.each_network():
             self._on_stop(network.close)
         for runtime in machinery.runtimes.values():
             self._on_stop(runtime.close)
@@ -185,7 +185,7 @@ class Node:
                 self._dns_port = await server.listen("127.0.0.1", port)
             except HivemindError as error:
                 problems.append(f"no names for this machine: {error.message}")
-        for network in machinery.networks.values():
+        for network in machinery.each_network():
             if network.dns_address:
                 try:
                     await server.listen(network.dns_address, 53)

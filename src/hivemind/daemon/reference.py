@@ -36,7 +36,13 @@ Settings take effect when the daemon starts; containers keep running while it is
 `hivemind daemon --print-systemd-unit` with the same flags prints a unit that starts it with them.
 """
 
-_TITLES = {"node": "The node", "api": "The API", "network": "Network and names", "log": "Its own log"}
+_TITLES = {
+    "node": "The node",
+    "api": "The API",
+    "network": "Network and names",
+    "engines": "Container engines",
+    "log": "Its own log",
+}
 
 _EXAMPLE = """## hivemind.toml
 

@@ -32,9 +32,13 @@ class NodeSettings(Spec, frozen=True, kw_only=True):
     run_dir: Annotated[str, _about("where sockets and namespaces are pinned until the next boot")] = ""
     node_name: Annotated[str, _about("name of this node; the machine's host name when empty")] = ""
     runtime: Annotated[
-        Literal["auto", "oci", "process"],
+        Literal["auto", "oci", "containerd", "docker", "process"],
         _about("how containers run; auto takes oci where the machine can, else process"),
     ] = "auto"
+    runtimes: Annotated[
+        tuple[Literal["oci", "containerd", "docker", "process"], ...],
+        _about("further runtimes that this node offers to apps that ask for them, as oci,containerd"),
+    ] = ()
     cpus: Annotated[Cores, _about("CPU cores offered to allocations; 0: all of them")] = 0.0
     memory: Annotated[Bytes, _about("memory offered to allocations; 0: all but a tenth")] = 0
     labels: Annotated[dict[str, str], _about("labels for constraints, as key=value, several times")] = {}
@@ -65,6 +69,22 @@ class NetworkSettings(Spec, frozen=True, kw_only=True):
     ] = ()
 
 
+class EngineSettings(Spec, frozen=True, kw_only=True):
+    """Container engines of the machine, where a runtime uses one."""
+
+    containerd_address: Annotated[str, _about("unix socket of containerd, for that runtime")] = (
+        "/run/containerd/containerd.sock"
+    )
+    containerd_namespace: Annotated[
+        str,
+        Meta(pattern=r"^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$"),
+        _about("namespace of its own in containerd"),
+    ] = "hivemind"
+    docker_socket: Annotated[str, _about("unix socket of the docker engine, for that runtime")] = (
+        "/var/run/docker.sock"
+    )
+
+
 class LogSettings(Spec, frozen=True, kw_only=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("least severe level shown")] = (
         "info"
@@ -78,6 +98,7 @@ class Settings(Spec, frozen=True, kw_only=True):
     node: NodeSettings = NodeSettings()
     api: ApiSettings = ApiSettings()
     network: NetworkSettings = NetworkSettings()
+    engines: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
 
 
@@ -179,6 +200,8 @@ def _read_file(config: str) -> dict[str, Any]:
 def _value(option: Option, given: Any, place: str) -> Any:
     """`given` at `place` (a flag or a variable) as the file would say it."""
     try:
+        if option.many == "list" and not isinstance(given, str):
+            given = ",".join(given)  # the flag several times, or once with commas
         value = _from_text(option, given) if isinstance(given, str) else given
         read({option.section: {option.field: value}}, Settings)
     except Invalid as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,15 @@ def test_a_firewall_that_lets_hivemind_through_is_fine(tmp_path: Path) -> None:
     (tmp_path / "mended/usr/bin/nft.rules").write_text('iifname "hm*" accept\noifname "hm*" accept\n')
     for here in (open_, mended):
         assert forward_policy(here).level == OK
+
+
+def test_engines_are_told_but_not_asked_for(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    assert doctor.engines(here) == (OK, "none; not needed", "")
+    program(tmp_path, "dockerd")
+    assert "docker installed but not running" in doctor.engines(here).found
+    place = tmp_path / "run" / "containerd" / "containerd.sock"
+    place.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        assert "--runtimes containerd" in doctor.engines(here).found

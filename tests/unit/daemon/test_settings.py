@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hivemind.daemon import settings
+from hivemind.daemon.assembly import wanted
 from hivemind.daemon.reference import example, text
-from hivemind.daemon.settings import load
+from hivemind.daemon.settings import NodeSettings, load
 from hivemind.errors import Invalid
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -67,7 +68,7 @@ def test_every_setting_can_be_said_in_a_variable() -> None:
             {},
             {"HIVEMIND_RUNTIME": "magic"},
             "HIVEMIND_RUNTIME: Invalid enum value 'magic'",
-            "auto, oci, process",
+            "auto, containerd, docker, oci, process",
         ),
         ({}, {"HIVEMIND_LABELS": "zone"}, "HIVEMIND_LABELS: 'zone' is not key=value", "constraints"),
         ({"memory": "much"}, {}, "--memory: 'much' is not an amount of bytes", "512MiB"),
@@ -122,3 +123,18 @@ def test_sockets_are_below_a_data_directory_of_ones_own(tmp_path: Path) -> None:
     assert node.api.socket == str(tmp_path / "run" / "hivemind.sock")
     moved = load({"data_dir": str(tmp_path), "run_dir": "/run/other", "socket": "/run/here.sock"}, {})
     assert (moved.node.run_dir, moved.api.socket) == ("/run/other", "/run/here.sock")
+
+
+def test_lists_may_be_given_with_commas_or_several_times() -> None:
+    for given in (["oci,containerd"], ["oci", "containerd"]):
+        assert load({"runtimes": given}, {}).node.runtimes == ("oci", "containerd")
+    assert load({}, {"HIVEMIND_RUNTIMES": "oci,containerd"}).node.runtimes == ("oci", "containerd")
+
+
+def test_the_default_runtime_comes_first_and_plain_processes_last() -> None:
+    def named(**settings: object) -> tuple[str, ...]:
+        return wanted(NodeSettings(**settings))  # type: ignore[arg-type]
+
+    assert named() == ("oci", "process")
+    assert named(runtime="process") == ("process",)
+    assert named(runtime="containerd", runtimes=("oci", "containerd")) == ("containerd", "oci", "process")

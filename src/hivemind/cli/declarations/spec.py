@@ -44,7 +44,8 @@ STOP = (
     Option("--stop-grace-period", "How long it may take to end before it is killed (10s).", kind=SECONDS,
            metavar="TIME"),
 )  # fmt: skip
-RUNTIME = Option("--runtime", "What runs it.", metavar="NAME", choices=("auto", "oci", "process"))
+RUNTIME = Option("--runtime", "What runs it: one that a node offers.", metavar="NAME",
+                 choices=("auto", "oci", "containerd", "docker", "process"))  # fmt: skip
 LABEL = Option("--label", "A label for people and programs.", short="-l", metavar="K=V", many=True)
 PLACEMENT = (
     Option(

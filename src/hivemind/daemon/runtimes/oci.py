@@ -1,0 +1,34 @@
+"""The embedded runtime, in the routed network."""
+
+from __future__ import annotations
+
+import os
+
+from hivemind.daemon.runtimes.site import Site
+from hivemind.drivers.network.contract import Network
+from hivemind.drivers.runtimes.contract import Runtime
+from hivemind.drivers.runtimes.oci.runtime import OciRuntime
+from hivemind.errors import Unsupported
+
+
+async def assemble(site: Site) -> tuple[Runtime, Network]:
+    network = await site.routed()
+    runtime = _driver(site)
+    await runtime.open()
+    return runtime, network
+
+
+async def destroy(site: Site) -> None:
+    if os.geteuid() != 0 or not (site.data / "oci").exists():
+        return
+    runtime = _driver(site)
+    try:
+        await runtime.open()
+    except Unsupported:
+        # What made the containers is not here any more; what it left still is.
+        pass
+    await runtime.destroy()
+
+
+def _driver(site: Site) -> OciRuntime:
+    return OciRuntime(site.data / "oci", site.run / "oci", site.images)

@@ -1,0 +1,80 @@
+"""What the runtimes of one node share: its settings, its images and its networks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from hivemind.daemon.settings import Settings
+from hivemind.drivers.images.images import Images
+from hivemind.drivers.network.contract import Network
+from hivemind.drivers.runtimes.contract import Runtime
+from hivemind.errors import Unsupported
+
+if TYPE_CHECKING:
+    from hivemind.drivers.network.host import HostNetwork
+    from hivemind.drivers.network.routed import RoutedNetwork
+
+
+class Site:
+    """Networks are opened when the first runtime asks for them: two runtimes in one network share it."""
+
+    def __init__(self, settings: Settings, node: str, images: Images) -> None:
+        self.settings = settings
+        self.node = node
+        self.images = images
+        self.data = Path(settings.node.data_dir)
+        self.run = Path(settings.node.run_dir)
+        self._opened: dict[str, Network] = {}
+
+    async def routed(self) -> Network:
+        """An address and a network namespace for each allocation. Raises `Unsupported`."""
+        if os.geteuid() != 0:
+            raise Unsupported("containers need root", hint="start the daemon as root")
+        return self._opened.get("routed") or await self._open("routed", self.routed_driver())
+
+    async def host(self) -> Network:
+        """The machine's own network, ports shared."""
+        return self._opened.get("host") or await self._open("host", self.host_driver())
+
+    def routed_driver(self) -> RoutedNetwork:
+        """Not open: also to destroy what an earlier daemon left."""
+        from hivemind.drivers.network.routed import RoutedNetwork
+
+        return RoutedNetwork(
+            self.node,
+            self.data / "network",
+            self.run / "network",
+            subnet=self.settings.network.subnet,
+            published_at=self.settings.network.publish_host,
+        )
+
+    def host_driver(self) -> HostNetwork:
+        from hivemind.drivers.network.host import HostNetwork
+
+        return HostNetwork(self.data / "network", bind=self.settings.network.publish_host)
+
+    async def close_unused(self, used: list[Network]) -> None:
+        """Closes the networks of runtimes that could not be had after all."""
+        for name, network in list(self._opened.items()):
+            if not any(network is each for each in used):
+                del self._opened[name]
+                await network.close()
+
+    async def _open(self, name: str, network: Network) -> Network:
+        await network.open()
+        self._opened[name] = network
+        return network
+
+
+class Assembler(Protocol):
+    """What a runtime's module in this package offers."""
+
+    async def assemble(self, site: Site) -> tuple[Runtime, Network]:
+        """Both open, and what runs adopted. Raises `Unsupported` saying what is missing."""
+
+    async def destroy(self, site: Site) -> None:
+        """Removes every trace of this runtime from the machine, though not of networks that others may share.
+
+        Nothing happens where it was never used."""
