@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -22,11 +23,14 @@ _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 _RESOLVE_NO_MAGICLINKS = 0x02
-_RESOLVE_IN_ROOT = 0x10
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
 # These numbers are the same on every architecture: the calls are younger than the common table.
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
+_ATTEMPTS = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,8 +73,19 @@ def attach_tree(tree: int, target: str) -> None:
 
 def open_in_root(root: int, path: str, flags: int) -> int:
     """Opens `path` as a process with that root directory would: no symbolic link leads outside."""
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    return _check(_libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, len(how)), path)
+    return open_below(root, path, flags, RESOLVE_IN_ROOT)
+
+
+def open_below(directory: int, path: str, flags: int, resolve: int) -> int:
+    """Opens `path` relative to `directory` by the RESOLVE_ rules given (see openat2(2)), never by a magic link.
+
+    The kernel gives up (EAGAIN) when something is renamed on the way: then it is asked again."""
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, resolve | _RESOLVE_NO_MAGICLINKS)
+    for _ in range(_ATTEMPTS):
+        found = int(_libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, len(how)))
+        if found >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return _check(found, path)
 
 
 def _check(result: int, what: str) -> int:

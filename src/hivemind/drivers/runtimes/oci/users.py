@@ -38,6 +38,12 @@ def find_account(root: int, user: str) -> Account:
     return account[0]._replace(groups=_memberships(_rows(root, "etc/group", 4), account[1]))
 
 
+def names(root: int) -> dict[int, str]:
+    """Every user that the image names, by number."""
+    rows = reversed(_rows(root, "etc/passwd", 7))  # the first one of a number counts
+    return {uid: row[0] for row in rows if (uid := _number(row[2])) is not None}
+
+
 def _account(passwd: list[list[str]], name: str) -> tuple[Account, str]:
     number = _number(name)
     for row in passwd:
