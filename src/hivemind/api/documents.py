@@ -12,13 +12,17 @@ from hivemind.api.backend import Backend
 from hivemind.model.allocation import Allocation, AllocationDocument, AllocationStatus
 from hivemind.model.app import App, AppDocument
 from hivemind.model.base import decode
-from hivemind.model.deployment import Deployment, DeploymentDocument
+from hivemind.model.config import ConfigDocument
+from hivemind.model.content import Bundle, Piece
+from hivemind.model.deployment import Deployment, DeploymentDocument, DeploymentState
 from hivemind.model.image import Image, ImageDocument, parse_reference
-from hivemind.model.names import derive_id
 from hivemind.model.node import Node, NodeDocument, NodeStatus
 from hivemind.model.principal import Principal, PrincipalDocument
 from hivemind.model.project import Project, ProjectDocument
-from hivemind.state.state import revision_key
+from hivemind.model.revision import Revision, RevisionDocument
+from hivemind.model.secret import SecretDocument
+from hivemind.state.pins import users
+from hivemind.state.state import content_key, deployment_id, revision_key
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -50,7 +54,7 @@ def app_document(backend: Backend, app: App) -> AppDocument:
 
 def _latest_deployment(backend: Backend, app: App) -> Deployment | None:
     """Each revision is brought by a deployment whose id follows from it, so there is nothing to search."""
-    return backend.state.deployments.get(derive_id("deployment", app.id, app.latest))
+    return backend.state.deployments.get(deployment_id(app.id, app.latest))
 
 
 def allocation_document(backend: Backend, allocation: Allocation) -> AllocationDocument:
@@ -76,7 +80,9 @@ def allocation_document(backend: Backend, allocation: Allocation) -> AllocationD
 
 
 def deployment_document(backend: Backend, deployment: Deployment) -> DeploymentDocument:
-    revision = backend.state.revisions.get(revision_key(deployment.app, deployment.target))
+    state = backend.state
+    revision = state.revisions.get(revision_key(deployment.app, deployment.target))
+    waits = deployment.state is DeploymentState.RUNNING and state.apps[deployment.app].paused
     return DeploymentDocument(
         project=deployment.project,
         name=deployment.id,
@@ -84,12 +90,81 @@ def deployment_document(backend: Backend, deployment: Deployment) -> DeploymentD
         app=deployment.app_name,
         source=deployment.source,
         target=deployment.target,
-        state=str(deployment.state),
+        state="paused" if waits else str(deployment.state),
         reason=deployment.reason,
+        cause=revision.cause if revision else "",
+        done=deployment.done,
+        total=deployment.total,
         by=revision.by if revision else "",
         started=deployment.started,
         ended=deployment.ended,
     )
+
+
+def revision_document(backend: Backend, app: App, revision: Revision) -> RevisionDocument:
+    deployment = backend.state.deployments.get(deployment_id(app.id, revision.number))
+    return RevisionDocument(
+        app=app.name,
+        number=revision.number,
+        cause=revision.cause,
+        origin=revision.origin,
+        by=revision.by,
+        created=revision.created,
+        spec=revision.spec,
+        pins=revision.pins,
+        state=str(deployment.state) if deployment else "",
+        reason=deployment.reason if deployment else "",
+        current=revision.number == app.revision,
+        stable=revision.number == app.stable,
+    )
+
+
+def config_document(backend: Backend, bundle: Bundle) -> ConfigDocument:
+    pieces = _pieces(backend, bundle)
+    text = {key: piece for key, piece in pieces.items() if _is_text(piece.value)}
+    return ConfigDocument(
+        project=bundle.project,
+        name=bundle.name,
+        labels=bundle.labels,
+        version=bundle.version,
+        number=bundle.number,
+        data={key: piece.value.decode() for key, piece in text.items()},
+        binary={key: piece.value for key, piece in pieces.items() if key not in text},
+        size=sum(len(piece.value) for piece in pieces.values()),
+        used_by=_users_of(backend, bundle),
+        created=bundle.created,
+        updated=bundle.updated,
+    )
+
+
+def secret_document(backend: Backend, bundle: Bundle) -> SecretDocument:
+    return SecretDocument(
+        project=bundle.project,
+        name=bundle.name,
+        labels=bundle.labels,
+        version=bundle.version,
+        number=bundle.number,
+        keys=tuple(sorted(_pieces(backend, bundle))),
+        used_by=_users_of(backend, bundle),
+        created=bundle.created,
+        updated=bundle.updated,
+    )
+
+
+def _pieces(backend: Backend, bundle: Bundle) -> dict[str, Piece]:
+    key = content_key(bundle.kind, bundle.project, bundle.name, bundle.number)
+    return backend.state.contents[key].data
+
+
+def _users_of(backend: Backend, bundle: Bundle) -> tuple[str, ...]:
+    return tuple(app.name for app in users(backend.state, bundle.kind, bundle.project, bundle.name))
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        return "\0" not in value.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def node_document(backend: Backend, node: Node) -> NodeDocument:

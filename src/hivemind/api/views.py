@@ -15,16 +15,19 @@ from hivemind.api.backend import Backend
 from hivemind.api.documents import (
     allocation_document,
     app_document,
+    config_document,
     deployment_document,
     image_document,
     node_document,
     principal_document,
     project_document,
+    secret_document,
 )
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import App
 from hivemind.model.base import decode
+from hivemind.model.content import Bundle
 from hivemind.model.deployment import Deployment
 from hivemind.model.event import Event
 from hivemind.model.image import Image, parse_reference
@@ -70,6 +73,14 @@ async def _allocations(backend: Backend) -> Iterable[Allocation]:
 
 async def _deployments(backend: Backend) -> Iterable[Deployment]:
     return backend.state.deployments.values()
+
+
+async def _configs(backend: Backend) -> Iterable[Bundle]:
+    return [bundle for bundle in backend.state.bundles.values() if bundle.kind == "config"]
+
+
+async def _secrets(backend: Backend) -> Iterable[Bundle]:
+    return [bundle for bundle in backend.state.bundles.values() if bundle.kind == "secret"]
 
 
 async def _nodes(backend: Backend) -> Iterable[Node]:
@@ -123,6 +134,22 @@ VIEWS: dict[str, View[Any]] = {
         lookup=lambda backend, id: backend.state.deployments.get(id),
         project=lambda d: d.project,
         app=lambda d: d.app_name,
+    ),
+    "Config": View[Bundle](
+        select=_configs,
+        document=config_document,
+        key=lambda b: (b.project, b.name),
+        names=lambda b: (b.name,),
+        project=lambda b: b.project,
+        labels=lambda b: b.labels,
+    ),
+    "Secret": View[Bundle](
+        select=_secrets,
+        document=secret_document,
+        key=lambda b: (b.project, b.name),
+        names=lambda b: (b.name,),
+        project=lambda b: b.project,
+        labels=lambda b: b.labels,
     ),
     "Node": View[Node](
         select=_nodes,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from hivemind.api.endpoint import Call
+from hivemind.api.sealed import pieces
+from hivemind.model.content import joined
 from hivemind.model.principal import Principal, Role
 from hivemind.state.operations import (
     DeleteApp,
+    DeleteContent,
     DeleteProject,
     DeployApp,
     Operation,
+    PutContent,
     PutProject,
     RegisterPrincipal,
     RevokePrincipal,
@@ -37,6 +43,22 @@ def _deploy(call: Call, version: int | None, fresh: bool) -> Operation:
 
 def _delete_app(call: Call, version: int | None) -> Operation:
     return DeleteApp(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
+def _put_content(
+    call: Call, version: int | None, fresh: bool, kind: Literal["config", "secret"]
+) -> Operation:
+    body = call.body
+    return PutContent(
+        kind=kind, project=call.params["project"], name=body.name, labels=body.labels,
+        data=pieces(call, kind, body.name, joined(body.data, body.binary)), if_version=version, create_only=fresh,
+    )  # fmt: skip
+
+
+def _delete_content(call: Call, version: int | None, kind: Literal["config", "secret"]) -> Operation:
+    return DeleteContent(
+        kind=kind, project=call.params["project"], name=call.params["name"], if_version=version
+    )
 
 
 def _put_project(call: Call, version: int | None, fresh: bool) -> Operation:
@@ -65,5 +87,11 @@ WRITES: dict[str, Writes] = {
     "App": Writes(put=_deploy, delete=_delete_app),
     "Project": Writes(put=_put_project, delete=_delete_project),
     "Principal": Writes(put=_put_principal, delete=_revoke_principal),
+    "Config": Writes(
+        put=partial(_put_content, kind="config"), delete=partial(_delete_content, kind="config")
+    ),
+    "Secret": Writes(
+        put=partial(_put_content, kind="secret"), delete=partial(_delete_content, kind="secret")
+    ),
     "Node": Writes(put=_update_node, create=False),
 }

@@ -6,15 +6,18 @@ it is made for the first time or after a crash, and a first deploy, a scale, a h
 rule.
 
 Never: more than `max_parallel` slots in change because of an update; a stale healthy replica stopped before
-its fresh one is healthy (start-first); a fresh replica started beside its stale one (stop-first).
+its fresh one is healthy, or more than `max_surge` replicas wanted beyond `replicas` (start-first); a fresh replica
+started beside its stale one (stop-first). Held (paused, or failed without a way back), no slot goes on to another
+revision; each is healed with its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import attrgetter
 
-from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Revert, Settle, Step
+from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Progress, Revert, Settle, Step
 from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import App, AppSpec
 from hivemind.model.deployment import Deployment, DeploymentState
@@ -27,6 +30,7 @@ class _Slot:
 
     def __init__(self, revision: int, leaving: frozenset[str], allocations: list[Allocation]) -> None:
         """One pass, because every plan looks at every slot, and an app may have thousands."""
+        self.revision = revision
         self.fresh: list[Allocation] = []
         self.stale: list[Allocation] = []
         self.stopping: list[Allocation] = []
@@ -62,6 +66,11 @@ class _Slot:
         return self.last is not None and self.last.state in (AllocationState.COMPLETE, AllocationState.FAILED)
 
     @property
+    def done(self) -> bool:
+        """A replica of the wanted revision is healthy here, or has ended for good."""
+        return self.healthy or self.finished
+
+    @property
     def served(self) -> bool:
         """What the slot is for is there, or was done: nothing stale is needed any more."""
         return self.healthy or (
@@ -84,7 +93,9 @@ def plan(
     now: int,
     leaving: frozenset[str] = frozenset(),
 ) -> Plan:
-    """`spec` is that of `app.revision`; `deployment` the running one, if any; `leaving` nodes being drained."""
+    """`spec` is that of `app.revision`; `deployment` the one that brings or brought it, if that is still known;
+    `leaving` nodes being drained."""
+    running = deployment if deployment and deployment.state is DeploymentState.RUNNING else None
     wanted = 0 if app.stopped or app.deleted else app.replicas
     slots: dict[int, list[Allocation]] = {index: [] for index in range(wanted)}
     surplus: list[Allocation] = []
@@ -98,31 +109,62 @@ def plan(
     ]
     if app.deleted or app.stopped:
         # Nothing was proved about the revision, so it neither succeeded nor becomes one to fall back to.
-        return Plan((*steps, Conclude(DeploymentState.SUPERSEDED, why)) if deployment else tuple(steps))
-    view = [_Slot(app.revision, leaving, slots[index]) for index in range(app.replicas)]
-    if deployment and (failure := _failure(spec, view, now)):
+        return Plan((*steps, Conclude(DeploymentState.SUPERSEDED, why)) if running else tuple(steps))
+    held = _held(app, deployment)
+    view = [
+        _Slot(_kept(app, slots[index]) if held else app.revision, leaving, slots[index])
+        for index in range(app.replicas)
+    ]
+    if running:
+        steps += _progress(app, running, view)
+    if running and not app.paused and (failure := _failure(spec, running, view, now)):
         steps.append(Conclude(DeploymentState.FAILED, failure))
-        if app.stable and app.stable != app.revision:
+        if app.stable and app.stable != app.revision and spec.update.auto_rollback:
             steps.append(Revert(app.stable))
         return Plan(tuple(steps))
-    steps += _roll(spec, view, app.revision)
-    if all(slot.healthy or slot.finished for slot in view) and not any(slot.stale for slot in view):
+    steps += _roll(spec, view)
+    if all(slot.done and not slot.stale and slot.revision == app.revision for slot in view):
         if app.stable != app.revision and all(slot.served for slot in view):
             steps.append(Settle(app.revision))
-        if deployment:
+        if running:
             steps.append(Conclude(DeploymentState.SUCCEEDED, ""))
-    return Plan(tuple(steps), _deadline(spec, view) if deployment else None)
+    return Plan(tuple(steps), _deadline(spec, running, view) if running and not app.paused else None)
 
 
-def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
+def _held(app: App, deployment: Deployment | None) -> bool:
+    """The update goes no further, by a person's word or because it failed and shall not be taken back by itself."""
+    failed = deployment is not None and deployment.state is DeploymentState.FAILED
+    return app.paused or (failed and app.stable not in (0, app.revision))
+
+
+def _kept(app: App, allocations: Sequence[Allocation]) -> int:
+    """Which revision a slot keeps, and is healed with, while the update is held: that of what runs in it, or ran
+    last; the last good one for a slot where nothing ran yet."""
+    wanted = [a for a in allocations if a.live and a.desired is Desired.RUN]
+    newest = max(wanted or allocations, key=_attempt, default=None)
+    if newest and (wanted or newest.revision in (app.revision, app.stable)):
+        return newest.revision
+    return app.stable or app.revision
+
+
+def _progress(app: App, running: Deployment, view: Sequence[_Slot]) -> list[Step]:
+    done = sum(1 for slot in view if slot.done and slot.revision == app.revision)
+    if (done, app.replicas) == (running.done, running.total):
+        return []
+    return [Progress(done, app.replicas)]
+
+
+def _roll(spec: AppSpec, view: Sequence[_Slot]) -> list[Step]:
     steps: list[Step] = []
-    changing = sum(1 for slot in view if not (slot.healthy or slot.finished or _untouched(slot)))
+    at_once = _at_once(spec)
+    changing = sum(1 for slot in view if not (slot.done or _untouched(slot)))
     stranded = sum(
         1 for slot in view if slot.unsettled and all(a.state is AllocationState.PENDING for a in slot.fresh)
     )
     for index, slot in enumerate(view):
         if slot.settled:
             continue
+        revision = slot.revision
         steps += [Halt(a.id, "its slot has another") for a in slot.doubled]
         if slot.served:
             steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]
@@ -133,7 +175,7 @@ def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
         if serving and not slot.fresh:
             # What leaves a drained node does not wait for those that found no other place.
             moves = serving[0].revision == revision
-            if (changing - (stranded if moves else 0)) >= spec.update.max_parallel:
+            if (changing - (stranded if moves else 0)) >= at_once:
                 continue
             changing += 1
             if spec.order == "stop-first":
@@ -152,6 +194,14 @@ def _roll(spec: AppSpec, view: Sequence[_Slot], revision: int) -> list[Step]:
     return steps
 
 
+def _at_once(spec: AppSpec) -> int:
+    """How many slots may be in change. Start-first each of them is one more that runs."""
+    update = spec.update
+    if spec.order == "stop-first" or update.max_surge is None:
+        return update.max_parallel
+    return min(update.max_parallel, update.max_surge)
+
+
 def _untouched(slot: _Slot) -> bool:
     """The update has not come to it yet: only stale replicas, none of them told to stop."""
     return bool(slot.stale) and not slot.fresh and not slot.stopping
@@ -162,7 +212,7 @@ def _waits(spec: AppSpec, slot: _Slot) -> bool:
     return spec.order == "stop-first" and bool(slot.stopping)
 
 
-def _failure(spec: AppSpec, view: Sequence[_Slot], now: int) -> str:
+def _failure(spec: AppSpec, running: Deployment, view: Sequence[_Slot], now: int) -> str:
     """Why the running deployment has failed; empty while it has not."""
     for index, slot in enumerate(view):
         if slot.last and slot.last.state is AllocationState.FAILED:
@@ -170,15 +220,27 @@ def _failure(spec: AppSpec, view: Sequence[_Slot], now: int) -> str:
         for allocation in slot.unsettled:
             if allocation.failing:
                 return f"replica {index} does not get healthy: {allocation.reason}"
-            if now >= _due(spec, allocation):
+            if now >= _due(spec, running, allocation):
                 late = f"replica {index} was not healthy after {spec.update.healthy_deadline:g}s"
                 return f"{late}: {allocation.reason}" if allocation.reason else late
+    # What got there in this very moment is progress, too.
+    if now >= _stuck_at(spec, running) and sum(1 for slot in view if slot.done) <= running.done < len(view):
+        return f"no replica got healthy for {spec.update.progress_deadline:g}s"
     return ""
 
 
-def _due(spec: AppSpec, allocation: Allocation) -> int:
-    return (allocation.placed or allocation.created) + int(spec.update.healthy_deadline * 1000)
+def _due(spec: AppSpec, running: Deployment, allocation: Allocation) -> int:
+    since = max(allocation.placed or allocation.created, running.resumed)
+    return since + int(spec.update.healthy_deadline * 1000)
 
 
-def _deadline(spec: AppSpec, view: Sequence[_Slot]) -> int | None:
-    return min((_due(spec, a) for slot in view for a in slot.unsettled), default=None)
+def _stuck_at(spec: AppSpec, running: Deployment) -> float:
+    if not spec.update.progress_deadline:
+        return math.inf
+    return max(running.started, running.progressed) + int(spec.update.progress_deadline * 1000)
+
+
+def _deadline(spec: AppSpec, running: Deployment, view: Sequence[_Slot]) -> int | None:
+    due = [_due(spec, running, a) for slot in view for a in slot.unsettled]
+    first = min((*due, _stuck_at(spec, running)))
+    return None if math.isinf(first) else int(first)

@@ -21,6 +21,13 @@ class Halt(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """So many replicas of the running deployment are done now."""
+
+    done: int
+    total: int
+
+
 class Conclude(msgspec.Struct, frozen=True):
     """The running deployment ends."""
 
@@ -40,7 +47,7 @@ class Revert(msgspec.Struct, frozen=True):
     revision: int
 
 
-Step = Place | Halt | Conclude | Settle | Revert
+Step = Place | Halt | Progress | Conclude | Settle | Revert
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from hivemind.model.names import Name, ServiceName
 from hivemind.model.network import NetworkOptions, Port
 from hivemind.model.quantity import Seconds
 from hivemind.model.resource import Column, Resource
-from hivemind.model.template import ContainerTemplate, check_template
+from hivemind.model.template import ContainerTemplate, Resources, check_template
 
 RuntimeName = Literal["auto", "oci", "containerd", "docker", "process", "fake"]
 
@@ -82,12 +82,28 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
         """How it is updated, with `auto` decided."""
         if self.update.order != "auto":
             return self.update.order
+        if self.update.max_surge == 0:
+            return "stop-first"
         return "stop-first" if any(_writes(template) for template in self.templates) else "start-first"
 
     @property
     def templates(self) -> tuple[ContainerTemplate, ...]:
         """Its own container and all companions."""
         return (self, *self.init_containers, *self.sidecars)
+
+    @property
+    def reserved(self) -> Resources:
+        """What one replica sets aside on its node: the app's container and its sidecars run together; the init
+        containers run before them, one at a time."""
+        if not (self.init_containers or self.sidecars):
+            return self.resources
+        together = [self.resources, *(companion.resources for companion in self.sidecars)]
+        before = [companion.resources for companion in self.init_containers]
+        return Resources(
+            cpus=max([round(sum(r.cpus for r in together), 6), *(r.cpus for r in before)]),
+            memory=max([sum(r.memory for r in together), *(r.memory for r in before)]),
+            gpus=max([sum(r.gpus for r in together), *(r.gpus for r in before)]),
+        )
 
     def validate(self) -> None:
         """What the types alone cannot say. Raises `Invalid`."""
@@ -97,6 +113,10 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
         for name in names:
             if names.count(name) > 1:
                 raise Invalid(f"two companions are called {name!r}", hint="give each a name of its own")
+        if self.update.order == "start-first" and self.update.max_surge == 0:
+            raise Invalid(
+                "start-first needs room for at least one more replica", hint="give a surge of 1, or stop-first"
+            )
         for protocol in ("tcp", "udp"):
             hosts = [p.host for p in self.ports if p.host and p.protocol == protocol]
             if len(hosts) != len(set(hosts)):

@@ -27,6 +27,14 @@ class Deployment(Record, frozen=True, kw_only=True):
     target: int
     state: DeploymentState = DeploymentState.RUNNING
     reason: str = ""
+    done: int = 0
+    """Replicas that are of the new revision and healthy, or have done their work."""
+    total: int = 0
+    """Replicas there shall be; what it was in the end for one that is over."""
+    progressed: int = 0
+    """When (ms) a replica got there last."""
+    resumed: int = 0
+    """When (ms) it went on after a pause: waiting begins anew."""
     started: int = 0
     ended: int = 0
 
@@ -41,11 +49,19 @@ class DeploymentDocument(Document, frozen=True, kw_only=True):
     source: int
     target: int
     state: str
+    """`paused` while it waits for its app to be resumed."""
     reason: str
+    cause: str
+    done: int
+    total: int
     by: str
     """Who wished for it: a principal's name."""
     started: int
     ended: int
+
+    @property
+    def progress(self) -> str:
+        return f"{self.done}/{self.total}"
 
 
 DEPLOYMENT = Resource(
@@ -60,6 +76,8 @@ DEPLOYMENT = Resource(
         Column("FROM", "source"),
         Column("TO", "target"),
         Column("STATE", "state"),
+        Column("DONE", "progress"),
+        Column("CAUSE", "cause", wide=True),
         Column("BY", "by"),
         Column("AGE", "started", format="age"),
         Column("REASON", "reason"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hivemind.errors import Invalid
 from hivemind.model.allocation import ALLOCATION
 from hivemind.model.app import APP
+from hivemind.model.config import CONFIG
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT
 from hivemind.model.image import IMAGE
@@ -12,9 +13,10 @@ from hivemind.model.node import NODE
 from hivemind.model.principal import PRINCIPAL
 from hivemind.model.project import PROJECT
 from hivemind.model.resource import Resource
+from hivemind.model.secret import SECRET
 
 RESOURCES: dict[str, Resource] = {
-    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, NODE, PROJECT, PRINCIPAL, IMAGE, EVENT)
+    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, CONFIG, SECRET, NODE, PROJECT, PRINCIPAL, IMAGE, EVENT)
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from hivemind.model.app import AppSpec
-from hivemind.model.base import Record
+from hivemind.model.base import Document, Record
+
+Cause = Literal["deploy", "restart", "rollback", "config"]
 
 
 class Revision(Record, frozen=True, kw_only=True):
@@ -14,7 +16,7 @@ class Revision(Record, frozen=True, kw_only=True):
     app: str
     number: int
     spec: AppSpec
-    cause: Literal["deploy", "restart", "rollback", "config"] = "deploy"
+    cause: Cause = "deploy"
     """`config`: something that it uses changed."""
     origin: int = 0
     """The revision that a rollback went back to."""
@@ -22,3 +24,22 @@ class Revision(Record, frozen=True, kw_only=True):
     """`"config/web"`, `"secret/db"` -> the number of the content that it uses."""
     created: int = 0
     by: str = ""
+
+
+class RevisionDocument(Document, frozen=True, kw_only=True):
+    kind: Literal["Revision"] = "Revision"
+    app: str
+    number: int
+    cause: str
+    origin: int
+    by: str
+    created: int
+    spec: AppSpec
+    pins: dict[str, int]
+    state: str
+    """Of the deployment that brought it; empty once that is forgotten."""
+    reason: str
+    current: bool
+    """It is the one that shall run."""
+    stable: bool
+    """It is the one to fall back to."""

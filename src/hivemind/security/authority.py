@@ -19,6 +19,20 @@ NEEDED: Final[dict[str, Role]] = {
     "app.stop": Role.OPERATOR,
     "app.start": Role.OPERATOR,
     "app.delete": Role.OPERATOR,
+    "app.rollback": Role.OPERATOR,
+    "app.pause": Role.OPERATOR,
+    "app.resume": Role.OPERATOR,
+    "content.put": Role.OPERATOR,
+    "content.delete": Role.OPERATOR,
+    "volume.put": Role.OPERATOR,
+    "volume.delete": Role.OPERATOR,
+    "volume.restore": Role.OPERATOR,
+    "snapshot.put": Role.OPERATOR,
+    "snapshot.delete": Role.OPERATOR,
+    "storageclass.put": Role.ADMIN,
+    "storageclass.delete": Role.ADMIN,
+    "backuptarget.put": Role.ADMIN,
+    "backuptarget.delete": Role.ADMIN,
     "project.put": Role.ADMIN,
     "project.delete": Role.ADMIN,
     "node.update": Role.ADMIN,
@@ -28,7 +42,7 @@ NEEDED: Final[dict[str, Role]] = {
 }
 """Operations of people, by their tag. What is not listed is allowed to nobody."""
 
-FACTS: Final[frozenset[str]] = frozenset({"node.register", "allocations.report"})
+FACTS: Final[frozenset[str]] = frozenset({"node.register", "allocations.report", "volumes.report"})
 """Operations by which a node speaks about itself."""
 
 

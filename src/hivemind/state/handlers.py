@@ -8,7 +8,7 @@ from typing import Any
 from hivemind.errors import Forbidden
 from hivemind.model.principal import Principal
 from hivemind.security.authority import may
-from hivemind.state import apps, nodes, principals, projects
+from hivemind.state import apps, contents, nodes, principals, projects, rollouts, volumes
 from hivemind.state import operations as op
 from hivemind.state.state import Outcome, State
 
@@ -25,10 +25,25 @@ _HANDLERS: dict[type[op.Operation], Handler] = {
     op.DeleteProject: projects.delete,
     op.DeployApp: apps.deploy,
     op.ScaleApp: apps.scale,
-    op.RestartApp: apps.restart,
+    op.RestartApp: rollouts.restart,
+    op.RollbackApp: rollouts.rollback,
+    op.PauseApp: rollouts.pause,
+    op.ResumeApp: rollouts.resume,
     op.StopApp: apps.stop,
     op.StartApp: apps.start,
     op.DeleteApp: apps.delete,
+    op.PutVolume: volumes.put,
+    op.DeleteVolume: volumes.delete,
+    op.RestoreVolume: volumes.restore,
+    op.PutSnapshot: volumes.put_snapshot,
+    op.DeleteSnapshot: volumes.delete_snapshot,
+    op.PutStorageClass: volumes.put_class,
+    op.DeleteStorageClass: volumes.delete_class,
+    op.PutBackupTarget: volumes.put_target,
+    op.DeleteBackupTarget: volumes.delete_target,
+    op.ReportVolumes: volumes.report,
+    op.PutContent: contents.put,
+    op.DeleteContent: contents.delete,
 }
 
 

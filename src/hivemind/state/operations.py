@@ -10,10 +10,17 @@ import msgspec
 
 from hivemind.model.allocation import AllocationState
 from hivemind.model.app import AppManifest
+from hivemind.model.backup import BackupTargetManifest
 from hivemind.model.base import encode
+from hivemind.model.content import ContentKind, Piece
+from hivemind.model.mount import Key
+from hivemind.model.names import Name
 from hivemind.model.node import NodeManifest
 from hivemind.model.principal import Principal
 from hivemind.model.project import ProjectManifest
+from hivemind.model.snapshot import SnapshotManifest
+from hivemind.model.storage import StorageClassManifest
+from hivemind.model.volume import Source, VolumeManifest
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True):
@@ -111,6 +118,132 @@ class DeleteApp(Operation, frozen=True, kw_only=True, tag="app.delete"):
     if_version: int | None = None
 
 
+class RollbackApp(Operation, frozen=True, kw_only=True, tag="app.rollback"):
+    """A new revision that is like an old one: spec, and what its configs and secrets held."""
+
+    project: str
+    name: str
+    to: int = 0
+    """0: the last good one that differs from what shall run now."""
+
+
+class PauseApp(Operation, frozen=True, kw_only=True, tag="app.pause"):
+    """From now on new revisions wait."""
+
+    project: str
+    name: str
+
+
+class ResumeApp(Operation, frozen=True, kw_only=True, tag="app.resume"):
+    project: str
+    name: str
+
+
+class PutContent(Operation, frozen=True, kw_only=True, tag="content.put"):
+    """Makes a config or secret, or changes what it holds. The pieces of a secret come sealed.
+
+    The apps that use it get a new revision, unless they ignore changes."""
+
+    kind: ContentKind
+    project: str
+    name: Name
+    labels: dict[str, str] | None = None
+    """None: as they are."""
+    data: dict[Key, Piece] = {}
+    keep: bool = False
+    """Keys that are not named stay as they are; otherwise `data` is all it holds."""
+    remove: tuple[str, ...] = ()
+    if_version: int | None = None
+    create_only: bool = False
+
+
+class DeleteContent(Operation, frozen=True, kw_only=True, tag="content.delete"):
+    """Refused while an app uses it."""
+
+    kind: ContentKind
+    project: str
+    name: str
+    if_version: int | None = None
+
+
+class PutVolume(Operation, frozen=True, kw_only=True, tag="volume.put"):
+    """Makes a volume, or changes its labels, size and backup policy."""
+
+    project: str
+    manifest: VolumeManifest
+    if_version: int | None = None
+    create_only: bool = False
+
+
+class DeleteVolume(Operation, frozen=True, kw_only=True, tag="volume.delete"):
+    """Refused while an app uses it. Its snapshots stay."""
+
+    project: str
+    name: str
+    if_version: int | None = None
+
+
+class RestoreVolume(Operation, frozen=True, kw_only=True, tag="volume.restore"):
+    """Refused while a replica has it. What it holds now is gone afterwards."""
+
+    project: str
+    name: str
+    source: Source
+    if_version: int | None = None
+
+
+class PutSnapshot(Operation, frozen=True, kw_only=True, tag="snapshot.put"):
+    project: str
+    manifest: SnapshotManifest
+    create_only: bool = False
+
+
+class DeleteSnapshot(Operation, frozen=True, kw_only=True, tag="snapshot.delete"):
+    project: str
+    name: str
+    if_version: int | None = None
+
+
+class PutStorageClass(Operation, frozen=True, kw_only=True, tag="storageclass.put"):
+    manifest: StorageClassManifest
+    if_version: int | None = None
+
+
+class DeleteStorageClass(Operation, frozen=True, kw_only=True, tag="storageclass.delete"):
+    """Refused while volumes are of it."""
+
+    name: str
+    if_version: int | None = None
+
+
+class PutBackupTarget(Operation, frozen=True, kw_only=True, tag="backuptarget.put"):
+    project: str
+    manifest: BackupTargetManifest
+    if_version: int | None = None
+
+
+class DeleteBackupTarget(Operation, frozen=True, kw_only=True, tag="backuptarget.delete"):
+    """Refused while a volume is backed up there. What is there stays there."""
+
+    project: str
+    name: str
+    if_version: int | None = None
+
+
+class VolumeMade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    content: int
+    """The generation that is there now."""
+
+
+class ReportVolumes(Operation, frozen=True, kw_only=True, tag="volumes.report"):
+    """A node's facts about bytes: what it made of other content, and what it erased."""
+
+    node: str
+    made: tuple[VolumeMade, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
 class AllocationReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     state: AllocationState
@@ -140,7 +273,22 @@ AnyOperation = (
     | StopApp
     | StartApp
     | DeleteApp
+    | RollbackApp
+    | PauseApp
+    | ResumeApp
+    | PutContent
+    | DeleteContent
     | ReportAllocations
+    | PutVolume
+    | DeleteVolume
+    | RestoreVolume
+    | PutSnapshot
+    | DeleteSnapshot
+    | PutStorageClass
+    | DeleteStorageClass
+    | PutBackupTarget
+    | DeleteBackupTarget
+    | ReportVolumes
 )
 
 _decoder: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(AnyOperation)

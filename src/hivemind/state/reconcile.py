@@ -5,18 +5,20 @@ Runs inside `apply`, so every node computes the same placement and no scheduler 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from hivemind.deployments import rolling
-from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Revert, Settle, Step
+from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Progress, Revert, Settle, Step
 from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import App
 from hivemind.model.names import derive_id
+from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Ask
 from hivemind.scheduler.scheduler import place
+from hivemind.state import pins, volumes
 from hivemind.state.state import State, revision_key
 
 _ROUNDS = 50
@@ -53,7 +55,7 @@ def _plan(state: State, app: App) -> Plan:
         app,
         state.revision(app.id, app.revision).spec,
         state.allocations_of(app.id),
-        state.running_deployment(app.id),
+        state.deployment_of(app),
         state.time,
         leaving,
     )
@@ -106,6 +108,19 @@ def _halt(state: State, app: App, step: Halt) -> None:
     state.tables.put(state.allocations, new.id, replace(new, updated=state.time))
 
 
+def _progress(state: State, app: App, step: Progress) -> None:
+    running = state.running_deployment(app.id)
+    assert running, "only a running deployment gets on"
+    further = step.done > running.done
+    new = replace(
+        running,
+        done=step.done,
+        total=step.total,
+        progressed=state.time if further else running.progressed,
+    )
+    state.tables.put(state.deployments, new.id, new)
+
+
 def _conclude(state: State, app: App, step: Conclude) -> None:
     running = state.running_deployment(app.id)
     assert running, "only a running deployment is concluded"
@@ -125,6 +140,7 @@ def _revert(state: State, app: App, step: Revert) -> None:
 _EXECUTE: dict[type[Step], Callable[[State, App, Any], None]] = {
     Place: _place,
     Halt: _halt,
+    Progress: _progress,
     Conclude: _conclude,
     Settle: _settle,
     Revert: _revert,
@@ -135,19 +151,42 @@ _EXECUTE: dict[type[Step], Callable[[State, App, Any], None]] = {
 
 
 def _place_pending(state: State) -> None:
-    if not state.pending:
-        return
-    asks = [_ask(state, state.allocations[id]) for id in sorted(state.pending)]
+    """Round by round: of those that will bring a volume to their node only one is placed at a time, so that the
+    others find it there."""
+    waiting = sorted(state.pending)
+    while waiting:
+        round, waiting = _apart(state, waiting)
+        if not _place_round(state, round):
+            return
+
+
+def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
+    """Those that can be placed together, and those that want what one of these will bring."""
+    now, later, coming = [], [], set[str]()
+    for id in ids:
+        loose = volumes.loose(state, state.allocations[id])
+        (later if loose & coming else now).append(id)
+        coming |= loose
+    return now, later
+
+
+def _place_round(state: State, ids: list[str]) -> bool:
+    """Whether any found a place."""
+    placed = False
+    asks = [_ask(state, state.allocations[id]) for id in ids]
     for placement in place(asks, state.nodes, state.uses()):
         old = state.allocations[placement.ask]
         if placement.node:
+            placed = True
             new = replace(
                 old, node=placement.node, state=AllocationState.PLACED, placed=state.time, reason=""
             )
+            volumes.bind(state, new)
         else:
             new = replace(old, reason=placement.explanation)
         if new != old:
             state.tables.put(state.allocations, new.id, replace(new, updated=state.time))
+    return placed
 
 
 def _ask(state: State, allocation: Allocation) -> Ask:
@@ -163,6 +202,7 @@ def _ask(state: State, allocation: Allocation) -> Ask:
         image=spec.image,
         placement=spec.placement,
         priority=spec.priority,
+        volumes=volumes.ties(state, allocation),
     )
 
 
@@ -195,22 +235,29 @@ def _forget(state: State, id: str) -> None:
 def _purge(state: State, app: App) -> None:
     for allocation in state.allocations_of(app.id):
         state.tables.remove(state.allocations, allocation.id)
-    for deployment in [d for d in state.deployments.values() if d.app == app.id]:
+    for deployment in state.deployments_of(app.id):
         state.tables.remove(state.deployments, deployment.id)
-    for number in range(1, app.latest + 1):
-        state.tables.remove(state.revisions, revision_key(app.id, number))
+    _drop_revisions(state, app, state.revisions_of(app))
     state.deadlines.pop(app.id, None)
     state.tables.remove(state.apps, app.id)
 
 
 def _trim_deployments(state: State, app: App) -> None:
-    mine = sorted((d for d in state.deployments.values() if d.app == app.id), key=lambda d: d.target)
-    for deployment in mine[:-_DEPLOYMENTS_KEPT]:
+    for deployment in state.deployments_of(app.id)[:-_DEPLOYMENTS_KEPT]:
         state.tables.remove(state.deployments, deployment.id)
 
 
 def _trim_revisions(state: State, app: App) -> None:
+    kept = state.revisions_of(app)
+    if len(kept) <= _DEPLOYMENTS_KEPT:
+        return
     needed = {app.revision, app.stable} | {a.revision for a in state.allocations_of(app.id)}
-    for number in range(1, app.latest - _DEPLOYMENTS_KEPT + 1):
-        if number not in needed:
-            state.tables.remove(state.revisions, revision_key(app.id, number))
+    old = [r for r in kept if r.number <= app.latest - _DEPLOYMENTS_KEPT and r.number not in needed]
+    _drop_revisions(state, app, old)
+
+
+def _drop_revisions(state: State, app: App, revisions: Sequence[Revision]) -> None:
+    """With them goes what only they used."""
+    for revision in revisions:
+        state.tables.remove(state.revisions, revision_key(app.id, revision.number))
+    pins.forget(state, app.project, {pin for revision in revisions for pin in revision.pins})

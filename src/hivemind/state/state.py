@@ -7,21 +7,30 @@ digest. There is no clock here but the batch's, no dice, and nothing depends on 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from hivemind.errors import HivemindError, from_code
 from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.app import App, AppSpec
+from hivemind.model.backup import BackupTarget
 from hivemind.model.base import Record, decode, encode
+from hivemind.model.content import Bundle, Content
 from hivemind.model.deployment import Deployment, DeploymentState
+from hivemind.model.names import derive_id
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
 from hivemind.model.revision import Revision
+from hivemind.model.snapshot import Snapshot as VolumeSnapshot
+from hivemind.model.storage import StorageClass
+from hivemind.model.volume import Discarded, Volume
 from hivemind.scheduler.contract import Use
 from hivemind.state.operations import Operation
 from hivemind.state.tables import Change, Table, Tables
+
+M = TypeVar("M")
 
 _REPLIES_KEPT = 256
 """Outcomes remembered for each signer, so that a repeated operation is answered and not done again."""
@@ -85,12 +94,24 @@ class State:
         self.nodes: Table[Node] = Table("nodes", Node)
         self.projects: Table[Project] = Table("projects", Project)
         self.principals: Table[Principal] = Table("principals", Principal)
+        self.bundles: Table[Bundle] = Table("bundles", Bundle)
+        self.contents: Table[Content] = Table("contents", Content)
         self.replies: Table[Reply] = Table("replies", Reply)
+        self.volumes: Table[Volume] = Table("volumes", Volume)
+        self.snapshots: Table[VolumeSnapshot] = Table("snapshots", VolumeSnapshot)
+        self.discarded: Table[Discarded] = Table("discarded", Discarded)
+        self.storage_classes: Table[StorageClass] = Table("storage_classes", StorageClass)
+        self.backup_targets: Table[BackupTarget] = Table("backup_targets", BackupTarget)
+        """Volumes, snapshots and backup targets by `<project>/<name>`."""
         self._names: dict[tuple[str, str], str] = {}
         self._by_app: dict[str, set[str]] = {}
         self._by_node: dict[str, set[str]] = {}
         self._by_signer: dict[str, list[str]] = {}
         self._running: dict[str, str] = {}
+        self._deployments: dict[str, set[str]] = {}
+        self._revisions: dict[str, set[str]] = {}
+        self._pinned: dict[str, set[str]] = {}
+        self._numbers: dict[str, set[int]] = {}
         self._uses: dict[str, Use] = {}
         self.pending: set[str] = set()
         """Ids of the allocations that wait for a place."""
@@ -98,7 +119,8 @@ class State:
         self.tables = Tables(
             [
                 self.apps, self.revisions, self.deployments, self.allocations,
-                self.nodes, self.projects, self.principals, self.replies,
+                self.nodes, self.projects, self.principals, self.replies, self.bundles, self.contents,
+                self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
             ],
             self._reindex,
         )  # fmt: skip
@@ -129,8 +151,30 @@ class State:
 
     def revisions_of(self, app: App) -> list[Revision]:
         """Those still kept, oldest first."""
-        keys = (revision_key(app.id, number) for number in range(1, app.latest + 1))
-        return [self.revisions[key] for key in keys if key in self.revisions]
+        return [self.revisions[key] for key in sorted(self._revisions.get(app.id, ()))]
+
+    def deployments_of(self, app: str) -> list[Deployment]:
+        """Those still kept, oldest first."""
+        mine = [self.deployments[id] for id in self._deployments.get(app, ())]
+        return sorted(mine, key=lambda d: d.target)
+
+    def pinned_by(self, pin: str) -> list[str]:
+        """Keys of the revisions, of any project, that use a content of that name (`secret/db`)."""
+        return sorted(self._pinned.get(pin, ()))
+
+    def content_numbers(self, kind: str, project: str, name: str) -> list[int]:
+        """Those still kept, oldest first."""
+        return sorted(self._numbers.get(bundle_key(kind, project, name), ()))
+
+    def content(self, allocation: Allocation, pin: str) -> Content:
+        """What the revision of that allocation uses of that name (`secret/db`)."""
+        kind, _, name = pin.partition("/")
+        number = self.revision(allocation.app, allocation.revision).pins[pin]
+        return self.contents[content_key(kind, allocation.project, name, number)]
+
+    def deployment_of(self, app: App) -> Deployment | None:
+        """The one that brings, or brought, the revision that shall run, unless it is forgotten."""
+        return self.deployments.get(deployment_id(app.id, app.revision))
 
     def running_deployment(self, app: str) -> Deployment | None:
         found = self._running.get(app)
@@ -260,6 +304,10 @@ class State:
             self._reindex_allocation(change.old, change.new)
         elif change.table == "deployments":
             self._reindex_deployment(change.old, change.new)
+        elif change.table == "revisions":
+            self._reindex_revision(change.key, change.old, change.new)
+        elif change.table == "contents":
+            self._reindex_content(change.old, change.new)
         elif change.table == "replies":
             if change.new is None:
                 self._by_signer[change.old.signer].remove(change.key)
@@ -287,17 +335,50 @@ class State:
                 self._by_node.setdefault(new.node, set()).add(new.id)
 
     def _reindex_deployment(self, old: Deployment | None, new: Deployment | None) -> None:
-        if old and self._running.get(old.app) == old.id:
-            del self._running[old.app]
-        if new and new.state is DeploymentState.RUNNING:
-            self._running[new.app] = new.id
+        if old:
+            _drop(self._deployments, old.app, old.id)
+            if self._running.get(old.app) == old.id:
+                del self._running[old.app]
+        if new:
+            self._deployments.setdefault(new.app, set()).add(new.id)
+            if new.state is DeploymentState.RUNNING:
+                self._running[new.app] = new.id
+
+    def _reindex_revision(self, key: str, old: Revision | None, new: Revision | None) -> None:
+        if old:
+            _drop(self._revisions, old.app, key)
+            for pin in old.pins:
+                _drop(self._pinned, pin, key)
+        if new:
+            self._revisions.setdefault(new.app, set()).add(key)
+            for pin in new.pins:
+                self._pinned.setdefault(pin, set()).add(key)
+
+    def _reindex_content(self, old: Content | None, new: Content | None) -> None:
+        if old:
+            _drop(self._numbers, bundle_key(old.kind, old.project, old.name), old.number)
+        if new:
+            self._numbers.setdefault(bundle_key(new.kind, new.project, new.name), set()).add(new.number)
 
 
 def revision_key(app: str, number: int) -> str:
     return f"{app}/{number:08d}"
 
 
-def _drop(index: dict[str, set[str]], key: str, member: str) -> None:
+def deployment_id(app: str, number: int) -> str:
+    """Each revision is brought by one deployment, whose id follows from it."""
+    return derive_id("deployment", app, number)
+
+
+def bundle_key(kind: str, project: str, name: str) -> str:
+    return f"{kind}/{project}/{name}"
+
+
+def content_key(kind: str, project: str, name: str, number: int) -> str:
+    return f"{kind}/{project}/{name}/{number:08d}"
+
+
+def _drop(index: dict[str, set[M]], key: str, member: M) -> None:
     members = index.get(key)
     if members:
         members.discard(member)

@@ -1,0 +1,23 @@
+"""Secrets are sealed here, before anything is signed: neither ledger nor state ever holds what they say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from hivemind.api.endpoint import Call
+from hivemind.model.content import ContentKind, Piece, sealing_context
+from hivemind.security.sealing import NONCE_BYTES
+
+
+def pieces(call: Call, kind: ContentKind, name: str, values: Mapping[str, bytes]) -> dict[str, Piece]:
+    """What an operation carries of these values."""
+    if kind == "config":
+        return {key: Piece(value=value) for key, value in values.items()}
+    project, vault = call.params["project"], call.backend.vault
+    made = {}
+    for key, value in values.items():
+        context = sealing_context(project, name, key)
+        sealed = vault.seal(value, context, os.urandom(NONCE_BYTES))
+        made[key] = Piece(value=sealed, digest=vault.digest(value, context))
+    return made

@@ -1,0 +1,82 @@
+"""Which contents a revision uses: found when it is made, held as long as it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hivemind.errors import NotFound
+from hivemind.model.app import App, AppSpec
+from hivemind.model.content import Bundle, Content, ContentKind, Reference, references
+from hivemind.state.state import State, bundle_key, content_key
+
+
+def pins(state: State, project: str, spec: AppSpec) -> dict[str, int]:
+    """The newest contents of all that `spec` names. Raises `NotFound` with the command that makes what is missing."""
+    found = {}
+    for reference in references(spec):
+        bundle = state.bundles.get(bundle_key(reference.kind, project, reference.name))
+        if bundle is None:
+            raise _missing(reference, project)
+        content = state.contents[content_key(reference.kind, project, reference.name, bundle.number)]
+        if reference.key and reference.key not in content.data:
+            raise _keyless(reference, content)
+        found[reference.pin] = bundle.number
+    return found
+
+
+def newest(state: State, project: str, spec: AppSpec, old: dict[str, int]) -> dict[str, int]:
+    """The same for a spec that ran already: what was removed meanwhile stays as it was pinned."""
+    found = dict(old)
+    for reference in references(spec):
+        bundle = state.bundles.get(bundle_key(reference.kind, project, reference.name))
+        if bundle:
+            found[reference.pin] = bundle.number
+    return found
+
+
+def _missing(reference: Reference, project: str) -> NotFound:
+    where = "" if project == "default" else f" --project {project}"
+    key = reference.key or "KEY"
+    return NotFound(
+        f"there is no {reference.kind} {reference.name!r} in project {project!r}",
+        hint=f"hivemind {reference.kind} create {reference.name} --from-file {key}=PATH{where}",
+    )
+
+
+def _keyless(reference: Reference, content: Content) -> NotFound:
+    there = ", ".join(sorted(content.data)) or "none"
+    return NotFound(
+        f"{reference.kind} {reference.name!r} has no key {reference.key!r}; its keys: {there}",
+        hint=f"hivemind {reference.kind} set {reference.name} --from-file {reference.key}=PATH",
+    )
+
+
+def users(state: State, kind: ContentKind, project: str, name: str) -> list[App]:
+    """Apps of the project whose wanted revision uses it, by name."""
+    found = []
+    for key in state.pinned_by(f"{kind}/{name}"):
+        revision = state.revisions[key]
+        app = state.apps.get(revision.app)
+        if app and not app.deleted and app.project == project and app.revision == revision.number:
+            found.append(app)
+    return sorted(found, key=lambda app: app.name)
+
+
+def forget(state: State, project: str, unpinned: Iterable[str]) -> None:
+    """Contents of these pins (`secret/db`) that are neither the newest nor used by any revision go."""
+    for pin in sorted(unpinned):
+        kind: ContentKind = "config" if pin.startswith("config/") else "secret"
+        name = pin.partition("/")[2]
+        held = _held(state, project, pin, state.bundles.get(bundle_key(kind, project, name)))
+        for number in state.content_numbers(kind, project, name):
+            if number not in held:
+                state.tables.remove(state.contents, content_key(kind, project, name, number))
+
+
+def _held(state: State, project: str, pin: str, bundle: Bundle | None) -> set[int]:
+    held = {bundle.number} if bundle else set()
+    for key in state.pinned_by(pin):
+        revision = state.revisions[key]
+        if state.apps[revision.app].project == project:
+            held.add(revision.pins[pin])
+    return held
