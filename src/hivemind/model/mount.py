@@ -26,6 +26,10 @@ Key = Annotated[
 ]
 
 
+_LONGEST_BASE = 58
+"""Letters of a name that becomes `<name>-<slot>`."""
+
+
 class VolumeMount(Spec, frozen=True, kw_only=True, tag="volume", tag_field="kind"):
     """A named volume of the app's project, made with its defaults if there is none."""
 
@@ -88,5 +92,15 @@ def check_mounts(mounts: tuple[Mount, ...]) -> None:
     if doubled:
         raise Invalid(f"two mounts have the target {doubled[0]}", hint="give each its own place")
     for mount in mounts:
-        if isinstance(mount, VolumeMount) and mount.subpath and ".." in mount.subpath.split("/"):
-            raise Invalid(f"the subpath {mount.subpath} goes upwards", hint="write it without ..")
+        if isinstance(mount, VolumeMount):
+            _check_volume(mount)
+
+
+def _check_volume(mount: VolumeMount) -> None:
+    if mount.subpath and ".." in mount.subpath.split("/"):
+        raise Invalid(f"the subpath {mount.subpath} goes upwards", hint="write it without ..")
+    if mount.per_replica and len(mount.source) > _LONGEST_BASE:
+        raise Invalid(
+            f"the volume name {mount.source!r} is too long for one volume a replica",
+            hint=f"at most {_LONGEST_BASE} letters: the replica's number is added to it",
+        )

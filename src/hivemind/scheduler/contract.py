@@ -26,6 +26,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Platform of the image, when known."""
     placement: str = "spread"
     priority: int = 50
+    volumes: tuple[tuple[str, str], ...] = ()
+    """Volumes that it mounts and that are on one node only: name and id of that node."""
     avoid: tuple[str, ...] = ()
     """Nodes where it failed before: only used when nothing else fits."""
 

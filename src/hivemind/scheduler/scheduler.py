@@ -91,6 +91,7 @@ def _kind(ask: Ask) -> tuple[object, ...]:
         ask.os,
         ask.arch,
         ask.placement,
+        ask.volumes,
     )
 
 

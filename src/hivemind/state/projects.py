@@ -46,6 +46,14 @@ def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
             f"project {old.name!r} still has {len(apps)} app{'s' if len(apps) != 1 else ''}: {', '.join(apps[:5])}",
             hint=f"remove them first: hivemind app rm --project {old.name} NAME",
         )
+    volumes = [v.name for v in (*state.volumes.values(), *state.snapshots.values()) if v.project == old.name]
+    if volumes:
+        raise Conflict(
+            f"project {old.name!r} still has volumes or snapshots: {', '.join(volumes[:5])}",
+            hint=f"remove them first: hivemind volume rm --project {old.name} NAME",
+        )
+    for key in [key for key, target in state.backup_targets.items() if target.project == old.name]:
+        state.tables.remove(state.backup_targets, key)
     state.tables.remove(state.projects, old.name)
     return Outcome(id=old.name)
 

@@ -152,12 +152,20 @@ _EXECUTE: dict[type[Step], Callable[[State, App, Any], None]] = {
 
 def _place_pending(state: State) -> None:
     """Round by round: of those that will bring a volume to their node only one is placed at a time, so that the
-    others find it there."""
+    others find it there. What is refused speaks for all that are like it."""
     waiting = sorted(state.pending)
+    refused: dict[tuple[object, ...], str] = {}
     while waiting:
-        round, waiting = _apart(state, waiting)
-        if not _place_round(state, round):
-            return
+        now, waiting = _apart(state, waiting)
+        known = [id for id in now if _likeness(state, id) in refused]
+        for id in known:
+            _refuse(state, id, refused[_likeness(state, id)])
+        refused |= _place_round(state, [id for id in now if id not in known])
+
+
+def _likeness(state: State, id: str) -> tuple[object, ...]:
+    allocation = state.allocations[id]
+    return (allocation.app, allocation.revision, volumes.ties(state, allocation))
 
 
 def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
@@ -170,23 +178,28 @@ def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
     return now, later
 
 
-def _place_round(state: State, ids: list[str]) -> bool:
-    """Whether any found a place."""
-    placed = False
+def _place_round(state: State, ids: list[str]) -> dict[tuple[object, ...], str]:
+    """Why those that found no place did not."""
+    refused = {}
     asks = [_ask(state, state.allocations[id]) for id in ids]
-    for placement in place(asks, state.nodes, state.uses()):
-        old = state.allocations[placement.ask]
-        if placement.node:
-            placed = True
-            new = replace(
-                old, node=placement.node, state=AllocationState.PLACED, placed=state.time, reason=""
-            )
-            volumes.bind(state, new)
-        else:
-            new = replace(old, reason=placement.explanation)
-        if new != old:
-            state.tables.put(state.allocations, new.id, replace(new, updated=state.time))
-    return placed
+    for placement in place(asks, state.nodes, state.uses()) if asks else ():
+        if not placement.node:
+            refused[_likeness(state, placement.ask)] = placement.explanation
+            _refuse(state, placement.ask, placement.explanation)
+            continue
+        new = replace(
+            state.allocations[placement.ask],
+            node=placement.node, state=AllocationState.PLACED, placed=state.time, reason="", updated=state.time,
+        )  # fmt: skip
+        state.tables.put(state.allocations, new.id, new)
+        volumes.bind(state, new)
+    return refused
+
+
+def _refuse(state: State, id: str, why: str) -> None:
+    old = state.allocations[id]
+    if old.reason != why:
+        state.tables.put(state.allocations, id, replace(old, reason=why, updated=state.time))
 
 
 def _ask(state: State, allocation: Allocation) -> Ask:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from hivemind.scheduler.filters import constraints, drained, platform, ports, resources
+from hivemind.scheduler.filters import constraints, drained, platform, ports, resources, volumes
 from hivemind.scheduler.filters.contract import Filter, Reason
 
 FILTERS: dict[str, Filter] = {
-    f.name: f for f in (drained.FILTER, platform.FILTER, constraints.FILTER, ports.FILTER, resources.FILTER)
+    f.name: f
+    for f in (
+        drained.FILTER,
+        platform.FILTER,
+        volumes.FILTER,
+        constraints.FILTER,
+        ports.FILTER,
+        resources.FILTER,
+    )
 }
 
 __all__ = ["FILTERS", "Filter", "Reason"]
