@@ -20,8 +20,8 @@ import pytest
 from debimage import build, program
 from ociarchive import Layer, write_archive
 
+from hivemind.drivers.images.access import Access, Keyring, anonymous
 from hivemind.drivers.images.archive import load
-from hivemind.drivers.images.connection import RegistrySettings
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.manifest import OCI_MANIFEST
 from hivemind.drivers.images.registry import pull
@@ -95,10 +95,12 @@ class Registry:
             self.process.wait()
 
     @property
-    def settings(self) -> RegistrySettings:
-        if not self.secure:
-            return RegistrySettings()
-        return RegistrySettings(ca_file=f"{self.folder}/cert.pem", credentials={self.host: ("ann", "sesame")})
+    def keyring(self) -> Keyring:
+        return self.known_to("ann", "sesame") if self.secure else anonymous
+
+    def known_to(self, username: str = "", password: str = "") -> Keyring:
+        ca = (self.folder / "cert.pem").read_text()
+        return lambda host: Access(host=host, username=username, password=password, ca=ca)
 
     def _send(
         self, method: str, url: str, body: bytes = b"", media_type: str = "application/octet-stream"
@@ -159,15 +161,15 @@ async def test_a_real_image_comes_over(tmp_path: Path, registry: Registry) -> No
     (pushed,) = load(source, build("nginx"))
     registry.push(source, pushed.digest, "team/nginx", "1")
     seen: list[PullProgress] = []
-    image = await Images(store, registry.settings).pull(f"{registry.host}/team/nginx:1", seen.append)
+    image = await Images(store, registry.keyring).pull(f"{registry.host}/team/nginx:1", seen.append)
     assert (image.digest, image.config, image.layers) == (pushed.digest, pushed.config, pushed.layers)
     assert seen[-1].stage == "done" and seen[-1].done == seen[-1].total == image.size
     (layer,) = store.layers(image.digest)
     assert (layer / "usr/sbin/nginx").stat().st_mode & 0o777 == 0o755
     with pytest.raises(NotFound, match="has no image"):
-        await Images(store, registry.settings).pull(f"{registry.host}/team/nginx:2")
+        await Images(store, registry.keyring).pull(f"{registry.host}/team/nginx:2")
     with pytest.raises(NotFound, match="has no image"):
-        await Images(store, registry.settings).pull(f"{registry.host}/team/other:1")
+        await Images(store, registry.keyring).pull(f"{registry.host}/team/other:1")
 
 
 @pytest.mark.anyio
@@ -176,18 +178,17 @@ async def test_strangers_stay_outside(tmp_path: Path) -> None:
         source, store = opened(tmp_path / "source"), opened(tmp_path / "images")
         (pushed,) = load(source, build("busybox"))
         registry.push(source, pushed.digest, "busybox", "1")
-        name, ca_file = f"{registry.host}/busybox:1", f"{registry.folder}/cert.pem"
+        name = f"{registry.host}/busybox:1"
         with pytest.raises(Unauthenticated, match="without an account"):
-            await Images(store, RegistrySettings(ca_file=ca_file)).pull(name)
-        wrong = {registry.host: ("ann", "open")}
+            await Images(store, registry.known_to()).pull(name)
         with pytest.raises(Unauthenticated, match="'ann'"):
-            await Images(store, RegistrySettings(ca_file=ca_file, credentials=wrong)).pull(name)
+            await Images(store, registry.known_to("ann", "open")).pull(name)
         (tmp_path / "other").mkdir()
         other = Registry(tmp_path / "other", secure=True)
         with pytest.raises(Unavailable, match="not trusted") as caught:
-            await Images(store, RegistrySettings(ca_file=f"{other.folder}/cert.pem")).pull(name)
-        assert "authority" in caught.value.hint
-        assert (await Images(store, registry.settings).pull(name)).digest == pushed.digest
+            await Images(store, other.known_to()).pull(name)
+        assert "--ca" in caught.value.hint
+        assert (await Images(store, registry.keyring).pull(name)).digest == pushed.digest
 
 
 @pytest.mark.anyio
@@ -200,7 +201,7 @@ async def test_a_rotten_blob_is_not_taken(tmp_path: Path, registry: Registry) ->
         file.seek(1000)
         file.write(b"rotten")
     with pytest.raises(Corrupt, match=blob):
-        await Images(store, registry.settings).pull(f"{registry.host}/busybox:1")
+        await Images(store, registry.keyring).pull(f"{registry.host}/busybox:1")
     assert store.list() == [] and not store.blobs.has(blob)
 
 
@@ -218,8 +219,8 @@ def test_a_registry_that_dies_in_the_middle(tmp_path: Path, registry: Registry) 
 
     name = f"{registry.host}/big:1"
     with pytest.raises(Unavailable):
-        pull(store, name, registry.settings, die, threading.Event())
+        pull(store, name, registry.keyring, die, threading.Event())
     assert store.list() == [] and list(store.blobs.incoming.iterdir()) == []
     registry.start()
-    image = pull(store, name, registry.settings, lambda _: None, threading.Event())
+    image = pull(store, name, registry.keyring, lambda _: None, threading.Event())
     assert image.digest == pushed.digest

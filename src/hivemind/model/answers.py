@@ -112,9 +112,9 @@ class ImageList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PullProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a pull: `done` of `total` bytes (0 while unknown). The last has `image` or `error`."""
+    """One line of a pull or push: `done` of `total` bytes (0 while unknown). The last has `image` or `error`."""
 
-    stage: Literal["resolving", "downloading", "unpacking", "done"] = "done"
+    stage: Literal["resolving", "downloading", "unpacking", "uploading", "done"] = "done"
     done: int = 0
     total: int = 0
     image: ImageDocument | None = None

@@ -7,15 +7,13 @@ image is swept away at the end.
 
 from __future__ import annotations
 
-import gzip
 import posixpath
 import tarfile
-import zlib
 from pathlib import Path
 from typing import IO
 
 from hivemind.drivers.images.blobs import Blobs
-from hivemind.drivers.images.layers import GZIP, ZSTD, decompressed
+from hivemind.drivers.images.layers import DAMAGED, GZIP, ZSTD, decompressed
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
     INDEXES,
@@ -47,7 +45,7 @@ def load(store: ImageStore, path: Path) -> list[Image]:
         try:
             with decompressed(file) as plain:
                 members = _take_in(store.blobs, plain)
-        except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, OverflowError) as error:
+        except (tarfile.TarError, *DAMAGED, ValueError, OverflowError) as error:
             raise Invalid(
                 f"this is not an image archive: {error}",
                 hint="write one with `docker save -o image.tar NAME` or `skopeo copy … oci-archive:image.tar`",

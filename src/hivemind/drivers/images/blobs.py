@@ -1,7 +1,8 @@
 """Content-addressed files, `blobs/sha256/<hex>` of an OCI image layout.
 
 A blob appears whole or not at all: bytes go to a file of their own under `incoming/`, are hashed on the way,
-made durable and only then renamed. What a crash leaves in `incoming/` is swept away by `open()`.
+made durable and only then renamed. What a crash leaves in `incoming/` is swept away by `open()`. A download that
+broke off stays in `partial/<hex>`, and the next one goes on from there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,10 @@ from hivemind.errors import Corrupt, Invalid, NotFound, Unavailable
 
 PREFIX = "sha256:"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NoRoom(Unavailable):
+    """The disk is full, or so nearly full that nothing more may be brought."""
 
 
 def hex_of(digest: str) -> str:
@@ -39,7 +44,7 @@ def disk_errors(what: str, where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise Unavailable(
+            raise NoRoom(
                 f"the disk that holds {where} is full; {what} could not be stored",
                 hint="free space there, for example by removing unused images, and try again",
             ) from error
@@ -89,8 +94,12 @@ class Incoming:
         self._blobs = blobs
         self._file = file
         self._hash = hashlib.sha256()
+        while data := file.read(2**20):  # of a download that broke off before
+            self._hash.update(data)
+            self.size += len(data)
 
     def write(self, data: bytes) -> None:
+        self._blobs.check_room(len(data))
         with disk_errors("the image", self._blobs.root):
             write_all(self._file.fileno(), data)
         self._hash.update(data)
@@ -106,6 +115,7 @@ class Incoming:
         """The digest. Raises `Corrupt` when it is not `expected`; nothing is kept then."""
         digest = PREFIX + self._hash.hexdigest()
         if expected and digest != expected:
+            self.restart()
             raise Corrupt(
                 f"the bytes received for {expected} have the digest {digest}",
                 hint="the sender or a proxy on the way damages data; try again or fetch it from elsewhere",
@@ -122,6 +132,9 @@ class Blobs:
         self.root = root
         self.folder = root / "blobs" / "sha256"
         self.incoming = root / "incoming"
+        self.partial = root / "partial"
+        self.check_room: Callable[[int], None] = lambda size: None
+        """Asked before that many bytes are written. Raises `NoRoom`."""
         self._lock = threading.Lock()
         self._receiving: dict[str, threading.Lock] = {}
 
@@ -132,6 +145,7 @@ class Blobs:
             if self.incoming.exists():
                 shutil.rmtree(self.incoming)
             self.incoming.mkdir(mode=0o700)
+            self.partial.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, digest: str) -> Path:
         return self.folder / hex_of(digest)
@@ -195,6 +209,30 @@ class Blobs:
             finally:
                 with contextlib.suppress(FileNotFoundError):  # committed: renamed to its digest
                     os.unlink(name)
+
+    @contextlib.contextmanager
+    def receive_rest(self, digest: str) -> Iterator[Incoming]:
+        """What is still missing of the blob `digest`; what is not committed stays for the next time. Within
+        `only_one(digest)`."""
+        path = self.partial / hex_of(digest)
+        with disk_errors("the image", self.root):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.close(fd)
+        with open(path, "r+b", buffering=0) as file:
+            incoming = Incoming(self, file)
+            try:
+                yield incoming
+            finally:
+                if not incoming.size:
+                    path.unlink(missing_ok=True)
+
+    def forget_partial(self) -> int:
+        """Bytes freed. Only while nothing arrives."""
+        freed = 0
+        for path in self.partial.iterdir():
+            freed += path.stat().st_size
+            path.unlink()
+        return freed
 
     @contextlib.contextmanager
     def only_one(self, key: str) -> Iterator[None]:

@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import base64
 import http.client
-import ipaddress
+import io
 import re
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import IO
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
+from hivemind.drivers.images.access import Access, is_loopback
+from hivemind.drivers.images.tarball import CHUNK
 from hivemind.errors import Forbidden, Invalid, NotFound, TimedOut, TooLarge, Unauthenticated, Unavailable
-from hivemind.model.image import DEFAULT_REGISTRY, Reference
 
-DOCKER_HUB = "registry-1.docker.io"
 REDIRECTS = 5
 TOKEN_LIMIT = 2**20
+CLIENT = "hivemind"
 _CHALLENGE = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
-
-
-class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How registries are reached. Hosts are written as in references: `registry.example.com:5000`."""
-
-    credentials: dict[str, tuple[str, str]] = {}
-    """User and password by host."""
-    insecure: tuple[str, ...] = ()
-    """Hosts that are asked over plain HTTP, beside those on loopback."""
-    ca_file: str = ""
-    """PEM file of further trusted authorities."""
-    timeout: float = 30.0
-    """Seconds without a byte until a registry counts as unreachable."""
 
 
 class Cut(Exception):
     """The connection broke while a body was on its way."""
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """A body that can be sent again, should the registry first ask to sign in."""
+
+    size: int
+    open: Callable[[], IO[bytes]]
 
 
 class Response:
@@ -74,33 +70,48 @@ class Response:
 class RegistryConnection:
     """Requests about one repository. Safe to use from several threads: each request has its own connection."""
 
-    def __init__(self, reference: Reference, settings: RegistrySettings) -> None:
-        self.host = reference.registry
-        self.repository = reference.repository
-        self.what = str(reference)
-        self.settings = settings
+    def __init__(self, access: Access, repository: str, what: str, *, action: str = "pull") -> None:
+        """`what`: for messages, the image; `action`: `pull`, or `push`."""
+        self.host = access.host
+        self.repository = repository
+        self.what = what
+        self.access = access
+        self.action = action
         self._lock = threading.Lock()
         self._authorization = ""
         self._tls: ssl.SSLContext | None = None
-        scheme = "http" if self._plain() else "https"
-        address = DOCKER_HUB if self.host == DEFAULT_REGISTRY else self.host
-        self.base = f"{scheme}://{address}/v2/{self.repository}/"
+        self._scheme = ""
 
-    def _plain(self) -> bool:
-        return self.host in self.settings.insecure or (not self.settings.ca_file and _is_loopback(self.host))
+    def sign_in(self) -> None:
+        """Asks for nothing but to be let in. Raises `Unauthenticated` and as `ask`."""
+        with self.ask("GET", f"{self._root()}/v2/"):
+            pass
 
     @contextmanager
     def get(self, path: str, headers: Mapping[str, str]) -> Iterator[Response]:
-        """A successful answer to GET; signs in when asked to. Raises what a person can act upon."""
-        url = urljoin(self.base, path)
-        with self._follow(url, {**headers, **self._signed()}) as response:
+        """A successful answer about a path of the repository."""
+        with self.ask("GET", path, headers) as response:
+            yield response
+
+    @contextmanager
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: Sending | None = None,
+    ) -> Iterator[Response]:
+        """A successful answer; signs in when asked to, once more when that has expired meanwhile. `path`: within
+        the repository, or a whole URL. Raises what a person can act upon."""
+        url = urljoin(f"{self._root()}/v2/{self.repository}/", path)
+        with self._follow(method, url, {**(headers or {}), **self._signed()}, body) as response:
             if response.status != 401:
                 self._check(response)
                 yield response
                 return
             challenge = response.header("WWW-Authenticate")
-        self._sign_in(challenge)
-        with self._follow(url, {**headers, **self._signed()}) as response:
+        self._answer_challenge(challenge)
+        with self._follow(method, url, {**(headers or {}), **self._signed()}, body) as response:
             self._check(response)
             yield response
 
@@ -110,30 +121,39 @@ class RegistryConnection:
 
     def _check(self, response: Response) -> None:
         status = response.status
-        if status in (200, 206):
+        if 200 <= status < 300:
             return
-        user = self.settings.credentials.get(self.host, ("",))[0]
         if status == 401:
+            user = self.access.username
             who = f"the user {user!r} and password given" if user else "anyone without an account"
+            who = "the identity token given" if self.access.identity_token else who
             raise Unauthenticated(
-                f"{self.host} does not let in {who} to pull {self.what}",
-                hint=f"check the user and password for {self.host}, and the image's name",
+                f"{self.host} does not let in {who}" + (f" to {self._wish}" if self.what else ""),
+                hint=f"sign in with: hivemind registry login {self.host}; also check the image's name",
             )
         if status == 403:
             raise Forbidden(
-                f"{self.host} refuses to hand out {self.what}", hint="ask its owner for the right to pull"
+                f"{self.host} refuses to {self._wish}", hint=f"ask its owner for the right to {self.action}"
             )
         if status == 404:
-            raise NotFound(f"{self.host} has no image {self.what}", hint="check the name and the tag")
+            raise NotFound(
+                f"{self.host} has no image {self.what}" if self.what else f"{self.host} is no image registry",
+                hint="check the name and the tag",
+            )
         if status == 429:
             raise Unavailable(
-                f"{self.host} refuses for now: too many pulls", hint="sign in or try again later"
+                f"{self.host} refuses for now: too many requests",
+                hint=f"sign in (hivemind registry login {self.host}) or try again later",
             )
-        raise Unavailable(f"{self.host} answered {status} when asked for {self.what}", hint="try again later")
+        raise Unavailable(f"{self.host} answered {status} when asked to {self._wish}", hint="try again later")
+
+    @property
+    def _wish(self) -> str:
+        return f"{self.action} {self.what}" if self.what else "sign in"
 
     # signing in
 
-    def _sign_in(self, challenge: str) -> None:
+    def _answer_challenge(self, challenge: str) -> None:
         scheme, _, rest = challenge.partition(" ")
         if scheme.lower() == "bearer":
             authorization = f"Bearer {self._token(dict(_CHALLENGE.findall(rest)))}"
@@ -147,20 +167,20 @@ class RegistryConnection:
             self._authorization = authorization
 
     def _basic(self) -> str:
-        user, password = self.settings.credentials.get(self.host, ("", ""))
-        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
+        pair = f"{self.access.username}:{self.access.password}"
+        return "Basic " + base64.b64encode(pair.encode()).decode() if self.access.username else ""
 
     def _token(self, challenge: dict[str, str]) -> str:
-        """Asks the registry's token service for the right to pull this repository."""
+        """Asks the registry's token service for the right to do to this repository what we are about to."""
         realm = challenge.get("realm", "")
-        if urlsplit(realm).scheme != "https" and not (self._plain() and urlsplit(realm).scheme == "http"):
+        secure = self._root().startswith("https:")
+        if urlsplit(realm).scheme != "https" and not (not secure and urlsplit(realm).scheme == "http"):
             raise Invalid(f"{self.host} names {realm!r} as its token service; a password is not sent there")
-        query = {"scope": challenge.get("scope") or f"repository:{self.repository}:pull"}
-        if "service" in challenge:
-            query["service"] = challenge["service"]
-        basic = self._basic()
-        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-        with self._follow(url, {"Authorization": basic} if basic else {}) as response:
+        query = {"service": challenge["service"]} if "service" in challenge else {}
+        own = f"repository:{self.repository}:{'pull,push' if self.action == 'push' else 'pull'}"
+        if scope := challenge.get("scope") or (own if self.repository else ""):
+            query["scope"] = scope
+        with self._ask_token_service(realm, query) as response:
             self._check(response)
             try:
                 answer = msgspec.json.decode(response.read_all(TOKEN_LIMIT), type=_TokenAnswer)
@@ -168,16 +188,33 @@ class RegistryConnection:
                 raise Unavailable(f"the token service of {self.host} makes no sense: {error}") from error
         return answer.token or answer.access_token
 
+    @contextmanager
+    def _ask_token_service(self, realm: str, query: dict[str, str]) -> Iterator[Response]:
+        if token := self.access.identity_token:
+            form = {"grant_type": "refresh_token", "client_id": CLIENT, "refresh_token": token, **query}
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            with self._follow("POST", realm, headers, sending(urlencode(form).encode())) as response:
+                yield response
+            return
+        basic = self._basic()
+        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+        with self._follow("GET", url, {"Authorization": basic} if basic else {}, None) as response:
+            yield response
+
     # requests
 
     @contextmanager
-    def _follow(self, url: str, headers: dict[str, str]) -> Iterator[Response]:
-        """GET, following redirects; the sign-in never goes to another host, nor from TLS to plain HTTP."""
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str], body: Sending | None
+    ) -> Iterator[Response]:
+        """Follows redirects; the sign-in never goes to another host, nor from TLS to plain HTTP."""
         for _ in range(REDIRECTS):
             connection = self._connect(url)
             try:
-                raw = self._ask(connection, url, headers)
-                if raw.status not in (301, 302, 303, 307, 308):
+                raw = self._send(connection, method, url, headers, body)
+                if raw.status not in (301, 302, 303, 307, 308) or (
+                    method not in ("GET", "HEAD") and raw.status < 307
+                ):
                     yield Response(raw)
                     return
                 onward = urljoin(url, raw.headers.get("Location", ""))
@@ -190,41 +227,38 @@ class RegistryConnection:
             url = onward
         raise Unavailable(f"{self.host} redirects in a circle", hint="try again later")
 
-    def _ask(
-        self, connection: http.client.HTTPConnection, url: str, headers: Mapping[str, str]
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Sending | None,
     ) -> http.client.HTTPResponse:
         parts = urlsplit(url)
-        try:
-            connection.request(
-                "GET", parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers)
-            )
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        with _explained(parts.netloc, self.access.timeout):
+            if body is None:
+                connection.request(method, target, headers=dict(headers))
+            else:
+                with body.open() as data:
+                    length = {"Content-Length": str(body.size)}
+                    connection.request(method, target, data, {**headers, **length})
             return connection.getresponse()
-        except ssl.SSLCertVerificationError as error:
-            raise Unavailable(
-                f"the certificate of {parts.netloc} is not trusted: {error.verify_message}",
-                hint="name its authority's file in the registry settings",
-            ) from error
-        except TimeoutError as error:
-            raise TimedOut(
-                f"{parts.netloc} did not answer within {self.settings.timeout:g} s", hint="check the network"
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(
-                f"{parts.netloc} cannot be reached: {getattr(error, 'strerror', '') or error or type(error).__name__}",
-                hint="check the registry's name and the network, or load the image from an archive",
-            ) from error
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
         """Straight, or for TLS through the tunnel of the proxy that `HTTPS_PROXY` names, unless `NO_PROXY` says no."""
         parts = urlsplit(url)
-        timeout = self.settings.timeout
+        timeout = self.access.timeout
         if parts.scheme == "http":
-            return http.client.HTTPConnection(parts.netloc, timeout=timeout)
+            return http.client.HTTPConnection(parts.netloc, timeout=timeout, blocksize=CHUNK)
         if parts.scheme != "https":
             raise Unavailable(f"{self.host} points to {url!r}, which is no web address")
         proxy = getproxies().get("https", "")
-        if not proxy or proxy_bypass(parts.netloc) or _is_loopback(parts.netloc):
-            return http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=self._context())
+        if not proxy or proxy_bypass(parts.netloc) or is_loopback(parts.netloc):
+            return http.client.HTTPSConnection(
+                parts.netloc, timeout=timeout, context=self._context(), blocksize=CHUNK
+            )
         through = urlsplit(proxy if "//" in proxy else f"//{proxy}")
         tunnel = http.client.HTTPSConnection(
             through.hostname or "", through.port or 80, timeout=timeout, context=self._context()
@@ -234,31 +268,73 @@ class RegistryConnection:
         tunnel.set_tunnel(parts.hostname or "", parts.port or 443, headers if through.username else {})
         return tunnel
 
+    def _root(self) -> str:
+        """Scheme and address. Where certificates are not asked for it is tried out whether there is TLS at all."""
+        if not self._scheme:
+            plain = self.access.unverified and not self._speaks_tls()
+            self._scheme = "http" if plain else "https"
+        return f"{self._scheme}://{self.access.address}"
+
+    def _speaks_tls(self) -> bool:
+        url = f"https://{self.access.address}"
+        connection = self._connect(url)
+        try:
+            with _explained(urlsplit(url).netloc, self.access.timeout):
+                connection.connect()
+        except Unavailable as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                return False
+            raise
+        finally:
+            connection.close()
+        return True
+
     def _context(self) -> ssl.SSLContext:
         with self._lock:
             if self._tls is None:
-                try:
-                    self._tls = ssl.create_default_context()
-                    if self.settings.ca_file:
-                        self._tls.load_verify_locations(self.settings.ca_file)
-                except OSError as error:
-                    raise Invalid(
-                        f"the authorities in {self.settings.ca_file!r} cannot be read: {error}",
-                        hint="name a PEM file with certificates",
-                    ) from error
+                self._tls = _trust(self.access)
             return self._tls
+
+
+def sending(data: bytes) -> Sending:
+    return Sending(len(data), lambda: io.BytesIO(data))
+
+
+def _trust(access: Access) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if access.unverified:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if access.ca:
+        try:
+            context.load_verify_locations(cadata=access.ca)
+        except (OSError, ValueError) as error:
+            raise Invalid(
+                f"the authority given for {access.host} is no certificate: {error}",
+                hint="give a PEM file: hivemind registry login HOST --ca FILE",
+            ) from error
+    return context
+
+
+@contextmanager
+def _explained(where: str, timeout: float) -> Iterator[None]:
+    """Failures of the network as errors that a person can act upon."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise Unavailable(
+            f"the certificate of {where} is not trusted: {error.verify_message}",
+            hint=f"name its authority: hivemind registry login {where} --ca FILE",
+        ) from error
+    except TimeoutError as error:
+        raise TimedOut(f"{where} did not answer within {timeout:g} s", hint="check the network") from error
+    except (OSError, http.client.HTTPException) as error:
+        what = getattr(error, "strerror", "") or error or type(error).__name__
+        raise Unavailable(
+            f"{where} cannot be reached: {what}",
+            hint="check the registry's name and the network, or load the image from an archive",
+        ) from error
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
     token: str = ""
     access_token: str = ""
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

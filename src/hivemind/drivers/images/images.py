@@ -6,27 +6,25 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hivemind.drivers.images.access import Access, Keyring, anonymous
 from hivemind.drivers.images.blobs import disk_errors, write_all
-from hivemind.drivers.images.manifest import Descriptor, Manifest
+from hivemind.drivers.images.manifest import Descriptor, Manifest, Platform
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import OnProgress, PullPolicy, PullProgress
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.image import Image, parse_reference
 
-if TYPE_CHECKING:
-    from hivemind.drivers.images.connection import RegistrySettings
-
 
 class Images:
     """The store behind an asynchronous face. HTTP and TLS are imported with the first pull, not before."""
 
-    def __init__(self, store: ImageStore, registries: RegistrySettings | None = None) -> None:
+    def __init__(self, store: ImageStore, keyring: Keyring = anonymous) -> None:
         self.store = store
-        self._registries = registries
+        self.keyring = keyring
+        """How registries are reached; the daemon gives the hive's once it knows it."""
 
     async def open(self) -> None:
         await asyncio.to_thread(self.store.open)
@@ -71,36 +69,62 @@ class Images:
         on_progress: OnProgress | None = None,
         *,
         policy: PullPolicy = "missing",
+        platform: str = "",
         unpack: bool = True,
     ) -> Image:
         """The image under this name: the one that is here, else fetched from its registry; with `always` the
         registry is asked first, with `never` not at all. `unpack` readies its layers for being stacked.
+        `platform` (`linux/arm64`) is another one than this machine's.
 
         Cancelling stops the transfer. Raises `NotFound` and as `registry.pull`."""
+        wanted = Platform.read(platform) if platform else None
+        unpack = unpack and (wanted is None or wanted == Platform.here())
         here = self.store.find(reference)
-        if here and not (policy == "always" and not parse_reference(reference).digest):
+        asks = policy == "always" and not parse_reference(reference).digest
+        if here and not asks and self.store.suits(here, wanted):
             if unpack and not self.store.unpacked(here.digest):
                 await asyncio.to_thread(self.store.layers, here.digest)
+            self.store.use(here.digest)
             return here
         if policy == "never":
             raise NotFound(
                 f"this node has no image {reference}, and it is never to be pulled",
                 hint="pull or load it first, or let it be pulled: --pull missing",
             )
-        from hivemind.drivers.images.connection import RegistrySettings
         from hivemind.drivers.images.registry import pull
 
+        return await self._transfer(
+            lambda report, stopped: pull(
+                self.store, reference, self.keyring, report, stopped, platform=wanted, unpack=unpack
+            ),
+            on_progress,
+        )
+
+    async def push(self, reference: str, on_progress: OnProgress | None = None) -> Image:
+        """Sends the image of that name to its registry. Cancelling stops it. Raises as `push.push`."""
+        from hivemind.drivers.images.push import push
+
+        return await self._transfer(
+            lambda report, stopped: push(self.store, reference, self.keyring, report, stopped), on_progress
+        )
+
+    async def sign_in(self, access: Access) -> None:
+        """Tries whether a registry lets in whom `access` names. Raises `Unauthenticated`, `Unavailable`."""
+        from hivemind.drivers.images.connection import RegistryConnection
+
+        await asyncio.to_thread(RegistryConnection(access, "", "").sign_in)
+
+    async def _transfer(
+        self, work: Callable[[OnProgress, threading.Event], Image], on_progress: OnProgress | None
+    ) -> Image:
         loop, stopped = asyncio.get_running_loop(), threading.Event()
 
         def report(progress: PullProgress) -> None:
             if on_progress and not stopped.is_set():
                 loop.call_soon_threadsafe(on_progress, progress)
 
-        settings = self._registries or RegistrySettings()
         try:
-            return await asyncio.to_thread(
-                pull, self.store, reference, settings, report, stopped, unpack=unpack
-            )
+            return await asyncio.to_thread(work, report, stopped)
         finally:
             stopped.set()
 

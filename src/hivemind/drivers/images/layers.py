@@ -17,10 +17,13 @@ from typing import IO, cast
 from hivemind.drivers.images.blobs import PREFIX, Blobs, disk_errors, hex_of, sync_directory
 from hivemind.drivers.images.tarball import CHUNK
 from hivemind.drivers.images.unpack import Limits, unpack
-from hivemind.errors import Corrupt, Invalid, TooLarge, Unsupported
+from hivemind.errors import Corrupt, Invalid, TooLarge
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+DAMAGED = (zlib.error, gzip.BadGzipFile, EOFError)
 
 
 class Layers:
@@ -99,7 +102,7 @@ class _Counted:
     def read(self, size: int) -> bytes:
         try:
             data = self._source.read(size)
-        except (zlib.error, gzip.BadGzipFile, EOFError) as error:
+        except DAMAGED as error:
             raise Invalid(f"a layer cannot be decompressed: {error}", hint="the image is damaged") from error
         self._left -= len(data)
         if self._left < 0:
@@ -118,24 +121,43 @@ class _Counted:
 
 @contextlib.contextmanager
 def decompressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The plain bytes of a plain, gzip or (where Python can) zstd file. `file` must be able to seek."""
+    """The plain bytes of a plain, gzip or zstd file, which must be able to seek. Reading raises one of `DAMAGED`
+    where the compressed bytes make no sense."""
     magic = file.read(4)
     file.seek(0)
     if magic.startswith(GZIP):
         with gzip.GzipFile(fileobj=file) as plain:
             yield cast(IO[bytes], plain)
     elif magic == ZSTD:
-        try:
-            from compression import zstd  # type: ignore[import-not-found,unused-ignore]
-        except ImportError:
-            raise Unsupported(
-                "the image is compressed with zstd, which this Python cannot read",
-                hint="push or save it with gzip compression, or run Hivemind on Python 3.14 or newer",
-            ) from None
-        with zstd.ZstdFile(file) as plain:
+        with _plain_of_zstd(file) as plain:
             yield plain
     else:
         yield file
+
+
+@contextlib.contextmanager
+def _plain_of_zstd(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Frames that want a window of more than 128 MiB are refused: who decompresses has to keep it in memory."""
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
+    with decompressor.stream_reader(file, read_across_frames=True, closefd=False) as plain:
+        yield cast(IO[bytes], _Zstd(plain))
+
+
+class _Zstd:
+    """Its errors as one that is known without importing the library."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+
+    def read(self, size: int) -> bytes:
+        import zstandard
+
+        try:
+            return self._source.read(size)
+        except zstandard.ZstdError as error:
+            raise EOFError(str(error)) from error
 
 
 def _sync_filesystem(path: Path) -> None:

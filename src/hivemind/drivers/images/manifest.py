@@ -38,6 +38,26 @@ class Platform(msgspec.Struct, frozen=True, rename="lower"):
     architecture: str = ""
     variant: str = ""
 
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    @staticmethod
+    def here() -> Platform:
+        return Platform("linux", this_architecture())
+
+    @staticmethod
+    def read(text: str) -> Platform:
+        """`linux/arm64` or `linux/arm/v7`. Raises `Invalid`."""
+        parts = text.lower().split("/")
+        if not 2 <= len(parts) <= 3 or not all(part.isalnum() for part in parts):
+            raise Invalid(f"{text!r} is not a platform", hint="write it like linux/amd64 or linux/arm/v7")
+        return Platform(*parts)
+
+    def suits(self, wanted: Platform) -> bool:
+        """A variant matters only to those who ask for one."""
+        same = (self.os, self.architecture) == (wanted.os, wanted.architecture)
+        return same and wanted.variant in ("", self.variant)
+
 
 class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     media_type: str
@@ -155,28 +175,29 @@ def this_architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(machine, machine)
 
 
-def check_platform(configuration: Configuration) -> None:
-    """Raises `Unsupported` for an image of another kind of machine."""
-    here = this_architecture()
-    if configuration.os not in ("", "linux") or configuration.architecture not in ("", here):
-        raise Unsupported(
-            f"the image is for {configuration.os}/{configuration.architecture}; this machine is linux/{here}",
-            hint="use an image that is built for this machine",
-        )
+def check_platform(configuration: Configuration, wanted: Platform | None = None) -> None:
+    """Raises `Unsupported` for an image of another platform than the wanted one, or this machine's."""
+    wanted = wanted or Platform.here()
+    if configuration.os in ("", wanted.os) and configuration.architecture in ("", wanted.architecture):
+        return
+    asked = f"{wanted} was asked for" if wanted != Platform.here() else f"this machine is {wanted}"
+    raise Unsupported(
+        f"the image is for {configuration.os}/{configuration.architecture}; {asked}",
+        hint="use an image that is built for this machine",
+    )
 
 
-def choose(index: Index) -> Descriptor:
-    """The manifest for this machine. Raises `Unsupported` naming what there is instead."""
-    here = this_architecture()
+def choose(index: Index, wanted: Platform | None = None) -> Descriptor:
+    """The manifest for a platform, None for this machine's. Raises `Unsupported` naming what there is instead."""
+    wanted = wanted or Platform.here()
     if len(index.manifests) == 1 and index.manifests[0].platform is None:
         return index.manifests[0]
     for descriptor in index.manifests:
-        offered = descriptor.platform
-        if offered and (offered.os, offered.architecture) == ("linux", here):
+        if descriptor.platform and descriptor.platform.suits(wanted):
             hex_of(descriptor.digest)
             return descriptor
-    found = sorted({f"{d.platform.os}/{d.platform.architecture}" for d in index.manifests if d.platform})
+    found = sorted({str(d.platform) for d in index.manifests if d.platform and d.platform.os != "unknown"})
     raise Unsupported(
-        f"the image is not made for linux/{here}, only for {', '.join(found) or 'nothing'}",
+        f"the image is not made for {wanted}, only for {', '.join(found) or 'nothing'}",
         hint="use an image that is built for this machine",
     )

@@ -1,17 +1,21 @@
 """Fetches images from registries (OCI distribution, Docker Registry HTTP API v2) into the store.
 
 Everything here blocks and belongs in threads. Blobs are fetched three at a time, hashed while they arrive and,
-after a cut, fetched on from where they stopped.
+after a cut or a failure, fetched on from where they stopped. Mirrors are asked first, for each thing anew.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from typing import TypeVar
 
-from hivemind.drivers.images.blobs import Incoming
-from hivemind.drivers.images.connection import Cut, RegistryConnection, RegistrySettings, Response
+from hivemind.drivers.images.access import Keyring, sources
+from hivemind.drivers.images.blobs import Incoming, NoRoom
+from hivemind.drivers.images.connection import Cut, RegistryConnection, Response
 from hivemind.drivers.images.manifest import (
     ACCEPTED,
     DOCUMENT_LIMIT,
@@ -20,6 +24,7 @@ from hivemind.drivers.images.manifest import (
     Descriptor,
     Index,
     Manifest,
+    Platform,
     check_platform,
     choose,
     parse,
@@ -29,49 +34,57 @@ from hivemind.drivers.images.manifest import (
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.images.tarball import CHUNK
 from hivemind.drivers.runtimes.contract import PullProgress
-from hivemind.errors import Corrupt, Invalid, Unavailable, Unsupported
-from hivemind.model.image import Image, Reference, parse_reference
+from hivemind.errors import Corrupt, HivemindError, Invalid, Unavailable, Unsupported
+from hivemind.model.image import Image, parse_reference
 
 PARALLEL = 3
 ATTEMPTS = 5
 NESTING = 3
 
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
 
 def pull(
     store: ImageStore,
     reference: str,
-    settings: RegistrySettings,
+    keyring: Keyring,
     on_progress: Callable[[PullProgress], None],
     stopped: threading.Event,
     *,
+    platform: Platform | None = None,
     unpack: bool = True,
 ) -> Image:
     """The image, fetched blob by blob; blobs that are here already are not fetched.
 
-    `on_progress` is called from several threads. Raises `NotFound`, `Unauthenticated`, `Forbidden`,
-    `Unavailable` (unreachable, cut too often, stopped), `Corrupt` (a wrong digest) and what `ImageStore.add`
-    raises. What was fetched before a failure stays until the next collection, so trying again goes on."""
-    wanted = parse_reference(reference)
+    `platform`: None is this machine's. `on_progress` is called from several threads. Raises `NotFound`,
+    `Unauthenticated`, `Forbidden`, `Unavailable` (unreachable, cut too often, stopped, no room on the disk),
+    `Corrupt` (a wrong digest) and what `ImageStore.add` raises. What was fetched before a failure stays until
+    the next collection, so trying again goes on."""
     on_progress(PullProgress("resolving"))
     with store.arriving():
-        return _Pull(store, wanted, settings, on_progress, stopped).run(unpack)
+        return _Pull(store, reference, keyring, on_progress, stopped, platform).run(unpack)
 
 
 class _Pull:
     def __init__(
         self,
         store: ImageStore,
-        wanted: Reference,
-        settings: RegistrySettings,
+        reference: str,
+        keyring: Keyring,
         on_progress: Callable[[PullProgress], None],
         stopped: threading.Event,
+        platform: Platform | None,
     ) -> None:
         self.store = store
-        self.wanted = wanted
-        self.settings = settings
+        self.wanted = parse_reference(reference)
         self.on_progress = on_progress
         self.stopped = stopped
-        self.registry = RegistryConnection(wanted, settings)
+        self.platform = platform or Platform.here()
+        self.registries = [
+            RegistryConnection(access, self.wanted.repository, str(self.wanted))
+            for access in sources(self.wanted.registry, keyring)
+        ]
         self.lock = threading.Lock()
         self.total = self.done = 0
 
@@ -81,10 +94,11 @@ class _Pull:
             b.digest: b for b in (manifest.config, *manifest.layers) if not self.store.blobs.has(b.digest)
         }
         self.total = sum(blob.size for blob in missing.values())
+        self.store.blobs.check_room(self.total)
         self._progress(0)
         self._fetch_all(list(missing.values()))
         config = self.store.blobs.read(manifest.config.digest, DOCUMENT_LIMIT)
-        check_platform(parse_configuration(config, manifest))
+        check_platform(parse_configuration(config, manifest), self.platform)
         if unpack:
             self.on_progress(PullProgress("unpacking", self.done, self.total))
         image = self.store.add(digest, self._names(digest), media_type, unpack=unpack)
@@ -98,11 +112,12 @@ class _Pull:
         return [str(self.wanted.pin)] if self.wanted.digest != digest else []
 
     def _resolve(self) -> tuple[str, str, Manifest]:
-        """Follows indexes to the manifest for this machine; its digest, media type and content."""
+        """Follows indexes to the manifest for the platform; its digest, media type and content."""
         target, expected = self.wanted.digest or self.wanted.tag, self.wanted.digest
         for _ in range(NESTING):
-            data, media_type = self._manifest(target)
-            digest = self._keep(data, expected)
+            data, media_type, digest = self._anywhere(
+                partial(self._manifest, target=target, expected=expected)
+            )
             if media_type in MANIFESTS:
                 return digest, media_type, parse_manifest(data)
             if media_type not in INDEXES:
@@ -110,19 +125,28 @@ class _Pull:
                     f"{self.wanted} has the manifest type {media_type!r}, which is not known here",
                     hint="push it again with a current tool (schema 1 manifests are obsolete)",
                 )
-            target = expected = choose(parse(data, Index, "the image's index")).digest
+            target = expected = choose(parse(data, Index, "the image's index"), self.platform).digest
         raise Invalid(f"the indexes of {self.wanted} point to each other too deeply", hint="push it again")
 
-    def _manifest(self, target: str) -> tuple[bytes, str]:
-        with self.registry.get(f"manifests/{target}", {"Accept": ACCEPTED}) as response:
+    def _anywhere(self, ask: Callable[[RegistryConnection], T]) -> T:
+        """From the first mirror that has it, else from the registry itself, whose error counts."""
+        *mirrors, origin = self.registries
+        for mirror in mirrors:
+            try:
+                return ask(mirror)
+            except HivemindError as error:
+                if self.stopped.is_set() or isinstance(error, NoRoom):
+                    raise
+                _log.warning("the mirror %s is passed over: %s", mirror.host, error.message)
+        return ask(origin)
+
+    def _manifest(self, registry: RegistryConnection, target: str, expected: str) -> tuple[bytes, str, str]:
+        with registry.get(f"manifests/{target}", {"Accept": ACCEPTED}) as response:
             data = response.read_all(DOCUMENT_LIMIT)
             media_type = response.header("Content-Type").partition(";")[0].strip()
-        return data, media_type
-
-    def _keep(self, data: bytes, expected: str) -> str:
         with self.store.blobs.receive() as incoming:
             incoming.write(data)
-            return incoming.commit(expected)
+            return data, media_type, incoming.commit(expected)
 
     def _fetch_all(self, blobs: list[Descriptor]) -> None:
         """The first failure stops the others."""
@@ -142,44 +166,60 @@ class _Pull:
             if self.store.blobs.has(blob.digest):  # another pull brought it meanwhile
                 self._progress(blob.size)
                 return
-            with self.store.blobs.receive() as incoming:
-                self._receive(blob, incoming)
-                incoming.commit(blob.digest)
+            with self.store.blobs.receive_rest(blob.digest) as incoming:
+                self._progress(incoming.size)
+                self._anywhere(lambda registry: self._complete(registry, blob, incoming))
 
-    def _receive(self, blob: Descriptor, incoming: Incoming) -> None:
+    def _complete(self, registry: RegistryConnection, blob: Descriptor, incoming: Incoming) -> None:
+        """What broke off earlier may have been damaged by a crash since: then once more from the beginning."""
+        went_on = incoming.size > 0
+        try:
+            self._receive(registry, blob, incoming)
+            incoming.commit(blob.digest)
+        except Corrupt:
+            self._start_over(incoming)
+            if not went_on:
+                raise
+            self._receive(registry, blob, incoming)
+            incoming.commit(blob.digest)
+
+    def _receive(self, registry: RegistryConnection, blob: Descriptor, incoming: Incoming) -> None:
         """Fetches the rest of a blob until all is there; a cut that brought nothing new counts as an attempt."""
         attempts = 0
+        if incoming.size > blob.size:
+            self._start_over(incoming)
         while incoming.size < blob.size:
             before = incoming.size
             try:
-                self._receive_once(blob, incoming)
+                self._receive_once(registry, blob, incoming)
             except Cut as cut:
                 attempts = attempts + 1 if incoming.size == before else 1
                 if attempts >= ATTEMPTS:
                     raise Unavailable(
-                        f"{self.wanted.registry} cut the transfer of {self.wanted} again and again: {cut}",
+                        f"{registry.host} cut the transfer of {self.wanted} again and again: {cut}",
                         hint="check the network to the registry and pull again; what arrived is kept",
                     ) from cut
                 if self.stopped.wait(0.1 * attempts):
                     raise self._was_stopped() from cut
 
-    def _receive_once(self, blob: Descriptor, incoming: Incoming) -> None:
+    def _receive_once(self, registry: RegistryConnection, blob: Descriptor, incoming: Incoming) -> None:
         headers = {"Range": f"bytes={incoming.size}-"} if incoming.size else {}
-        with self.registry.get(f"blobs/{blob.digest}", headers) as response:
+        with registry.get(f"blobs/{blob.digest}", headers) as response:
             if incoming.size and not self._goes_on(response, incoming):
-                self._progress(-incoming.size)
-                incoming.restart()
+                self._start_over(incoming)
             while data := response.read(CHUNK):
                 if self.stopped.is_set():
                     raise self._was_stopped()
                 incoming.write(data)
                 self._progress(len(data))
                 if incoming.size > blob.size:
-                    raise Corrupt(
-                        f"{self.wanted.registry} sends more than the {blob.size} bytes of {blob.digest}"
-                    )
+                    raise Corrupt(f"{registry.host} sends more than the {blob.size} bytes of {blob.digest}")
         if incoming.size < blob.size:
             raise Cut(f"{incoming.size} of {blob.size} bytes arrived")
+
+    def _start_over(self, incoming: Incoming) -> None:
+        self._progress(-incoming.size)
+        incoming.restart()
 
     def _was_stopped(self) -> Unavailable:
         return Unavailable(f"the pull of {self.wanted} was stopped", hint="pull it again")

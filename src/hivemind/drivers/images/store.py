@@ -13,13 +13,14 @@ Methods may be called from any thread; one process at a time owns a root.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
 
-from hivemind.drivers.images.blobs import DISK_FULL, Blobs, write_durably
+from hivemind.drivers.images.blobs import Blobs, NoRoom, write_durably
 from hivemind.drivers.images.layers import Layers
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
@@ -29,6 +30,7 @@ from hivemind.drivers.images.manifest import (
     Descriptor,
     Index,
     Manifest,
+    Platform,
     check_platform,
     parse_configuration,
     parse_manifest,
@@ -125,6 +127,10 @@ class ImageStore:
         self.get(digest)
         return self._manifests[digest]
 
+    def suits(self, image: Image, platform: Platform | None) -> bool:
+        """Whether it is for that platform; None: this machine's."""
+        return Platform(image.os, image.arch).suits(platform or Platform.here())
+
     def unpacked(self, digest: str) -> bool:
         return all(self._layers.has(diff_id) for diff_id in self.get(digest).layers)
 
@@ -139,6 +145,18 @@ class ImageStore:
     def list(self) -> list[Image]:
         return sorted(self._images.values(), key=lambda image: (image.names, image.digest))
 
+    def use(self, digest: str) -> None:
+        """Notes that an image is wanted: what was not for the longest time is collected first."""
+        with contextlib.suppress(OSError):
+            os.utime(self.blobs.path(digest))
+
+    def used(self, digest: str) -> float:
+        """When it was last wanted, in seconds since 1970."""
+        try:
+            return self.blobs.path(digest).stat().st_mtime
+        except OSError:
+            return 0.0
+
     # changing
 
     @contextlib.contextmanager
@@ -151,9 +169,8 @@ class ImageStore:
             self._arriving += 1
         try:
             yield
-        except HivemindError as error:
-            cause = error.__cause__
-            sweep = sweep or (isinstance(cause, OSError) and cause.errno in DISK_FULL)
+        except NoRoom:
+            sweep = True
             raise
         finally:
             with self._lock:
@@ -227,6 +244,7 @@ class ImageStore:
             needed = {diff_id for image in images.values() for diff_id in image.layers}
             for diff_id in set(self._layers.diff_ids()) - needed:
                 self._layers.remove(diff_id)
+            self.blobs.forget_partial()
         self._images = images
         self._write_index()
         return self._collect_blobs() if idle else 0

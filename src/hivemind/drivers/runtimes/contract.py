@@ -32,6 +32,9 @@ class Mount(msgspec.Struct, frozen=True):
     idmap: bool = False
     """Users inside own what their numbers own on disk, whatever user namespace the container has. For the hive's
     own volumes; without it a container in a user namespace sees foreign files as nobody's."""
+    owned: bool = False
+    """What is at `source` was made for this container alone: it is given to the container's user, whom only the
+    runtime may be able to look up. A runtime that cannot takes numbers for what they are and names for root."""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -224,9 +227,9 @@ class ExecSession(Protocol):
 
 
 class PullProgress(msgspec.Struct, frozen=True):
-    """`done` of `total` bytes over all blobs; `total` 0 while unknown."""
+    """Of a pull, or of a push. `done` of `total` bytes over all blobs; `total` 0 while unknown."""
 
-    stage: Literal["resolving", "downloading", "unpacking", "done"]
+    stage: Literal["resolving", "downloading", "unpacking", "uploading", "done"]
     done: int = 0
     total: int = 0
 
@@ -272,8 +275,10 @@ class Runtime(Protocol):
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession: ...
 
     async def attach(self, id: str) -> ExecSession:
-        """The main process's own terminal, or its input (if `stdin`) and its output from now on. Leaving does not
-        end it. `wait` gives its exit code; `resize` acts on its terminal."""
+        """The main process's own terminal, or its input (if `stdin`) and its output from now on; of a container
+        that was created but not started, all of it. Leaving does not end it, but without a terminal it ends its
+        input. `wait` gives its exit code; `resize` acts on its terminal. Who does not read makes it wait.
+        `Conflict` once it ended."""
 
     async def processes(self, id: str) -> list[ProcessInfo]:
         """`Conflict` when it does not run."""
@@ -282,11 +287,13 @@ class Runtime(Protocol):
         """By path. `Unsupported` where the runtime cannot tell."""
 
     def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
-        """A tar of that file or directory; its first name is the last part of `path`. Links are followed as the
-        container follows them, so nothing outside can be reached. `NotFound` when there is nothing."""
+        """A tar of that file, directory or link; its first name is the last part of `path`. Links on the way are
+        followed as the container follows them, so nothing outside can be reached. `NotFound` when there is
+        nothing, `Conflict` when it ended and its files are not kept."""
 
     async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """Unpacks a tar into the directory `path`, which must exist. What would land outside is refused."""
+        """Unpacks a tar into the directory `path`, which must exist (`NotFound`). What would land outside, and
+        devices, are refused (`Invalid`)."""
 
     def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         """In order; with `follow` until the container ended and all was read."""

@@ -16,8 +16,8 @@ import anyio
 import pytest
 from ociarchive import Layer, architecture, write_archive
 
+from hivemind.drivers.images.access import Access
 from hivemind.drivers.images.archive import load
-from hivemind.drivers.images.connection import RegistrySettings
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.manifest import OCI_INDEX, OCI_MANIFEST
 from hivemind.drivers.images.store import ImageStore
@@ -168,8 +168,12 @@ def store(tmp_path: Path) -> ImageStore:
 
 def images(store: ImageStore, registry: FakeRegistry, password: str = "", timeout: float = 10.0) -> Images:
     user, _, secret = password.partition(":")
-    credentials = {registry.host: (user, secret)} if password else {}
-    return Images(store, RegistrySettings(credentials=credentials, timeout=timeout))
+
+    def keyring(host: str) -> Access:
+        own = {"username": user, "password": secret} if host == registry.host else {}
+        return Access(host=host, timeout=timeout, **own)
+
+    return Images(store, keyring)
 
 
 def layer_blobs(registry: FakeRegistry) -> list[str]:
