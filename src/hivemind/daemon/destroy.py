@@ -11,6 +11,7 @@ from hivemind.daemon.runtimes.site import Site
 from hivemind.daemon.settings import Settings
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.memory import forget_memory
 
 
 async def destroy_machinery(settings: Settings) -> None:
@@ -23,3 +24,4 @@ async def destroy_machinery(settings: Settings) -> None:
     if os.geteuid() == 0 and any((data / "network").glob("network.json*")):
         await site.routed_driver().destroy()
     await site.host_driver().destroy()
+    forget_memory(Path(settings.node.run_dir) / "contents")

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from hivemind.agent.agent import Agent
+from hivemind.agent.contents import Contents
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity
@@ -93,6 +94,10 @@ class Node:
         self._stack.callback(undo)
         await self._introduce(administrator, machinery)
         names = self._name_server()
+        state, default = self._ledger.state, machinery.default
+        contents = Contents(
+            state, self._vault, run, lambda spec: (default if spec.runtime == "auto" else spec.runtime) == "process"
+        )
         agent = Agent(
             node=self._key.public,
             node_name=self.name,
@@ -103,6 +108,7 @@ class Node:
             networks=machinery.networks,
             submit=lambda operation: self.submit(operation, self._key),
             set_zone=names.set_zone,
+            providers=(contents,),
         )
         await agent.start()
         self._on_stop(agent.stop)
