@@ -22,12 +22,12 @@ import msgspec
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec
+from hivemind.drivers.runtimes.input import Input
 from hivemind.drivers.runtimes.oci import bundle, terminal, users
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
 
 _BLOCK = 65_536
 _BEGIN = 4096
-_MOST_KEPT = 1 << 20
 _CANNOT_RUN, _NOT_FOUND = 126, 127
 _PATIENCE = 2.0
 
@@ -51,7 +51,7 @@ class Session:
         self._cgroup = cgroup
         self._outputs = outputs
         self._stdin = stdin
-        self._input: _Input
+        self._input: Input
         self._terminal = terminal
         self._code: asyncio.Future[int]
         self._pidfd = -1
@@ -62,7 +62,7 @@ class Session:
         """From here on the event loop hears of the command's end."""
         loop = asyncio.get_running_loop()
         self._code = loop.create_future()
-        self._input = _Input(self._stdin)
+        self._input = Input(self._stdin)
         self._pidfd = os.pidfd_open(self._child.pid)
         loop.add_reader(self._pidfd, self._on_end)
 
@@ -176,57 +176,6 @@ class Session:
     def _drop(self, fd: int) -> None:
         del self._outputs[fd]
         os.close(fd)
-
-
-class _Input:
-    """What goes to a command, kept here until it reads: a caller may write first and read the answer later."""
-
-    def __init__(self, fd: int) -> None:
-        """`fd`: non-blocking, owned from now on; -1: there is no input."""
-        self._fd = fd
-        self._kept = bytearray()
-        self._finished = False
-        self._room = asyncio.Event()
-
-    async def write(self, data: bytes) -> None:
-        if self._fd < 0 or self._finished:
-            return
-        self._kept += data
-        self._flush()
-        while len(self._kept) > _MOST_KEPT and self._fd >= 0:
-            self._room.clear()
-            await self._room.wait()
-
-    def finish(self) -> None:
-        """The command reads an end once it has read the rest."""
-        self._finished = True
-        self._flush()
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            asyncio.get_running_loop().remove_writer(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-        self._room.set()
-
-    def _flush(self) -> None:
-        if self._fd < 0:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            while self._kept:
-                del self._kept[: os.write(self._fd, self._kept[:_BLOCK])]
-        except BlockingIOError:
-            loop.add_writer(self._fd, self._flush)
-            return
-        except OSError:  # it closed its input, or ended
-            self.close()
-            return
-        finally:
-            self._room.set()
-        loop.remove_writer(self._fd)
-        if self._finished:
-            self.close()
 
 
 def launch(
