@@ -17,7 +17,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tls_cert: str = ""
     tls_key: str = ""
     """Files in PEM form."""
-    max_body: int = 2**20
+    max_body: int = 2 * 2**20
     max_upload: int = 64 * 2**30
     """Of an image archive."""
     max_headers: int = 32 * 2**10

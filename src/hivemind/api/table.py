@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from hivemind.api.collection import collection_endpoints
+from hivemind.api.contents import content_endpoints
 from hivemind.api.endpoint import Endpoint
 from hivemind.api.events import event_endpoints
 from hivemind.api.exec import inside_endpoints
 from hivemind.api.images import image_endpoints
 from hivemind.api.logs import log_endpoints
+from hivemind.api.revisions import revision_endpoints
 from hivemind.api.system import system_endpoints
 from hivemind.api.verbs import verb_endpoints
 
@@ -19,6 +21,8 @@ def endpoints() -> tuple[Endpoint, ...]:
         event_endpoints,
         image_endpoints,
         verb_endpoints,
+        revision_endpoints,
+        content_endpoints,
         log_endpoints,
         inside_endpoints,
         collection_endpoints,

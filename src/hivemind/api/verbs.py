@@ -20,7 +20,10 @@ from hivemind.model.node import Node, NodeDocument, NodeManifest
 from hivemind.state.operations import (
     DrainNode,
     Operation,
+    PauseApp,
     RestartApp,
+    ResumeApp,
+    RollbackApp,
     ScaleApp,
     StartApp,
     StopApp,
@@ -32,12 +35,28 @@ class Scale(Spec, frozen=True, kw_only=True):
     replicas: Annotated[int, Meta(ge=0, le=10_000)]
 
 
+class Rollback(Spec, frozen=True, kw_only=True):
+    to: Annotated[int, Meta(ge=0, description="a revision's number; 0: the last good one before this")] = 0
+
+
 def _scale(call: Call) -> Operation:
     return ScaleApp(project=call.params["project"], name=call.params["name"], replicas=call.body.replicas)
 
 
 def _restart(call: Call) -> Operation:
     return RestartApp(project=call.params["project"], name=call.params["name"])
+
+
+def _rollback(call: Call) -> Operation:
+    return RollbackApp(project=call.params["project"], name=call.params["name"], to=call.body.to)
+
+
+def _pause(call: Call) -> Operation:
+    return PauseApp(project=call.params["project"], name=call.params["name"])
+
+
+def _resume(call: Call) -> Operation:
+    return ResumeApp(project=call.params["project"], name=call.params["name"])
 
 
 def _stop(call: Call) -> Operation:
@@ -88,6 +107,8 @@ def verb_endpoints() -> list[Endpoint]:
     node_answer = (Answer(200, "The node; with `dry_run`, the plan.", (NodeDocument, Plan), etag=True),)
     apps = [
         ("restart", _restart, "Replace every replica by a new one of the same spec, one by one."),
+        ("pause", _pause, "Let new revisions wait; scaling and healing of what runs go on."),
+        ("resume", _resume, "Go on with the revision that waits."),
         ("stop", _stop, "Stop every replica; the app and its replica count are kept."),
         ("start", _start, "Run a stopped app again."),
     ]
@@ -101,8 +122,14 @@ def verb_endpoints() -> list[Endpoint]:
         functools.partial(_app_verb, wish=_scale), app_answer,
         query=WriteQuery, body=Scale, errors=(*errors, TooLarge, WrongMedia),
     )  # fmt: skip
+    rollback = Endpoint(
+        "POST", f"{app}/rollback", "apps.rollback", "Make a new revision that is like an old one.",
+        functools.partial(_app_verb, wish=_rollback), app_answer,
+        query=WriteQuery, body=Rollback, errors=(*errors, TooLarge, WrongMedia),
+    )  # fmt: skip
     return [
         scale,
+        rollback,
         *(
             Endpoint(
                 "POST", f"{app}/{verb}", f"apps.{verb}", text, functools.partial(_app_verb, wish=wish),

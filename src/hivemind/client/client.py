@@ -19,14 +19,16 @@ from typing import Any
 
 from hivemind.client.collection import Collection
 from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
-from hivemind.client.nouns import Allocations, Apps, Images, Nodes
+from hivemind.client.nouns import Allocations, Apps, Contents, Images, Nodes
 from hivemind.client.streams import server_sent_events
 from hivemind.model.answers import Info
+from hivemind.model.config import CONFIG, ConfigDocument
 from hivemind.model.deployment import DEPLOYMENT, DeploymentDocument
 from hivemind.model.event import EVENT, Event
 from hivemind.model.principal import PRINCIPAL, PrincipalDocument
 from hivemind.model.project import PROJECT, ProjectDocument
 from hivemind.model.resource import Resource
+from hivemind.model.secret import SECRET, SecretDocument
 
 
 class Hivemind:
@@ -45,9 +47,12 @@ class Hivemind:
         self.apps = Apps(self._connection)
         self.allocations = Allocations(self._connection)
         self.deployments: Collection[DeploymentDocument] = Collection(self._connection, DEPLOYMENT)
+        self.configs: Contents[ConfigDocument] = Contents(self._connection, CONFIG)
+        self.secrets: Contents[SecretDocument] = Contents(self._connection, SECRET)
         self.nodes = Nodes(self._connection)
         self.projects: Collection[ProjectDocument] = Collection(self._connection, PROJECT)
         self.principals: Collection[PrincipalDocument] = Collection(self._connection, PRINCIPAL)
+        self.registries = Registries(self._connection)
         self.images = Images(self._connection)
 
     def collection(self, resource: Resource) -> Collection[Any]:

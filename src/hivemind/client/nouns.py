@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
-from hivemind.client.collection import Collection
+from hivemind.client.collection import Collection, D
 from hivemind.client.connection import Connection, understood
 from hivemind.client.streams import lines
 from hivemind.model.allocation import ALLOCATION, AllocationDocument
@@ -15,6 +15,9 @@ from hivemind.model.answers import (
     ExecRequest,
     ImageList,
     LogEntry,
+    Page,
+    Plan,
+    PlanStep,
     PullProgress,
 )
 from hivemind.model.app import APP, AppDocument, AppManifest
@@ -22,6 +25,7 @@ from hivemind.model.base import encode
 from hivemind.model.image import IMAGE, ImageDocument
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.node import NODE, NodeDocument
+from hivemind.model.revision import RevisionDocument
 
 if TYPE_CHECKING:
     from hivemind.client.exec import ExecSession
@@ -54,6 +58,33 @@ class Apps(Collection[AppDocument]):
     def start(self, name: str, project: str = DEFAULT_PROJECT) -> AppDocument:
         return self._verb(name, "start", project)
 
+    def rollback(self, name: str, project: str = DEFAULT_PROJECT, *, to: int = 0) -> AppDocument:
+        """A new revision like revision `to`; 0: like the last good one that differs. Raises `Conflict` if none is."""
+        return self._verb(name, "rollback", project, encode({"to": to}))
+
+    def plan_rollback(
+        self, name: str, project: str = DEFAULT_PROJECT, *, to: int = 0
+    ) -> tuple[PlanStep, ...]:
+        answer = self._connection.call(
+            "POST",
+            f"{self.path(name, project)}/rollback",
+            query={"dry_run": "true"},
+            body=encode({"to": to}),
+        )
+        return understood(answer.body, Plan).steps
+
+    def pause(self, name: str, project: str = DEFAULT_PROJECT) -> AppDocument:
+        """New revisions wait until `resume`."""
+        return self._verb(name, "pause", project)
+
+    def resume(self, name: str, project: str = DEFAULT_PROJECT) -> AppDocument:
+        return self._verb(name, "resume", project)
+
+    def revisions(self, name: str, project: str = DEFAULT_PROJECT) -> list[RevisionDocument]:
+        """Those still kept, oldest first."""
+        answer = self._connection.call("GET", f"{self.path(name, project)}/revisions")
+        return understood(answer.body, Page[RevisionDocument]).items
+
     def logs(
         self,
         name: str,
@@ -77,6 +108,25 @@ class Apps(Collection[AppDocument]):
     def _verb(self, name: str, verb: str, project: str, body: bytes = b"{}") -> AppDocument:
         answer = self._connection.call("POST", f"{self.path(name, project)}/{verb}", body=body)
         return understood(answer.body, AppDocument)
+
+
+class Contents(Collection[D]):
+    """Configs or secrets: single keys can be changed."""
+
+    def set(
+        self,
+        name: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        data: Mapping[str, str] | None = None,
+        binary: Mapping[str, bytes] | None = None,
+        remove: Sequence[str] = (),
+    ) -> D:
+        """The other keys stay. Apps that use it get a new revision."""
+        body = encode({"data": data or {}, "binary": binary or {}, "remove": remove})
+        return self._document(
+            self._connection.call("POST", f"{self.path(name, project)}/set", body=body).body
+        )
 
 
 class Allocations(Collection[AllocationDocument]):

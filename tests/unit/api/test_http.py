@@ -110,7 +110,7 @@ def test_a_body_of_another_kind(running: Running) -> None:
 def test_a_body_that_is_too_large(running: Running, chunked: bool) -> None:
     data: Any = b'{"name": "' + b"x" * 2**21 + b'"}'
     connection = running.local._connection
-    with pytest.raises(TooLarge, match="1MiB"):
+    with pytest.raises(TooLarge, match="2MiB"):
         connection.call("POST", APPS, body=iter([data[: 2**20], data[2**20 :]]) if chunked else data)
     assert running.local.status().node_name == "node-1"
 
