@@ -106,6 +106,17 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: s
         yield bench
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`@pytest.mark.without("process")`: not for that runtime, which refuses the whole thing (and a test says so)."""
+
+    def is_meant(item: pytest.Item) -> bool:
+        call = getattr(item, "callspec", None)
+        excluded = {name for mark in item.iter_markers("without") for name in mark.args}
+        return call is None or call.params.get("bench") not in excluded
+
+    items[:] = [item for item in items if is_meant(item)]
+
+
 @pytest.fixture
 async def runtime(bench: Bench) -> Runtime:
     return await bench.open()

@@ -24,15 +24,19 @@ from hivemind.drivers.runtimes.contract import (
     ExecSession,
     ExecSpec,
     Exit,
+    FileChange,
     LogLine,
     LogQuery,
     OnProgress,
+    ProcessInfo,
     PullPolicy,
     PullProgress,
     RuntimeEvent,
     Stats,
     Status,
 )
+from hivemind.drivers.runtimes.fake_files import Files
+from hivemind.drivers.runtimes.fake_session import FakeAttached, FakeSession, Lines
 from hivemind.drivers.runtimes.fake_shell import Process
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
@@ -44,11 +48,14 @@ Stream = Literal["stdout", "stderr"]
 class _Instance:
     """One container of the machine."""
 
-    def __init__(self, spec: ContainerSpec, created: int) -> None:
+    def __init__(self, spec: ContainerSpec, created: int, pid: int) -> None:
         self.spec = spec
         self.created = created
         self.started = 0
-        self.process: Process | None = None
+        self.process = Process(spec.args, dict(spec.env), spec.workdir, spec.user, pid, self.write)
+        self.input = Lines(self.process)
+        if not spec.stdin:
+            self.input.end()
         self.task: asyncio.Task[None] | None = None
         self.exit: Exit | None = None
         self.ended = asyncio.Event()
@@ -56,8 +63,12 @@ class _Instance:
         self.partial: dict[Stream, bytes] = {}
         self._readers: list[asyncio.Future[None]] = []
         self.sessions: set[FakeSession] = set()
+        self.attached: set[FakeAttached] = set()
+        self.files = Files()
 
     def write(self, stream: Stream, data: bytes) -> None:
+        for session in self.attached:
+            session.output.put(stream, data)
         *whole, rest = (self.partial.pop(stream, b"") + data).split(b"\n")
         for line in whole:
             self.lines.append(LogLine(time.time_ns(), stream, line.decode("utf-8", "replace")))
@@ -125,6 +136,8 @@ class FakeMachine:
         self.untold[id] = RuntimeEvent(kind="exited", id=id, exit=exit)
         instance.ended.set()
         self.news.set()
+        for attached in instance.attached:
+            attached.output.end()
         for session in list(instance.sessions):
             session.process.signal(signals.SIGKILL)
 
@@ -160,19 +173,18 @@ class FakeRuntime:
         await self._called("create", spec.id)
         if spec.id in self.machine.containers:
             raise Conflict(f"container {spec.id} exists")
-        if not _process(spec, 0, lambda *_: None).known():
+        instance = _Instance(spec, self.machine.clock(), next(self.machine.pids))
+        if not instance.process.known():
             raise Invalid(f"there is no executable {spec.args[:1]}", hint="check the command of the app")
         if spec.user.partition(":")[0] == "nobody-like-this":
             raise Invalid(f"there is no user {spec.user}")
-        self.machine.containers[spec.id] = _Instance(spec, self.machine.clock())
+        self.machine.containers[spec.id] = instance
 
     async def start(self, id: str) -> int:
         await self._called("start", id)
         instance = self._instance(id)
-        if instance.process is not None:
+        if instance.task is not None:
             raise Conflict(f"container {id} was started already", hint="create a new one")
-        instance.process = _process(instance.spec, next(self.machine.pids), instance.write)
-        instance.process.stdin.put_nowait(b"")
         instance.started = self.machine.clock()
         instance.task = asyncio.get_running_loop().create_task(self.machine.run(instance, instance.process))
         return instance.process.pid
@@ -183,7 +195,7 @@ class FakeRuntime:
         instance = self.machine.containers.get(id)
         if instance is None:
             return Exit(code=None, at=self.machine.clock(), reason="it is not here any more")
-        if instance.process is None:
+        if instance.task is None:
             self.machine.end(
                 instance, Exit(code=None, at=self.machine.clock(), reason="stopped before it was started")
             )
@@ -198,7 +210,7 @@ class FakeRuntime:
     async def kill(self, id: str, signal: str) -> None:
         await self._called("kill", id)
         number, instance = signal_number(signal), self.machine.containers.get(id)
-        if instance is not None and instance.process is not None and instance.exit is None:
+        if instance is not None and instance.task is not None and instance.exit is None:
             instance.process.signal(number)
 
     async def wait(self, id: str) -> Exit:
@@ -214,15 +226,52 @@ class FakeRuntime:
             return
         if instance.task is not None:
             instance.task.cancel()
-        if instance.process is not None:
             self.machine.end(instance, Exit(code=137, at=self.machine.clock(), reason="removed"))
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
         await self._called("exec", id)
+        instance = self._running(id)
+        session = FakeSession(instance.spec, spec, next(self.machine.pids), instance.sessions.discard)
+        instance.sessions.add(session)
+        return session
+
+    async def attach(self, id: str) -> ExecSession:
+        await self._called("attach", id)
         instance = self._instance(id)
-        if instance.process is None or instance.exit is not None:
-            raise Conflict(f"container {id} is not running")
-        return FakeSession(instance, spec, next(self.machine.pids))
+        if instance.exit is not None:
+            raise Conflict(f"container {id} has ended")
+        session = FakeAttached(
+            instance.spec, instance.process, instance.input, lambda: self.wait(id), instance.attached.discard
+        )
+        instance.attached.add(session)
+        return session
+
+    async def processes(self, id: str) -> list[ProcessInfo]:
+        instance = self._running(id)
+        main = instance.process
+        inside = [(main, 0), *((session.process, main.pid) for session in instance.sessions)]
+        return [
+            ProcessInfo(
+                pid=process.pid,
+                parent=parent,
+                user=process.user.partition(":")[0] or "root",
+                state="S",
+                cpu_seconds=0.0,
+                memory=2**20,
+                started=instance.started,
+                command=" ".join(process.args),
+            )
+            for process, parent in inside
+        ]
+
+    async def changes(self, id: str) -> list[FileChange]:
+        return self._instance(id).files.changes()
+
+    async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        yield self._instance(id).files.read(path)
+
+    async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        await self._instance(id).files.write(path, chunks)
 
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         instance = self._instance(id)
@@ -249,7 +298,7 @@ class FakeRuntime:
 
     async def stats(self, id: str) -> Stats:
         instance = self._instance(id)
-        if instance.process is None or instance.exit is not None:
+        if instance.task is None or instance.exit is not None:
             raise NotFound(f"container {id} is not running, so it uses nothing")
         seconds = (self.machine.clock() - instance.started) / 1000
         return Stats(cpu_seconds=seconds, memory=2**20, memory_limit=instance.spec.memory, pids=1)
@@ -263,6 +312,12 @@ class FakeRuntime:
             while self.machine.untold:
                 yield self.machine.untold.pop(next(iter(self.machine.untold)))
             await self.machine.news.wait()
+
+    def _running(self, id: str) -> _Instance:
+        instance = self._instance(id)
+        if instance.task is None or instance.exit is not None:
+            raise Conflict(f"container {id} is not running")
+        return instance
 
     def _instance(self, id: str) -> _Instance:
         try:
@@ -278,78 +333,12 @@ class FakeRuntime:
             raise failure
 
 
-class FakeSession:
-    """A command inside a fake container."""
-
-    def __init__(self, instance: _Instance, spec: ExecSpec, pid: int) -> None:
-        self._output: asyncio.Queue[tuple[Stream, bytes] | None] = asyncio.Queue()
-        self._tty = spec.tty
-        base = instance.spec
-        self.process = Process(
-            spec.args,
-            {**base.env, **spec.env},
-            spec.workdir or base.workdir,
-            spec.user or base.user,
-            pid,
-            self._write,
-            (spec.rows, spec.columns),
-        )
-        self._partial = b""
-        if not spec.stdin:
-            self.process.stdin.put_nowait(b"")
-        self._instance = instance
-        instance.sessions.add(self)
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def read(self) -> tuple[Stream, bytes] | None:
-        item = await self._output.get()
-        if item is None:
-            self._output.put_nowait(None)
-        return item
-
-    async def write(self, data: bytes) -> None:
-        *whole, self._partial = (self._partial + data).split(b"\n")
-        for line in whole:
-            self.process.stdin.put_nowait(line + b"\n")
-
-    async def close_stdin(self) -> None:
-        if self._partial:
-            self.process.stdin.put_nowait(self._partial)
-        self.process.stdin.put_nowait(b"")
-
-    async def resize(self, columns: int, rows: int) -> None:
-        self.process.size = (rows, columns)
-
-    async def wait(self) -> int:
-        return await asyncio.shield(self._task)
-
-    async def close(self) -> None:
-        self.process.signal(signals.SIGKILL)
-        await self.wait()
-
-    def _write(self, stream: Stream, data: bytes) -> None:
-        if self._tty:
-            stream, data = "stdout", data.replace(b"\n", b"\r\n")
-        self._output.put_nowait((stream, data))
-
-    async def _run(self) -> int:
-        try:
-            return await self.process.run()
-        finally:
-            self._instance.sessions.discard(self)
-            self._output.put_nowait(None)
-
-
-def _process(spec: ContainerSpec, pid: int, write: object) -> Process:
-    return Process(spec.args, dict(spec.env), spec.workdir, spec.user, pid, write)  # type: ignore[arg-type]
-
-
 def _describe(instance: _Instance) -> Container:
-    status = Status.EXITED if instance.exit else Status.RUNNING if instance.process else Status.CREATED
+    status = Status.EXITED if instance.exit else Status.RUNNING if instance.task else Status.CREATED
     return Container(
         id=instance.spec.id,
         status=status,
-        pid=instance.process.pid if instance.process and not instance.exit else 0,
+        pid=instance.process.pid if status is Status.RUNNING else 0,
         created=instance.created,
         started=instance.started,
         exit=instance.exit,

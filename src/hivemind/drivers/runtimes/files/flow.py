@@ -106,7 +106,12 @@ async def _write(fd: int, data: bytes) -> bool:
 
 async def _ready(fd: int, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
     waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    add(fd, lambda: waiting.done() or waiting.set_result(None))
+
+    def wake() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    add(fd, wake)
     try:
         await waiting
     finally:

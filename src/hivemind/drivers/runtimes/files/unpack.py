@@ -89,7 +89,7 @@ class _Unpacker:
                     with within.plainly(info.name):
                         self._entry(archive, info)
                     source.allowed = _MOST_HEADERS
-                    archive.members.clear()  # type: ignore[attr-defined]  # it would remember every one
+                    archive.members.clear()  # it would remember every one
         except (tarfile.TarError, EOFError, UnicodeError, ValueError, OverflowError) as error:
             raise Invalid(
                 f"this is no whole tar archive: {error}", hint="make it with: tar c FILE…"

@@ -71,6 +71,16 @@ class Held:
         except FileNotFoundError:  # it ended just now
             self._memory = None
 
+    def lives(self) -> bool:
+        """Whether its init does."""
+        if self.init_fd < 0:
+            return False
+        try:
+            signal.pidfd_send_signal(self.init_fd, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def signal(self, number: int) -> None:
         """To its init; nothing happens when that ended."""
         if self.init_fd < 0:
@@ -90,6 +100,10 @@ class Held:
             if fd >= 0:
                 os.close(fd)
         self.init_fd = self.monitor_fd = -1
+
+    def must_live(self, what: str) -> None:
+        if self.status is Status.EXITED:
+            raise Conflict(f"cannot {what}: container {self.id} has ended", hint="read its log instead")
 
     def must_run(self, what: str) -> None:
         if self.status is not Status.RUNNING:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.oci.record import Directory
 from hivemind.errors import HivemindError, Invalid, Unavailable
 
@@ -38,10 +39,11 @@ class _Report(msgspec.Struct):
     message: str = ""
 
 
-def create(programs: Programs, directory: Directory, id: str, log_limit: int) -> tuple[int, int]:
+def create(programs: Programs, directory: Directory, spec: ContainerSpec, log_limit: int) -> tuple[int, int]:
     """Creates the container whose bundle is `directory`; the process ids of its init and of its monitor.
 
     Blocks. `log_limit`: bytes at which the monitor starts its log over, for when nobody rotates it."""
+    id = spec.id
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)
@@ -51,7 +53,11 @@ def create(programs: Programs, directory: Directory, id: str, log_limit: int) ->
             *("-r", programs.runtime, "--runtime-arg", "--root", "--runtime-arg", programs.root),
             *("-b", str(directory.path), "-p", str(directory.path / "pid"), "-P", str(directory.monitor_pid)),
             *("-l", f"k8s-file:{directory.log}", "--log-size-max", str(log_limit)),
-            *("--exit-dir", str(directory.told.parent), "--full-attach=false"),
+            *("--exit-dir", str(directory.told.parent), "--full-attach"),
+            *(["--terminal"] if spec.tty else []),
+            # Whoever leaves a terminal may come back to it; without one, leaving is the end of the input.
+            *(["--stdin"] if spec.stdin else []),
+            *(["--leave-stdin-open"] if spec.tty else []),
         ]
         child = subprocess.Popen(
             command,
@@ -77,12 +83,21 @@ def create(programs: Programs, directory: Directory, id: str, log_limit: int) ->
 
 def reopen_log(directory: Directory) -> None:
     """Makes the monitor go on in a new file after the log was renamed. Nothing happens when it ended."""
+    _tell(directory, _REOPEN_LOG)
+
+
+def resize_terminal(directory: Directory, columns: int, rows: int) -> None:
+    """The container hears of it by SIGWINCH. Nothing happens when it ended."""
+    _tell(directory, b"1 %d %d\n" % (rows, columns))
+
+
+def _tell(directory: Directory, message: bytes) -> None:
     try:
         fd = os.open(directory.path / "ctl", os.O_WRONLY | os.O_NONBLOCK)
     except OSError:  # nobody reads the fifo, or it is gone
         return
     try:
-        os.write(fd, _REOPEN_LOG)
+        os.write(fd, message)
     finally:
         os.close(fd)
 

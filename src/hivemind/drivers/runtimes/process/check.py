@@ -35,6 +35,11 @@ def check(spec: ContainerSpec, *, why_no_limits: str) -> None:
             "the process runtime runs the host's own commands, not images",
             hint="leave out the image, or start the daemon with --runtime oci",
         )
+    if spec.tty or spec.stdin:
+        raise Unsupported(
+            "the process runtime gives commands neither a terminal nor input",
+            hint="leave out --tty and --interactive, or start the daemon with --runtime oci",
+        )
     for mount in spec.mounts:
         if mount.source != mount.target or mount.readonly:
             raise Unsupported(

@@ -32,23 +32,28 @@ from hivemind.drivers.runtimes.contract import (
     ExecSession,
     ExecSpec,
     Exit,
+    FileChange,
     LogLine,
     LogQuery,
     OnProgress,
+    ProcessInfo,
     PullPolicy,
     RuntimeEvent,
     Stats,
 )
+from hivemind.drivers.runtimes.files import read_tar, write_tar
 from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.process.cgroup import ControlGroups
 from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity, refused
 from hivemind.drivers.runtimes.process.client import ShimClient
 from hivemind.drivers.runtimes.process.execution import open_session
 from hivemind.drivers.runtimes.process.held import Held
+from hivemind.drivers.runtimes.process.machine import machine, user_name
 from hivemind.drivers.runtimes.process.orphan import end_orphan
 from hivemind.drivers.runtimes.process.record import Birth, Records, Stored
-from hivemind.drivers.runtimes.process.tree import MARK, boot_id
+from hivemind.drivers.runtimes.process.tree import MARK, boot_id, members
 from hivemind.drivers.runtimes.process.usage import usage
+from hivemind.drivers.runtimes.processes import processes
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
@@ -224,6 +229,39 @@ class ProcessRuntime:
         env = {**base.env, **spec.env}
         order = self._order(held, spec.args, env, spec.user or base.user, spec.workdir or base.workdir)
         return await open_session(self._shim, order, spec)
+
+    async def attach(self, id: str) -> ExecSession:
+        self._get(id)
+        raise Unsupported(
+            "a plain command has no input or terminal to attach to",
+            hint="follow its output with `hivemind logs -f`, or run a command beside it with `hivemind exec`",
+        )
+
+    async def processes(self, id: str) -> list[ProcessInfo]:
+        held = self._get(id)
+        if held.birth is None or not held.running:
+            raise Conflict(f"container {id} is not running", hint="see its status and exit code")
+        pids = held.cgroup.processes() if held.cgroup else members([], f"{self._scope}/{id}", held.birth.pid)
+        return await asyncio.to_thread(processes, pids, user_name)
+
+    async def changes(self, id: str) -> list[FileChange]:
+        self._get(id)
+        raise Unsupported(
+            "a plain command has no files of its own: it changes those of the machine",
+            hint="run it from an image, with --runtime oci",
+        )
+
+    async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        self._get(id)
+        with machine() as root:
+            stream = read_tar(root, path)
+        async for chunk in stream:
+            yield chunk
+
+    async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        self._get(id)
+        with machine() as root:
+            await write_tar(root, path, chunks)
 
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         held = self._get(id)
