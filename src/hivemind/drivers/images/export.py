@@ -19,15 +19,15 @@ from hivemind.model.image import Image, parse_reference
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
-def archive(store: ImageStore, digests: Iterable[str], names: Iterable[str] = ()) -> Iterator[bytes]:
-    """The tar in pieces. `names`: which of the images' names it tells; all of them when none is given.
+def archive(store: ImageStore, digests: Iterable[str], names: Iterable[str] | None = None) -> Iterator[bytes]:
+    """The tar in pieces. `names`: which of the images' names it tells; None: all of them.
 
     Raises `NotFound` before the first piece for what is not here."""
     images = [store.get(digest) for digest in dict.fromkeys(digests)]
-    return _pieces(store, images, frozenset(names))
+    return _pieces(store, images, None if names is None else frozenset(names))
 
 
-def _pieces(store: ImageStore, images: list[Image], wanted: frozenset[str]) -> Iterator[bytes]:
+def _pieces(store: ImageStore, images: list[Image], wanted: frozenset[str] | None) -> Iterator[bytes]:
     yield from _member("oci-layout", _LAYOUT)
     yield from _member("index.json", encode(Index(manifests=tuple(_index(store, images, wanted)))))
     there: set[str] = set()
@@ -56,7 +56,7 @@ def _pieces(store: ImageStore, images: list[Image], wanted: frozenset[str]) -> I
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _index(store: ImageStore, images: list[Image], wanted: frozenset[str]) -> Iterator[Descriptor]:
+def _index(store: ImageStore, images: list[Image], wanted: frozenset[str] | None) -> Iterator[Descriptor]:
     for image in images:
         found = store.descriptor(image.digest)
         for name in _tags(image, wanted) or ("",):
@@ -64,9 +64,9 @@ def _index(store: ImageStore, images: list[Image], wanted: frozenset[str]) -> It
             yield Descriptor(found.media_type, found.digest, found.size, notes)
 
 
-def _tags(image: Image, wanted: frozenset[str]) -> tuple[str, ...]:
+def _tags(image: Image, wanted: frozenset[str] | None) -> tuple[str, ...]:
     """Names as docker writes them; names by digest are none in an archive."""
-    told = [name for name in image.names if "@" not in name and (not wanted or name in wanted)]
+    told = [name for name in image.names if "@" not in name and (wanted is None or name in wanted)]
     return tuple(parse_reference(name).familiar for name in told)
 
 

@@ -52,14 +52,15 @@ class Images:
         """The file of a manifest, configuration or layer (as it came, perhaps compressed)."""
         return self.store.blobs.path(digest)
 
-    async def export(self, *images: str) -> AsyncIterator[bytes]:
-        """Images by digest as one archive that is both an OCI layout and what `docker load` reads.
+    async def export(self, *images: str, names: Iterable[str] | None = None) -> AsyncIterator[bytes]:
+        """Images by digest as one archive that is both an OCI layout and what `docker load` reads. `names`: which
+        of their names it tells; None: all of them.
 
         Nothing is collected while it is read. Raises `NotFound`."""
         from hivemind.drivers.images.export import archive
 
         with self.store.arriving():
-            pieces = archive(self.store, images)
+            pieces = archive(self.store, images, names)
             while piece := await asyncio.to_thread(next, pieces, None):
                 yield piece
 
