@@ -147,7 +147,7 @@ _NEW_NAMESPACE_FLAGS = 0x7E020000  # mount, cgroup, uts, ipc, user, pid and net
 _PLAIN_PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 _AF_ALG, _AF_VSOCK = 38, 40
 
-_ARCHITECTURES = {
+ARCHITECTURES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
     "armv7l": ("SCMP_ARCH_ARM",),
@@ -166,7 +166,7 @@ def profile(capabilities: Iterable[str] = DEFAULT_CAPABILITIES, machine: str = "
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": errno.ENOSYS,
-        "architectures": list(_ARCHITECTURES.get(machine, ())),
+        "architectures": list(ARCHITECTURES.get(machine, ())),
         "syscalls": [
             {"names": [*ALLOWED, *sorted(held)], "action": "SCMP_ACT_ALLOW"},
             _refuse([call for call in REFUSED if call not in held], errno.EPERM),

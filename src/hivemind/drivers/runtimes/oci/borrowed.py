@@ -20,19 +20,26 @@ class Borrowed:
     """Opened by its constructor, which may block; a context manager that closes. Raises `Invalid`."""
 
     def __init__(self, spec: ContainerSpec) -> None:
+        self.network = -1
+        """A descriptor of its network namespace; -1: it is in the host's."""
         self.netns = ""
-        """As the OCI runtime may open it."""
+        """The same as the OCI runtime may open it."""
         self.trees: dict[str, int] = {}
         """Copies of the mounts at each source, by target."""
+        self.to_map: list[str] = []
+        """Targets of those that are to be seen through the container's own id map, if it has one."""
         self._fds: list[int] = []
         try:
             if spec.netns:
-                self.netns = f"/proc/{os.getpid()}/fd/{self._netns(spec.netns)}"
+                self.network = self._netns(spec.netns)
+                self.netns = f"/proc/{os.getpid()}/fd/{self.network}"
             for mount in spec.mounts:
                 if not mount.target.startswith("/"):
                     raise Invalid(f"mount target {mount.target!r} is not absolute", hint="begin it with /")
                 if mount.source:
                     self.trees[mount.target] = self._tree(mount.source)
+                    if mount.idmap:
+                        self.to_map.append(mount.target)
         except BaseException:
             self.close()
             raise

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Sequence
 from typing import Any
 
-from hivemind.drivers.runtimes import seccomp
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, Mount
+from hivemind.drivers.runtimes.oci import init, rights, sysctls
+from hivemind.drivers.runtimes.oci.devices import Node
+from hivemind.drivers.runtimes.oci.idmap import Users
 from hivemind.drivers.runtimes.oci.users import Account
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TERMINAL = (80, 24)  # until somebody is attached to it and says how large his is
 _PERIOD = 100_000  # microseconds, the kernel's own default
-_OPEN_FILES = 65_536
 
-_FILE_SYSTEMS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
-    ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-    (
-        "/dev/pts",
-        "devpts",
-        "devpts",
-        ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-    ),
-    ("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
-    ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
-    ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
-    ("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "relatime", "ro")),
-)
+_FileSystem = tuple[str, str, str, tuple[str, ...]]
 
 
 def configuration(
@@ -39,24 +28,37 @@ def configuration(
     files: dict[str, str],
     sources: dict[str, str],
     open_files: int,
+    users: Users | None = None,
+    sysfs: str = "",
+    devices: Sequence[Node] = (),
+    device_sources: dict[str, str] | None = None,
+    init_program: str = "",
 ) -> dict[str, Any]:
     """`netns`: as the runtime may open it; empty is the host's. `files`: single files to show inside, target to
     host path. `sources`: where each mount's source is reachable, by target. `open_files`: the daemon's own hard
-    limit, which a container cannot exceed."""
+    limit, which a container cannot exceed. `users`: its own, with `sysfs` already mounted for its network, and
+    `device_sources` where nodes of its `devices` are, because in there neither can be made. `init_program`: the
+    host's, if it is to have one."""
+    bound = device_sources or {}
     return {
         "ociVersion": "1.0.2",
         "process": process(
-            spec.args,
-            environment(spec.env, account, hostname=hostname(spec)),
+            spec,
+            (init.INSIDE, "--", *spec.args) if init_program else spec.args,
+            ({"TERM": "xterm"} if spec.tty else {}) | environment(spec.env, account, hostname=hostname(spec)),
             account,
             workdir=spec.workdir,
             open_files=open_files,
+            terminal=_TERMINAL if spec.tty else None,
         ),
-        "root": {"path": rootfs, "readonly": False},
+        "root": {"path": rootfs, "readonly": spec.read_only},
         "hostname": hostname(spec),
         "mounts": [
-            *(_mount(target, kind, source, options) for target, kind, source, options in _FILE_SYSTEMS),
+            *(_mount(*entry) for entry in _file_systems(spec)),
+            *(_mount(*entry) for entry in _system(spec, sysfs)),
             *(_bind(target, source, readonly=False) for target, source in files.items()),
+            *([_bind(init.INSIDE, init_program, readonly=True)] if init_program else []),
+            *(_bind(target, source, readonly=False) for target, source in bound.items()),
             *(_from_spec(mount, sources.get(mount.target, "")) for mount in _outermost_first(spec.mounts)),
         ],
         "linux": {
@@ -64,18 +66,19 @@ def configuration(
             "namespaces": [
                 *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")),
                 *([{"type": "network", "path": netns}] if netns else []),
+                *([{"type": "user"}] if users else []),
             ],
-            "resources": resources(spec),
-            # Ordinary users inside may listen on port 80: the ports of a private network are nobody else's.
-            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"} if netns else {},
-            "seccomp": seccomp.profile(machine=platform.machine()),
-            "maskedPaths": list(seccomp.MASKED_PATHS),
-            "readonlyPaths": list(seccomp.READONLY_PATHS),
+            **(_id_maps(users) if users else {}),
+            "resources": resources(spec, devices),
+            "devices": [node.entry() for node in devices if node.path not in bound],
+            "sysctl": sysctls.of_container(spec.sysctls),
+            **rights.of_container(spec),
         },
     }
 
 
 def process(
+    spec: ContainerSpec,
     args: tuple[str, ...],
     env: dict[str, str],
     account: Account,
@@ -85,17 +88,13 @@ def process(
     terminal: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """`process` of the configuration, also used for exec. `terminal`: columns and rows."""
-    capabilities = list(seccomp.DEFAULT_CAPABILITIES)
-    permitted = capabilities if account.uid == 0 else []
     built: dict[str, Any] = {
         "terminal": terminal is not None,
         "user": {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)},
         "args": list(args),
         "env": [f"{name}={value}" for name, value in env.items()],
         "cwd": workdir or "/",
-        "capabilities": {"bounding": capabilities, "effective": permitted, "permitted": permitted},
-        "noNewPrivileges": True,
-        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": min(open_files, _OPEN_FILES), "hard": open_files}],
+        **rights.of_process(spec, account, open_files),
     }
     if terminal is not None:
         built["consoleSize"] = {"width": terminal[0], "height": terminal[1]}
@@ -108,6 +107,7 @@ def exec_process(spec: ContainerSpec, command: ExecSpec, account: Account, open_
     if command.tty:
         env.setdefault("TERM", "xterm")
     return process(
+        spec,
         command.args,
         env | command.env,
         account,
@@ -125,9 +125,10 @@ def hostname(spec: ContainerSpec) -> str:
     return (spec.hostname or spec.id)[:63]
 
 
-def resources(spec: ContainerSpec) -> dict[str, Any]:
+def resources(spec: ContainerSpec, devices: Sequence[Node] = ()) -> dict[str, Any]:
     """Limits in the words of cgroup v1; the runtimes translate them for v2."""
-    limits: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
+    rules = [{"allow": spec.privileged, "access": "rwm"}, *(node.rule() for node in devices)]
+    limits: dict[str, Any] = {"devices": rules[:1] if spec.privileged else rules}
     if spec.cpus:
         quota = max(1000, round(spec.cpus * _PERIOD))  # the kernel takes no less
         limits["cpu"] = {"period": _PERIOD, "quota": quota, "shares": max(2, round(spec.cpus * 1024))}
@@ -138,6 +139,37 @@ def resources(spec: ContainerSpec) -> dict[str, Any]:
     return limits
 
 
+def _file_systems(spec: ContainerSpec) -> list[_FileSystem]:
+    shm = ("nosuid", "noexec", "nodev", "mode=1777", *([f"size={spec.shm_size}"] if spec.shm_size else []))
+    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+    return [
+        ("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
+        ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        ("/dev/pts", "devpts", "devpts", pts),
+        ("/dev/shm", "tmpfs", "shm", shm),
+        ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
+    ]
+
+
+def _system(spec: ContainerSpec, bound: str) -> list[_FileSystem]:
+    """What the kernel shows of itself; only a privileged container may write there."""
+    access = "rw" if spec.privileged else "ro"
+    groups = ("nosuid", "noexec", "nodev", "relatime", access)
+    return [
+        ("/sys", "bind", bound, ("rbind", "rprivate", "nosuid", "noexec", "nodev", access))
+        if bound
+        else ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", access)),
+        ("/sys/fs/cgroup", "cgroup", "cgroup", groups),
+    ]
+
+
+def _id_maps(users: Users) -> dict[str, Any]:
+    lines = [
+        {"containerID": inside, "hostID": outside, "size": count} for inside, outside, count in users.lines()
+    ]
+    return {"uidMappings": lines, "gidMappings": lines}
+
+
 def _outermost_first(mounts: tuple[Mount, ...]) -> list[Mount]:
     return sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/"))
 
@@ -145,7 +177,8 @@ def _outermost_first(mounts: tuple[Mount, ...]) -> list[Mount]:
 def _from_spec(mount: Mount, source: str) -> dict[str, Any]:
     if mount.source:
         return _bind(mount.target, source or mount.source, readonly=mount.readonly)
-    options = ("nosuid", "nodev", "mode=1777", *([f"size={mount.size}"] if mount.size else []))
+    size = [f"size={mount.size}"] if mount.size else []
+    options = ("nosuid", "nodev", f"mode={mount.mode:o}", *size)
     return _mount(mount.target, "tmpfs", "tmpfs", (*options, *(["ro"] if mount.readonly else [])))
 
 

@@ -24,6 +24,7 @@ from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec
 from hivemind.drivers.runtimes.input import Input
 from hivemind.drivers.runtimes.oci import bundle, terminal, users
+from hivemind.drivers.runtimes.oci.idmap import Users
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
 
 _BLOCK = 65_536
@@ -179,9 +180,17 @@ class Session:
 
 
 def launch(
-    programs: Programs, run_dir: Path, container: ContainerSpec, pid: int, cgroup: Cgroup, spec: ExecSpec
+    programs: Programs,
+    run_dir: Path,
+    container: ContainerSpec,
+    pid: int,
+    cgroup: Cgroup,
+    spec: ExecSpec,
+    own: Users | None = None,
 ) -> Session:
-    """Runs the command in the container whose init is `pid`. Raises `Invalid` for an unknown user."""
+    """Runs the command in the container whose init is `pid` and whose users are its `own`, or the node's.
+
+    Raises `Invalid` for an unknown user."""
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         account = users.find_account(root, spec.user or container.user)
@@ -201,7 +210,8 @@ def launch(
     try:
         if spec.tty:
             return _with_terminal(command, container.id, files, cgroup, spec)
-        return _with_pipes([*command, container.id], files, cgroup, spec)
+        owner = own.outside(account.uid) if own else -1
+        return _with_pipes([*command, container.id], files, cgroup, spec, owner)
     except BaseException:
         shutil.rmtree(files, ignore_errors=True)
         raise
@@ -212,7 +222,7 @@ def _with_terminal(command: list[str], id: str, files: Path, cgroup: Cgroup, spe
     return Session(child, files, cgroup, {opened.fd: "stdout"}, os.dup(opened.fd), opened)
 
 
-def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec) -> Session:
+def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec, owner: int) -> Session:
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE if spec.stdin else subprocess.DEVNULL,
@@ -222,6 +232,11 @@ def _with_pipes(command: list[str], files: Path, cgroup: Cgroup, spec: ExecSpec)
         bufsize=0,
     )
     assert child.stdout is not None and child.stderr is not None
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if (
+            stream is not None and owner >= 0
+        ):  # so that it may open /dev/stdout; runc cannot see to that itself
+            os.fchown(stream.fileno(), owner, -1)
     outputs: dict[int, Stream] = {
         _own(child.stdout.fileno()): "stdout",
         _own(child.stderr.fileno()): "stderr",

@@ -19,20 +19,27 @@ _ANNOTATION = "run.oci.seccomp_bpf_data"
 _INSTRUCTION = 8
 """Bytes of one instruction of a filter."""
 
+_MOST = 32
+"""Filters kept; of apps beyond that with filters of their own each start compiles its own."""
+
 _compiled: dict[tuple[str, bytes], str] = {}
-"""By the runtime's path and the profile: there is one profile, two at most."""
+"""By the runtime's path and the profile: most containers have the same."""
 
 
 def reuse(programs: Programs, configuration: dict[str, Any]) -> None:
-    """Adds the compiled filter to an OCI configuration, if it is known."""
+    """Adds the compiled filter to an OCI configuration, if it has one that is known."""
+    if "seccomp" not in configuration["linux"]:
+        return
     if known := _compiled.get(_key(programs, configuration)):
         configuration["annotations"] = {_ANNOTATION: known}
 
 
 def learn(programs: Programs, id: str, configuration: dict[str, Any]) -> None:
     """Keeps the filter that the runtime compiled for a container that it has just made."""
+    if programs.name != "crun" or "seccomp" not in configuration["linux"]:
+        return
     key = _key(programs, configuration)
-    if programs.name != "crun" or key in _compiled:
+    if key in _compiled or len(_compiled) >= _MOST:
         return
     try:
         made = Path(programs.root, id, "seccomp.bpf").read_bytes()

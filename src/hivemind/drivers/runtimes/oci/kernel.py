@@ -11,6 +11,9 @@ CLONE_NEWNS = 0x00020000
 CLONE_FS = 0x00000200
 
 MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
@@ -59,10 +62,10 @@ def umount(target: str) -> None:
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
 
 
-def clone_tree(path: str) -> int:
+def clone_tree(path: str, *, recursive: bool = True) -> int:
     """A descriptor of a copy of the mounts at `path`, not attached anywhere yet: it may be attached in another
     mount namespace, which a plain bind mount cannot do."""
-    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    flags = _OPEN_TREE_CLONE | (_AT_RECURSIVE if recursive else 0) | os.O_CLOEXEC
     return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), f"open_tree {path}")
 
 

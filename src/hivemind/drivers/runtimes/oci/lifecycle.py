@@ -8,20 +8,36 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
-from hivemind.drivers.runtimes.oci import bundle, filters, monitor, rootfs, users
+from hivemind.drivers.runtimes.oci import (
+    bundle,
+    devices,
+    filters,
+    idmap,
+    init,
+    limits,
+    monitor,
+    rights,
+    rootfs,
+    sysctls,
+    users,
+)
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed
 from hivemind.drivers.runtimes.oci.container import command_line
+from hivemind.drivers.runtimes.oci.idmap import Users
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
+from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.errors import Invalid
 
 _PATIENCE = 10.0
@@ -41,31 +57,105 @@ def build(
     spec = record.spec
     directory.path.mkdir()
     directory.save(record)
-    rootfs.mount_rootfs(directory, layers)
-    root = os.open(directory.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        account = users.find_account(root, spec.user)
-        _make_workdir(root, spec.workdir)
-    finally:
-        os.close(root)
+    record, account = _mount_rootfs(directory, record, layers)
+    own = record.users
+    rights.check_apparmor(spec, _apparmor() if spec.apparmor else None)
+    nodes = devices.find(spec) if spec.devices or spec.privileged else ()
+    sysfs = _furnish(directory, record, borrowed.network) if borrowed.network >= 0 else ""
     configuration = bundle.configuration(
         spec,
         account,
-        rootfs=str(directory.rootfs),
+        rootfs=str(directory.rootfs_of(own)),
         cgroup=cgroup,
         netns=borrowed.netns,
-        files=_write_files(directory, spec),
-        sources=rootfs.attach_sources(directory, borrowed.trees),
+        files=_write_files(directory, spec, own),
+        sources=rootfs.attach_sources(directory, _mapped(borrowed, own), own),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        users=own,
+        sysfs=sysfs,
+        devices=nodes,
+        device_sources=devices.make(directory.place(own) / "devices", nodes, own) if own else None,
+        init_program=init.find() if spec.init else "",
     )
     filters.reuse(programs, configuration)
     directory.config.write_bytes(msgspec.json.encode(configuration))
     log_limit = max(_LEAST_LOG_LIMIT, spec.log_max_size * spec.log_max_files)
-    pid, watcher = monitor.create(programs, directory, spec.id, log_limit)
+    pid, watcher = monitor.create(programs, directory, spec, log_limit, limits.raising(spec))
     filters.learn(programs, spec.id, configuration)
+    if own:
+        _hand_over_output(pid, own.outside(account.uid))
     made = msgspec.structs.replace(record, pid=pid, monitor=watcher)
     directory.save(made)
     return made
+
+
+def _mount_rootfs(directory: Directory, record: Record, layers: Sequence[Path]) -> tuple[Record, Account]:
+    """Its user is looked up in the image. Should that be a number beyond those that a container has, its root file
+    system is mounted once more, with that one."""
+    root = _open_rootfs(directory, record.users, layers)
+    try:
+        account = users.find_account(root, record.spec.user)
+        own = record.users
+        wider = own.including((account.uid, account.gid, *account.groups)) if own else None
+        if wider != own:
+            os.close(root)
+            root = -1
+            rootfs.unmount_rootfs(directory)
+            record = msgspec.structs.replace(record, users=wider)
+            root = _open_rootfs(directory, wider, layers)
+        _make_workdir(root, record.spec.workdir, record.users.first if record.users else 0)
+    finally:
+        if root >= 0:
+            os.close(root)
+    return record, account
+
+
+def _open_rootfs(directory: Directory, own: Users | None, layers: Sequence[Path]) -> int:
+    mounted = rootfs.mount_rootfs(directory, layers, own)
+    return os.open(mounted, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _furnish(directory: Directory, record: Record, network: int) -> str:
+    """Readies its network namespace; where /sys is mounted for it, if it cannot do that itself."""
+    mounted: list[str] = []
+
+    def prepare() -> None:
+        sysctls.write(sysctls.of_network(record.spec.sysctls))
+        if record.users:
+            mounted.append(rootfs.mount_sysfs(directory))
+
+    sysctls.inside(network, prepare)
+    return mounted[0] if mounted else ""
+
+
+def _mapped(borrowed: Borrowed, own: Users | None) -> dict[str, int]:
+    """The trees to mount; those that belong to users by their numbers are seen through the container's map."""
+    if own and borrowed.to_map:
+        map = idmap.namespace(own)
+        try:
+            for target in borrowed.to_map:
+                idmap.apply(borrowed.trees[target], map)
+        finally:
+            os.close(map)
+    return borrowed.trees
+
+
+def _hand_over_output(pid: int, owner: int) -> None:
+    """The monitor's pipes become the container's, so that it may open /dev/stdout; runc cannot do that itself."""
+    for number in range(3):
+        pipe = f"/proc/{pid}/fd/{number}"
+        with suppress(FileNotFoundError):
+            if stat.S_ISFIFO(os.stat(pipe).st_mode):
+                os.chown(pipe, owner, -1)
+
+
+def _apparmor() -> frozenset[str] | None:
+    """Profiles that the kernel has loaded; None where it has no AppArmor."""
+    try:
+        text = Path("/sys/kernel/security/apparmor/profiles").read_text()
+    except OSError:
+        return None
+    return frozenset(line.rpartition(" (")[0] for line in text.splitlines())
 
 
 def start(programs: Programs, directory: Directory, record: Record) -> Record:
@@ -170,29 +260,33 @@ def _fifo(programs: Programs, id: str) -> Path:
     return Path(programs.root, id, "exec.fifo")
 
 
-def _write_files(directory: Directory, spec: ContainerSpec) -> dict[str, str]:
+def _write_files(directory: Directory, spec: ContainerSpec, own: Users | None) -> dict[str, str]:
     """Files that the container sees instead of the image's, by target."""
     wanted = {
         "/etc/hostname": bundle.hostname(spec) + "\n",
         "/etc/hosts": spec.hosts,
         "/etc/resolv.conf": spec.resolv_conf,
     }
-    directory.files.mkdir()
+    files = directory.place(own) / "files"
+    files.mkdir()
+    files.chmod(0o755)
     found = {}
     for target, text in wanted.items():
         if text:
-            file = directory.files / Path(target).name
+            file = files / Path(target).name
             file.write_text(text)
             file.chmod(0o644)
+            if own:
+                os.chown(file, own.first, own.first)
             found[target] = str(file)
     return found
 
 
-def _make_workdir(root: int, workdir: str) -> None:
+def _make_workdir(root: int, workdir: str, owner: int) -> None:
     if not workdir.startswith("/"):
         raise Invalid(f"the working directory {workdir!r} is not absolute", hint="begin it with /")
     try:
-        rootfs.make_workdir(root, workdir)
+        rootfs.make_workdir(root, workdir, owner)
     except NotADirectoryError as error:
         raise Invalid(
             f"the working directory {workdir} cannot be made: something else is in its place in the image",

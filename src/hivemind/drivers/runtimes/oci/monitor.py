@@ -39,15 +39,23 @@ class _Report(msgspec.Struct):
     message: str = ""
 
 
-def create(programs: Programs, directory: Directory, spec: ContainerSpec, log_limit: int) -> tuple[int, int]:
+def create(
+    programs: Programs,
+    directory: Directory,
+    spec: ContainerSpec,
+    log_limit: int,
+    raised: Sequence[str] = (),
+) -> tuple[int, int]:
     """Creates the container whose bundle is `directory`; the process ids of its init and of its monitor.
 
-    Blocks. `log_limit`: bytes at which the monitor starts its log over, for when nobody rotates it."""
+    Blocks. `log_limit`: bytes at which the monitor starts its log over, for when nobody rotates it. `raised`: a
+    command that runs it with other limits (see `limits`)."""
     id = spec.id
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)
         command = [
+            *raised,
             programs.monitor,
             *("--api-version", "1", "-c", id, "-u", id, "-n", id),
             *("-r", programs.runtime, "--runtime-arg", "--root", "--runtime-arg", programs.root),

@@ -18,10 +18,12 @@ import msgspec
 from hivemind.drivers.runtimes import cgroups
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec
-from hivemind.drivers.runtimes.oci import bundle, kernel
+from hivemind.drivers.runtimes.oci import bundle, idmap, kernel, rootfs
+from hivemind.drivers.runtimes.oci.idmap import Unmappable, Users
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
+from hivemind.drivers.runtimes.oci.record import Directory
 from hivemind.drivers.runtimes.oci.users import Account
-from hivemind.errors import Unsupported
+from hivemind.errors import HivemindError, Unsupported
 
 RUNTIMES = ("crun", "runc")
 """In order of preference: crun starts a container in half the time."""
@@ -80,35 +82,73 @@ def choose(programs: dict[str, Programs], wanted: str, kept: Path, run_dir: Path
 
 def _try(programs: Programs, directory: Path, cgroup: str) -> str:
     """Empty when a trial container ran, else what the runtime had to say."""
-    rootfs = directory / "rootfs"
-    spec = ContainerSpec(id=_ID, args=("/bin/true",), memory=64 << 20, pids=64, cpus=1)
+    root = directory / "rootfs"
+    spec = ContainerSpec(id=_ID, args=("/bin/true",), memory=64 << 20, pids=64, cpus=1, read_only=True)
     configuration = bundle.configuration(
-        spec, Account(), rootfs=str(rootfs), cgroup=cgroup, netns="", files={}, sources={}, open_files=1024
+        spec, Account(), rootfs=str(root), cgroup=cgroup, netns="", files={}, sources={}, open_files=1024
     )
-    configuration["root"]["readonly"] = True
     _clear(directory)
-    rootfs.mkdir(parents=True)
-    kernel.mount(
-        "/", str(rootfs), flags=kernel.MS_BIND
-    )  # without what is mounted below: a fresh /sys must fit
+    root.mkdir(parents=True)
+    # Without what is mounted below: a fresh /sys must fit.
+    kernel.mount("/", str(root), flags=kernel.MS_BIND)
     (directory / "config.json").write_bytes(msgspec.json.encode(configuration))
-    command = [programs.runtime, "--root", programs.root]
+    try:
+        return _run(programs, directory)
+    finally:
+        Cgroup(cgroup).remove()
+        shutil.rmtree(Path(programs.root) / _ID, ignore_errors=True)
+        _clear(directory)
+
+
+def try_users(programs: Programs, directory: Directory, users: Users, cgroup: str, kept: Path) -> str:
+    """Empty when containers can have users of their own on this machine: found out the same way, with layers on the
+    file system of `directory`. Otherwise what stood against it. Blocks; runs in the mount namespace."""
+    key = f"{_key(programs)} users {directory.staged}"
+    if key in _verdicts(kept):
+        return ""
+    trial = directory.path.parents[1]
+    rootfs.unmount_rootfs(directory)  # of a daemon that was killed
+    shutil.rmtree(trial, ignore_errors=True)
+    empty = trial / "layer"
+    directory.path.mkdir(parents=True)
+    empty.mkdir()
+    try:
+        root = rootfs.mount_rootfs(directory, [empty], users)
+        kernel.umount(str(root))  # An overlay's layers cannot be around it, as the host's own files are.
+        idmap.attach_layer("/", str(root), map := idmap.namespace(users))
+        os.close(map)
+        configuration = bundle.configuration(
+            ContainerSpec(id=_ID, args=("/bin/true",), read_only=True), Account(), rootfs=str(root), cgroup=cgroup,
+            netns="", files={}, sources={}, open_files=1024, users=users, sysfs=rootfs.mount_sysfs(directory),
+        )  # fmt: skip
+        directory.config.write_bytes(msgspec.json.encode(configuration))
+        refusal = _run(programs, directory.path)
+        if not refusal:
+            kept.write_bytes(msgspec.json.encode([*_verdicts(kept), key][-8:]))
+        return refusal
+    except (Unmappable, HivemindError, OSError) as error:
+        return str(error)
+    finally:
+        Cgroup(cgroup).remove()
+        shutil.rmtree(Path(programs.root) / _ID, ignore_errors=True)
+        rootfs.unmount_rootfs(directory)
+        shutil.rmtree(trial)
+
+
+def _run(programs: Programs, directory: Path) -> str:
+    """Empty when the container of that bundle ran, else what the runtime had to say."""
     try:
         done = subprocess.run(
-            [*command, "run", "--bundle", str(directory), _ID],
+            [programs.runtime, "--root", programs.root, "run", "--bundle", str(directory), _ID],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=30,
             check=False,
         )
-        return complaint(done.stderr) if done.returncode else ""
     except subprocess.TimeoutExpired:
         return "it did not answer for 30 seconds"
-    finally:
-        Cgroup(cgroup).remove()
-        shutil.rmtree(Path(programs.root) / _ID, ignore_errors=True)
-        _clear(directory)
+    return complaint(done.stderr) if done.returncode else ""
 
 
 def _clear(directory: Path) -> None:

@@ -5,6 +5,7 @@
                     config.json   the OCI configuration; the directory is the runtime's bundle
                     rootfs upper work layers/   the overlay mount and its parts
                     files/        resolv.conf, hosts, hostname
+                    sources/      what is mounted from outside
                     log log.1 …   its output
     exits/<id>                    the monitor's word that it ended; goes once the event was delivered
 
@@ -21,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
+from hivemind.drivers.runtimes.oci.idmap import Users
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,21 +37,33 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     monitor: int = 0
     """Process id of its conmon."""
+    users: Users | None = None
+    """The ids it has on the node; None: the node's own."""
 
 
 class Directory:
     """The files of one container."""
 
-    def __init__(self, state: Path, id: str) -> None:
+    def __init__(self, state: Path, id: str, stage: Path | None = None) -> None:
         self.path = state / "containers" / id
+        self.staged = stage / id if stage else None
+        """Where a container in a user namespace is put together instead (see `stage`); in memory."""
         self.told = state / "exits" / id
         self.record = self.path / "record.json"
         self.exit = self.path / "exit.json"
-        self.rootfs = self.path / "rootfs"
         self.log = self.path / "log"
-        self.files = self.path / "files"
         self.config = self.path / "config.json"
         self.monitor_pid = self.path / "monitor.pid"
+
+    def place(self, users: Users | None) -> Path:
+        """Where its mounts are."""
+        if users is None:
+            return self.path
+        assert self.staged is not None, "there is no stage on this machine"
+        return self.staged
+
+    def rootfs_of(self, users: Users | None) -> Path:
+        return self.place(users) / "rootfs"
 
     def save(self, record: Record) -> None:
         _write(self.record, msgspec.json.encode(record))

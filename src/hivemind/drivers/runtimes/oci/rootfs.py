@@ -10,55 +10,83 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from hivemind.drivers.runtimes.oci import kernel
+from hivemind.drivers.runtimes.oci import idmap, kernel
+from hivemind.drivers.runtimes.oci.idmap import Unmappable, Users
 from hivemind.drivers.runtimes.oci.record import Directory
 from hivemind.errors import Unavailable, Unsupported
 
 
-def mount_rootfs(directory: Directory, layers: Sequence[Path]) -> None:
-    """`layers`: unpacked, lowest first."""
+def mount_rootfs(directory: Directory, layers: Sequence[Path], users: Users | None = None) -> Path:
+    """`layers`: unpacked, lowest first. With `users` they are seen through that map. Returns where it is.
+
+    Raises `Unmappable`."""
+    place = directory.place(users)
+    place.mkdir(exist_ok=True)
+    if users:
+        place.chmod(0o711)
     links = directory.path / "layers"
-    for made in (links, directory.rootfs, directory.path / "upper", directory.path / "work"):
-        made.mkdir()
+    for made in (links, place / "rootfs", directory.path / "upper", directory.path / "work"):
+        made.mkdir(exist_ok=True)
         made.chmod(0o755)  # whatever the daemon's umask: the upper directory's mode is that of `/` inside
-    lowest_last = [f"layers/{index}" for index in reversed(range(len(layers)))]
-    for index, layer in enumerate(layers):
-        (links / str(index)).symlink_to(layer)
+        if users:
+            os.chown(made, users.first, users.first)
+    _lay(links, layers, users)
     os.chdir(directory.path)
     try:
+        lowest_last = [f"layers/{index}" for index in reversed(range(len(layers)))]
         options = f"lowerdir={':'.join(lowest_last)},upperdir=upper,workdir=work"
-        kernel.mount("overlay", "rootfs", "overlay", options=options)
+        kernel.mount("overlay", str(place / "rootfs"), "overlay", options=options)
     except OSError as error:
+        if users and error.errno == errno.EINVAL:
+            raise Unmappable("overlayfs does not take layers that are seen through a map") from error
         raise _refusal(error, directory.path) from error
     finally:
         os.chdir("/")
+        if users:
+            _lift(links)  # the overlay has copies of its own
+    return place / "rootfs"
 
 
 def unmount_rootfs(directory: Directory) -> None:
-    _detach(directory.rootfs)
-    for source in _sources(directory):
-        _detach(source)
+    for place in _places(directory):
+        _detach(place / "rootfs")
+        _detach(place / "sys")
+        for source in _sources(place):
+            _detach(source)
+    if (directory.path / "layers").exists():
+        _lift(directory.path / "layers")
+    if directory.staged and directory.staged.exists():
+        for source in _sources(directory.staged):
+            source.rmdir() if source.is_dir() else source.unlink()
+        for mounted in ("rootfs", "sys"):
+            with suppress(FileNotFoundError):
+                (
+                    directory.staged / mounted
+                ).rmdir()  # never recursively: behind a mount left over are somebody's data
+        shutil.rmtree(directory.staged)
 
 
 def remove_directory(directory: Directory) -> None:
     """Forgets the container's files. Nothing may be mounted below; a mount left over stops the removal."""
     directory.record.unlink(missing_ok=True)
-    for source in _sources(directory):  # one by one: behind a mount left over are somebody's data
+    for source in _sources(directory.path):  # one by one: behind a mount left over are somebody's data
         source.rmdir() if source.is_dir() else source.unlink()
     directory.told.unlink(missing_ok=True)
     if directory.path.exists():
         shutil.rmtree(directory.path)
 
 
-def attach_sources(directory: Directory, trees: dict[str, int]) -> dict[str, str]:
+def attach_sources(directory: Directory, trees: dict[str, int], users: Users | None = None) -> dict[str, str]:
     """Makes mount sources reachable in this namespace; `trees` are from `kernel.clone_tree`, by target."""
-    sources = directory.path / "sources"
+    sources = directory.place(users) / "sources"
     found = {}
     for index, (target, tree) in enumerate(trees.items()):
         place = sources / str(index)
-        place.parent.mkdir(exist_ok=True)
+        sources.mkdir(exist_ok=True)
+        sources.chmod(0o755)
         if os.path.isdir(f"/proc/self/fd/{tree}"):
             place.mkdir()
         else:
@@ -70,7 +98,41 @@ def attach_sources(directory: Directory, trees: dict[str, int]) -> dict[str, str
     return found
 
 
-def make_workdir(root: int, workdir: str) -> None:
+def mount_sysfs(directory: Directory) -> str:
+    """A /sys of the calling thread's network namespace, for a container that has no right to mount one."""
+    assert directory.staged is not None
+    place = directory.staged / "sys"
+    place.mkdir()
+    flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("sysfs", str(place), "sysfs", flags)
+    return str(place)
+
+
+def _places(directory: Directory) -> list[Path]:
+    return [place for place in (directory.path, directory.staged) if place]
+
+
+def _lay(links: Path, layers: Sequence[Path], users: Users | None) -> None:
+    if not users:
+        for index, layer in enumerate(layers):
+            (links / str(index)).symlink_to(layer)
+        return
+    map = idmap.namespace(users)
+    try:
+        for index, layer in enumerate(layers):
+            (links / str(index)).mkdir(exist_ok=True)
+            idmap.attach_layer(str(layer), str(links / str(index)), map)
+    finally:
+        os.close(map)
+
+
+def _lift(links: Path) -> None:
+    for link in links.iterdir():
+        if not link.is_symlink():
+            _detach(link)
+
+
+def make_workdir(root: int, workdir: str, owner: int = 0) -> None:
     """Makes a working directory that the image lacks. Its links are followed as the container would follow them,
     so none leads out. Raises `NotADirectoryError` where something else is in the way."""
     flags = os.O_RDONLY | os.O_DIRECTORY
@@ -83,6 +145,7 @@ def make_workdir(root: int, workdir: str) -> None:
             except FileNotFoundError:
                 try:
                     os.mkdir(part, dir_fd=at)
+                    os.chown(part, owner, owner, dir_fd=at, follow_symlinks=False)
                 except FileExistsError as error:
                     raise NotADirectoryError(f"{reached} is a link to nowhere") from error
                 inner = kernel.open_in_root(root, reached, flags)
@@ -96,8 +159,8 @@ def make_workdir(root: int, workdir: str) -> None:
         os.close(at)
 
 
-def _sources(directory: Directory) -> list[Path]:
-    places = directory.path / "sources"
+def _sources(place: Path) -> list[Path]:
+    places = place / "sources"
     return list(places.iterdir()) if places.exists() else []
 
 

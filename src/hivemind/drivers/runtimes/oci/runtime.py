@@ -27,22 +27,28 @@ from hivemind.drivers.runtimes.contract import (
     ExecSession,
     ExecSpec,
     Exit,
+    FileChange,
     LogLine,
     LogQuery,
     OnProgress,
+    ProcessInfo,
     PullPolicy,
     RuntimeEvent,
     Stats,
     Status,
 )
 from hivemind.drivers.runtimes.logs import read_log
-from hivemind.drivers.runtimes.oci import lifecycle
+from hivemind.drivers.runtimes.oci import inside, lifecycle, ranges, rights, stage
+from hivemind.drivers.runtimes.oci.attach import attach
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed, network_bytes
+from hivemind.drivers.runtimes.oci.changes import changes
 from hivemind.drivers.runtimes.oci.container import Held
 from hivemind.drivers.runtimes.oci.exec import launch
+from hivemind.drivers.runtimes.oci.idmap import Unmappable
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.mountns import MountNamespace
-from hivemind.drivers.runtimes.oci.probe import choose, find_programs
+from hivemind.drivers.runtimes.oci.probe import choose, find_programs, try_users
+from hivemind.drivers.runtimes.oci.ranges import Ranges
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
 from hivemind.drivers.runtimes.oci.rotation import Rotation
 from hivemind.drivers.runtimes.signals import signal_number
@@ -70,8 +76,17 @@ class Images(Protocol):
 class OciRuntime:
     name = "oci"
 
-    def __init__(self, state_dir: Path, run_dir: Path, images: Images, *, runtime: str = "auto") -> None:
-        """`state_dir` outlives restarts of the machine, `run_dir` need not. `runtime`: auto, crun or runc."""
+    def __init__(
+        self,
+        state_dir: Path,
+        run_dir: Path,
+        images: Images,
+        *,
+        runtime: str = "auto",
+        container_users: str = ranges.DEFAULT,
+    ) -> None:
+        """`state_dir` outlives restarts of the machine, `run_dir` need not. `runtime`: auto, crun or runc.
+        `container_users`: the node's user ids for containers, as FIRST-LAST, or off. Raises `Invalid`."""
         self._state = state_dir.absolute()
         self._run = run_dir.absolute()
         self._images = images
@@ -85,6 +100,11 @@ class OciRuntime:
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rotation: Rotation | None = None
+        self._user_span = ranges.parse(container_users)
+        self._ranges: Ranges | None = None
+        self._stage: Path | None = None
+        self.why_host_users = ""
+        """Why containers have the node's users; empty when they have users of their own, as far as they can."""
 
     async def open(self) -> None:
         for made in (self._state / "containers", self._state / "exits", self._run):
@@ -97,12 +117,38 @@ class OciRuntime:
             self._chosen = await self._namespace.run(
                 choose, self._programs, self._wanted, kept, self._run, self._slice
             )
+            await self._prepare_users()
             found = [path.name for path in (self._state / "containers").iterdir()]
             await asyncio.gather(*(self._adopt(id) for id in found))
         except BaseException:
             await self._let_go()
             await asyncio.to_thread(self._namespace.abandon)
             raise
+
+    async def _prepare_users(self) -> None:
+        """Gives containers users of their own where this machine can. The stage is found even where they shall have
+        none: containers of an earlier setting may still be on it."""
+        needed = [self._state, self._run, *(Path(p.runtime) for p in self._programs.values())]
+        self._stage = await self._namespace.run(stage.prepare, needed)
+        self._ranges = None
+        if self._user_span is None:
+            self.why_host_users = "it is set so (container_users)"
+            return
+        if self._stage is None:
+            self.why_host_users = "every directory for putting containers together is in use"
+            return
+        start = int.from_bytes(hashlib.sha256(os.fsencode(self._state)).digest()[:2], "big")
+        numbers = Ranges(self._user_span, await asyncio.to_thread(ranges.claimed), start)
+        trial = Directory(self._state / "trial", f"trial.{self._slice}", self._stage)
+        self.why_host_users = await self._namespace.run(
+            try_users, self._chosen, trial, numbers.give(trial.path.name), f"/{self._slice}/trial",
+            self._state / "runtime.json",
+        )  # fmt: skip
+        numbers.take_back(trial.path.name)
+        if self.why_host_users:
+            _log.warning("containers have the users of this machine: %s", self.why_host_users)
+        else:
+            self._ranges = numbers
 
     async def close(self) -> None:
         await self._let_go()
@@ -174,6 +220,8 @@ class OciRuntime:
             programs = self._programs[held.record.runtime]
             await self._namespace.run(lifecycle.demolish, programs, held.directory, id, held.cgroup)
             del self._held[id]
+            if self._ranges:
+                self._ranges.take_back(id)
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
         held = self._find(id)
@@ -186,14 +234,36 @@ class OciRuntime:
             held.record.pid,
             held.cgroup,
             spec,
+            held.record.users,
         )
         session.attach()
         return session
 
+    async def attach(self, id: str) -> ExecSession:
+        held = self._find(id)
+        held.must_live("attach to it")
+        return attach(held, lambda: self.wait(id))
+
+    async def processes(self, id: str) -> list[ProcessInfo]:
+        held = self._find(id)
+        held.must_run("list its processes")
+        return await asyncio.to_thread(inside.processes_of, held)
+
+    async def changes(self, id: str) -> list[FileChange]:
+        return await asyncio.to_thread(changes, self._find(id).directory)
+
+    async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        async for chunk in inside.read_files(self._find(id), path):
+            yield chunk
+
+    async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        await inside.write_files(self._find(id), path, chunks)
+
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         held = self._find(id)
         async for line in read_log(held.directory.log, query, held.ended.wait):
-            yield line
+            # A terminal ends its lines with a carriage return, too.
+            yield LogLine(line.time, line.stream, line.text.rstrip("\r")) if held.record.spec.tty else line
 
     async def stats(self, id: str) -> Stats:
         held = self._find(id)
@@ -229,35 +299,52 @@ class OciRuntime:
         self._held.clear()
 
     async def _create(self, spec: ContainerSpec) -> None:
-        directory = Directory(self._state, spec.id)
-        cgroup = Cgroup(f"{self._slice}/{spec.id}")
         record = Record(
             spec=spec, boot=boot_id(), runtime=self._chosen.name, created=time.time_ns() // 1_000_000
         )
         try:
-            layers = self._images.layers(spec.image)
-            # Directories may lie on a file system that takes its time; a namespace's file does not.
-            with await asyncio.to_thread(Borrowed, spec) if spec.mounts else Borrowed(spec) as borrowed:
+            if self._ranges and rights.in_own_users(spec):
+                own = msgspec.structs.replace(record, users=self._ranges.give(spec.id))
                 try:
-                    record = await self._namespace.run(
-                        lifecycle.build, self._chosen, directory, record, layers, f"/{cgroup.path}", borrowed
-                    )
-                except BaseException:
-                    await self._namespace.run(lifecycle.demolish, self._chosen, directory, spec.id, cgroup)
-                    raise
-            held = self._held[spec.id] = Held(record, directory, cgroup)
-            self._watch(held)
+                    await self._make(own)
+                    return
+                except Unmappable as error:
+                    _log.warning("container %s has the users of this machine: %s", spec.id, error)
+                    self._ranges.take_back(spec.id)
+            await self._make(record)
         finally:
             self._making.discard(spec.id)
+            if self._ranges and spec.id not in self._held:
+                self._ranges.take_back(spec.id)
+
+    async def _make(self, record: Record) -> None:
+        """Raises `Unmappable` when something of it cannot be seen through the id map it shall have."""
+        spec = record.spec
+        directory = Directory(self._state, spec.id, self._stage)
+        cgroup = Cgroup(f"{self._slice}/{spec.id}")
+        layers = self._images.layers(spec.image)
+        # Directories may lie on a file system that takes its time; a namespace's file does not.
+        with await asyncio.to_thread(Borrowed, spec) if spec.mounts else Borrowed(spec) as borrowed:
+            try:
+                record = await self._namespace.run(
+                    lifecycle.build, self._chosen, directory, record, layers, f"/{cgroup.path}", borrowed
+                )
+            except BaseException:
+                await self._namespace.run(lifecycle.demolish, self._chosen, directory, spec.id, cgroup)
+                raise
+        held = self._held[spec.id] = Held(record, directory, cgroup)
+        self._watch(held)
 
     async def _adopt(self, id: str) -> None:
-        directory = Directory(self._state, id)
+        directory = Directory(self._state, id, self._stage)
         record = directory.load()
         cgroup = Cgroup(f"{self._slice}/{id}")
         if record is None or not record.pid:
             await self._namespace.run(lifecycle.demolish, self._chosen, directory, id, cgroup)
             return
         held = self._held[id] = Held(record, directory, cgroup)
+        if record.users and self._ranges:
+            self._ranges.keep(id, record.users)
         if not record.started and not lifecycle.is_waiting(self._programs[record.runtime], id):
             held.record = msgspec.structs.replace(record, started=record.created)
         self._watch(held)
