@@ -41,7 +41,7 @@ def sweep() -> list[Path]:
 
 
 def _clear(directory: Path) -> None:
-    from hivemind.drivers.runtimes.oci import OciRuntime
+    from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
     async def destroy() -> None:
         runtime = OciRuntime(directory / "state", directory / "run", None)  # type: ignore[arg-type]

@@ -16,7 +16,8 @@ from hivemind.drivers.images.archive import load
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, LogQuery
-from hivemind.drivers.runtimes.oci import OciRuntime, filters
+from hivemind.drivers.runtimes.oci import filters
+from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 

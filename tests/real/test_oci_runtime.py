@@ -27,7 +27,8 @@ from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.cgroups import ROOT, Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, LogQuery, Mount, RuntimeEvent, Status
-from hivemind.drivers.runtimes.oci import OciRuntime, kernel
+from hivemind.drivers.runtimes.oci import kernel
+from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 from hivemind.errors import Invalid, Unsupported
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -358,7 +359,7 @@ from pathlib import Path
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import ContainerSpec
-from hivemind.drivers.runtimes.oci import OciRuntime
+from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
 async def main(path, kind, digest):
     images = Images(ImageStore(path / "images"))
@@ -465,7 +466,7 @@ from pathlib import Path
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import ContainerSpec, LogQuery
-from hivemind.drivers.runtimes.oci import OciRuntime
+from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
 async def main(path, kind, digest):
     images = Images(ImageStore(path / "images"))

@@ -1,5 +1,1 @@
-"""The embedded OCI runtime."""
-
-from hivemind.drivers.runtimes.oci.runtime import Images, OciRuntime
-
-__all__ = ["Images", "OciRuntime"]
+"""The embedded OCI runtime. Its pieces are imported one by one: other runtimes use some of them."""
