@@ -31,8 +31,9 @@ def app_status(app: App, spec: AppSpec, seen: Sequence[Seen], deployment: Deploy
         revision=app.revision,
         stable=app.stable,
         deployment=deployment.id if deployment else "",
+        paused=app.paused,
         ports=tuple(f"{p.host}->{p.container}/{p.protocol}" for p in spec.ports if p.host),
-        message="" if phase in ("stopped", "completed") else _message(_newest(seen), wanted, deployment),
+        message="" if phase in ("stopped", "completed") else _message(app, _newest(seen), wanted, deployment),
     )
 
 
@@ -60,7 +61,7 @@ def _phase(
     failed = deployment is not None and deployment.state is DeploymentState.FAILED
     if app.stopped:
         return "stopped"
-    if deployment is not None and deployment.state is DeploymentState.RUNNING:
+    if deployment is not None and deployment.state is DeploymentState.RUNNING and not app.paused:
         stuck = wanted and all(a.state is AllocationState.PENDING for a, _ in wanted)
         return "pending" if stuck else "deploying"
     if desired and newest and all(a.state is AllocationState.COMPLETE for a, _ in newest):
@@ -77,10 +78,13 @@ def _phase(
     return "deploying" if on_its_way and not ailing and not failed else "degraded"
 
 
-def _message(newest: Sequence[Seen], wanted: Sequence[Seen], deployment: Deployment | None) -> str:
-    """A failed deployment first, then what cannot be placed, then what ended badly, then what ails."""
+def _message(app: App, newest: Sequence[Seen], wanted: Sequence[Seen], deployment: Deployment | None) -> str:
+    """A failed deployment first, then what waits, what cannot be placed, what ended badly, what ails."""
     if deployment is not None and deployment.state is DeploymentState.FAILED:
         return f"revision {deployment.target} failed: {deployment.reason}"
+    if app.paused:
+        waits = deployment is not None and deployment.state is DeploymentState.RUNNING
+        return f"paused: revision {app.revision} waits" if waits else "paused"
     for group in (
         [a.reason for a, _ in wanted if a.state is AllocationState.PENDING],
         [a.reason for a, _ in newest if a.state is AllocationState.FAILED],

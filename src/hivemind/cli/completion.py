@@ -138,6 +138,8 @@ _NAMES: dict[str, Callable[[Context], Iterator[Candidate]]] = {
         (p.name, p.role) for p in context.hive.principals.list() if p.type == "person"
     ),
     "image": lambda context: ((i.name, "") for i in context.hive.images.list()),
+    "config": lambda context: ((c.name, "") for c in context.hive.configs.list(context.project)),
+    "secret": lambda context: ((s.name, "") for s in context.hive.secrets.list(context.project)),
     "restart": lambda context: ((word, "") for word in ("always", "on-failure", "no")),
     "command": lambda context: ((w, "") for c in declarations.COMMANDS if not c.hidden for w in c.words[:1]),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hivemind.client.collection import Collection, D
@@ -13,26 +13,19 @@ from hivemind.model.allocation import ALLOCATION, AllocationDocument
 from hivemind.model.answers import (
     AllocationStats,
     ExecRequest,
-    ImageList,
     LogEntry,
     Page,
     Plan,
     PlanStep,
-    PullProgress,
 )
 from hivemind.model.app import APP, AppDocument, AppManifest
 from hivemind.model.base import encode
-from hivemind.model.image import IMAGE, ImageDocument
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.node import NODE, NodeDocument
 from hivemind.model.revision import RevisionDocument
 
 if TYPE_CHECKING:
     from hivemind.client.exec import ExecSession
-
-_CHUNK = 1 << 18
-_UNPACKING = 1800.0
-"""Seconds that the daemon may be busy with an archive after it has all of it."""
 
 
 class Apps(Collection[AppDocument]):
@@ -128,6 +121,21 @@ class Contents(Collection[D]):
             self._connection.call("POST", f"{self.path(name, project)}/set", body=body).body
         )
 
+    def plan_set(
+        self,
+        name: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        data: Mapping[str, str] | None = None,
+        binary: Mapping[str, bytes] | None = None,
+        remove: Sequence[str] = (),
+    ) -> tuple[PlanStep, ...]:
+        """What `set` would make the hive do."""
+        body = encode({"data": data or {}, "binary": binary or {}, "remove": remove})
+        path = f"{self.path(name, project)}/set"
+        answer = self._connection.call("POST", path, query={"dry_run": "true"}, body=body)
+        return understood(answer.body, Plan).steps
+
 
 class Allocations(Collection[AllocationDocument]):
     """Allocations answer to an id, an unambiguous beginning of one, or `<app>.<slot>`."""
@@ -210,35 +218,6 @@ class Nodes(Collection[NodeDocument]):
         )
 
 
-class Images(Collection[ImageDocument]):
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, IMAGE)
-
-    def load(self, archive: IO[bytes], on_sent: Callable[[int], None] | None = None) -> list[ImageDocument]:
-        """Uploads a `docker save` or OCI archive; `on_sent` hears the bytes sent so far."""
-        answer = self._connection.call(
-            "POST",
-            "/v1/images/load",
-            body=_chunks(archive, on_sent),
-            headers={"Content-Type": "application/x-tar"},
-            timeout=_UNPACKING,
-        )
-        return understood(answer.body, ImageList).items
-
-    def pull(self, reference: str) -> Iterator[PullProgress]:
-        """Fetches it from its registry. The last value has `image`. Raises what made it fail."""
-        body = encode({"reference": reference})
-        for line in lines(self._connection, "POST", "/v1/images/pull", body=body):
-            progress = understood(line, PullProgress)
-            if progress.error is not None:
-                raise progress.error.error()
-            yield progress
-
-    def delete(self, name: str, project: str = DEFAULT_PROJECT, *, if_version: int | None = None) -> None:
-        """By reference or digest. Raises `Conflict` naming the apps that use it."""
-        self._connection.call("DELETE", f"/v1/images/{quote(name, safe='/:@')}")
-
-
 def _logs(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[LogEntry]:
     for line in lines(connection, "GET", path, query=query):
         yield understood(line, LogEntry)
@@ -250,12 +229,3 @@ def _follow(connection: Connection, path: str, query: Mapping[str, object]) -> I
     with WebSocket(connection, path, query) as socket:
         while (message := socket.receive()) is not None:
             yield understood(message, LogEntry)
-
-
-def _chunks(archive: IO[bytes], on_sent: Callable[[int], None] | None) -> Iterator[bytes]:
-    sent = 0
-    while chunk := archive.read(_CHUNK):
-        yield chunk
-        sent += len(chunk)
-        if on_sent:
-            on_sent(sent)

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from hivemind.errors import Invalid
 from hivemind.model.base import Document, Record, Spec
-from hivemind.model.check import Check, CommandProbe
+from hivemind.model.check import CommandProbe, Probe
 from hivemind.model.mount import VolumeMount
 from hivemind.model.names import Name, ServiceName
 from hivemind.model.network import NetworkOptions, Port
@@ -129,10 +129,22 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
             raise Invalid("an app without a network has no ports", hint="leave out --port or --network none")
         for template in self.templates:
             for check in (template.check, template.startup, template.liveness, template.readiness):
-                self._check_port(check)
+                self._check_port(check.probe if check else None)
+            for hook in (template.post_start, template.pre_stop):
+                self._check_port(hook.action if hook else None)
+        for companion in self.init_containers:
+            if companion.check or companion.startup or companion.liveness or companion.readiness:
+                raise Invalid(
+                    f"init container {companion.name} runs to its end, so nothing checks it",
+                    hint="take its checks away, or make it a sidecar",
+                )
+            if companion.post_start or companion.pre_stop:
+                raise Invalid(
+                    f"init container {companion.name} runs to its end, so it has no hooks",
+                    hint="let its command do that, or make it a sidecar",
+                )
 
-    def _check_port(self, check: Check | None) -> None:
-        probe = check.probe if check else None
+    def _check_port(self, probe: Probe | None) -> None:
         if (
             probe
             and not isinstance(probe, CommandProbe)
@@ -193,6 +205,7 @@ class AppStatus(Document, frozen=True, kw_only=True):
     revision: int = 1
     stable: int = 0
     deployment: str = ""
+    paused: bool = False
     ports: tuple[str, ...] = ()
     message: str = ""
     """The one thing to know now: why something is not placed, why a deployment failed."""

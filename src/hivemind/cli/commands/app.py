@@ -30,7 +30,7 @@ def deploy(context: Context) -> None:
         return
     changes = convergence.watch(context, name)
     deployed = hive.apps.deploy(wished, context.project, if_version=version)
-    _finish(context, changes, present, deployed, "deploying", _told(present, deployed))
+    finish(context, changes, present, deployed, "deploying", _told(present, deployed))
 
 
 def manifest_of(app: AppDocument) -> AppManifest:
@@ -44,21 +44,21 @@ def scale(context: Context) -> None:
         raise Invalid("scale needs --replicas N", hint=f"hivemind app scale --name {name} --replicas 3")
     changes, before = convergence.watch(context, name), fetch(context, APP, name)
     scaled = context.hive.apps.scale(name, replicas, context.project)
-    _finish(context, changes, before, scaled, "scaling", f"{name} scaled to {_replicas(replicas)}")
+    finish(context, changes, before, scaled, "scaling", f"{name} scaled to {_replicas(replicas)}")
 
 
 def restart(context: Context) -> None:
     for name in context.args.name:
         changes = convergence.watch(context, name)
         again = context.hive.apps.restart(name, context.project)
-        _finish(context, changes, None, again, "restarting", f"{name} restarted")
+        finish(context, changes, None, again, "restarting", f"{name} restarted")
 
 
 def start(context: Context) -> None:
     for name in context.args.name:
         changes, before = convergence.watch(context, name), fetch(context, APP, name)
         started = context.hive.apps.start(name, context.project)
-        _finish(context, changes, before, started, "starting", f"{name} started")
+        finish(context, changes, before, started, "starting", f"{name} started")
 
 
 def stop(context: Context) -> None:
@@ -126,11 +126,14 @@ def _present(context: Context, name: str) -> AppDocument | None:
         return None
 
 
-def _finish(
+def finish(
     context: Context, changes: Changes, before: AppDocument | None, app: AppDocument, doing: str, told: str
 ) -> None:
-    """Waits, then tells. A deployment that was there `before` is none of ours."""
+    """Waits, then tells. A deployment that was there `before` is none of ours; one of a paused app waits."""
     known = before.status.deployment if before else ""
+    if app.status.paused and app.status.deployment not in ("", known):
+        context.print(f"{told}, when it goes on: it is paused (hivemind rollout resume {app.name})")
+        return
     if not context.args.detach:
         reached = convergence.settle(
             context,

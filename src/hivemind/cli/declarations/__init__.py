@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from hivemind.cli.command import Command, Group
-from hivemind.cli.declarations import apps, containers, hive, images, resources, tokens
+from hivemind.cli.declarations import apps, containers, contents, hive, images, resources, rollouts, tokens
 
-GROUPS: tuple[Group, ...] = (apps.GROUP, *hive.GROUPS, images.GROUP, tokens.GROUP)
+GROUPS: tuple[Group, ...] = (apps.GROUP, *rollouts.GROUPS, *contents.GROUPS, *hive.GROUPS, images.GROUP, tokens.GROUP)
 COMMANDS: tuple[Command, ...] = (
     *apps.COMMANDS,
+    *rollouts.COMMANDS,
+    *contents.COMMANDS,
     *containers.COMMANDS,
     *images.COMMANDS,
     *resources.COMMANDS,

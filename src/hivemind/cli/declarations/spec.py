@@ -60,13 +60,31 @@ PLACEMENT = (
     Option("--priority", "0 to 100 (50); the higher goes first.", kind=INTEGER, metavar="N"),
 )
 UPDATE = (
-    Option("--update-order", "Start the new replica before or after the old one stops.", metavar="ORDER",
-           choices=("start-first", "stop-first")),
+    Option("--update-order", "Start the new replica before or after the old one stops (auto: after it, if it"
+           " writes to a volume).", metavar="ORDER", choices=("auto", "start-first", "stop-first")),
     Option("--update-parallel", "Replicas replaced at the same time (1).", kind=INTEGER, metavar="N"),
+    Option("--update-surge", "How many may run beyond --replicas meanwhile (as many as are replaced at the same"
+           " time); 0 is stop-first.", kind=INTEGER, metavar="N"),
     Option("--update-min-healthy", "How long a new replica must be healthy to count (1s).", kind=SECONDS,
            metavar="TIME"),
     Option("--update-deadline", "A replica not healthy after this long fails the deployment (5m).",
            kind=SECONDS, metavar="TIME"),
+    Option("--progress-deadline", "An update in which no further replica gets healthy for this long fails (10m;"
+           " 0: never).", kind=SECONDS, metavar="TIME"),
+    Option("--no-rollback", "Leave a failed update as it is.", kind=FLAG),
+    Option("--rollback", "Take a failed update back to the last good revision (so unless told otherwise).",
+           kind=FLAG),
+)  # fmt: skip
+CONTENTS = (
+    Option("--config", "A config as files: NAME, NAME:/path, or NAME/KEY:/path/of/file.", metavar="NAME[:PATH]",
+           many=True, completes="config"),
+    Option("--secret", "A secret as files in memory; the same ways to write it.", metavar="NAME[:PATH]", many=True,
+           completes="secret"),
+    Option("--env-config", "A variable from a config: VAR=NAME/KEY, or NAME for all of its keys.",
+           metavar="VAR=NAME/KEY", many=True),
+    Option("--env-secret", "A variable from a secret; the same ways to write it.", metavar="VAR=NAME/KEY", many=True),
+    Option("--on-change", "When a config or secret that it uses changes: roll to it, or ignore that.",
+           metavar="HOW", choices=("roll", "ignore")),
 )  # fmt: skip
 
-REPLICA = (*PROCESS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE)
+REPLICA = (*PROCESS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS)

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from hivemind.cli.flags import checks, network, process, update
+from hivemind.cli.flags import checks, contents, network, process, update
 from hivemind.cli.flags.text import pairs
 from hivemind.cli.parsing import Values
 from hivemind.errors import Invalid
 from hivemind.model.app import AppManifest, AppSpec
 from hivemind.model.quantity import read
 
-_CONCERNS = (process, network, checks, update)
+_CONCERNS = (process, network, checks, update, contents)
 """Each says with `changes(args, base)` which fields of the spec were given (None: not), and with `taken_away(args)`,
 if it has that, which go back to their default."""
 
@@ -58,12 +58,13 @@ def _checked(wished: AppManifest) -> AppManifest:
 
 
 def spec(args: Values, base: AppSpec) -> AppSpec:
-    given: dict[str, Any] = {}
+    """Concern by concern: each sees what those before it changed, so that several may add to one list."""
     for concern in _CONCERNS:
-        given |= {k: v for k, v in concern.changes(args, base).items() if v is not None}
+        given: dict[str, Any] = {k: v for k, v in concern.changes(args, base).items() if v is not None}
         given |= dict.fromkeys(getattr(concern, "taken_away", _nothing)(args))
-    given |= {field: None for key, field in _UNSET.items() if args.get(key) == ""}
-    return msgspec.structs.replace(base, **given)
+        base = msgspec.structs.replace(base, **given)
+    unset = {field: None for key, field in _UNSET.items() if args.get(key) == ""}
+    return msgspec.structs.replace(base, **unset)
 
 
 def _nothing(args: Values) -> set[str]:

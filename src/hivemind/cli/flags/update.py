@@ -18,7 +18,10 @@ def changes(args: Values, base: AppSpec) -> dict[str, Any]:
             base.update,
             order=args.update_order,
             max_parallel=args.update_parallel,
+            max_surge=args.update_surge,
             min_healthy_time=args.update_min_healthy,
             healthy_deadline=args.update_deadline,
+            progress_deadline=args.progress_deadline,
+            auto_rollback=False if args.no_rollback else True if args.rollback else None,
         ),
     }
