@@ -12,13 +12,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hivemind.agent.compose import allocation_of
+from hivemind.agent.charge import Charge
+from hivemind.agent.compose import Place, place_of
 from hivemind.agent.endpoints import Endpoints, status_key
-from hivemind.agent.logs import read_logs
+from hivemind.agent.inside import target_of
+from hivemind.agent.looking import Looking
+from hivemind.agent.logs import UnitLog, read_logs
 from hivemind.agent.provision import Provider
 from hivemind.agent.pulls import Pulls
 from hivemind.agent.reporter import Reporter
-from hivemind.agent.watch import Target
+from hivemind.agent.target import Target
+from hivemind.agent.unit import Unit
 from hivemind.agent.worker import Worker
 from hivemind.drivers.network.contract import Network
 from hivemind.drivers.runtimes.contract import (
@@ -32,9 +36,16 @@ from hivemind.drivers.runtimes.contract import (
     Stats,
 )
 from hivemind.errors import Conflict, HivemindError, NotFound, Unsupported
-from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired
+from hivemind.model.allocation import (
+    Allocation,
+    AllocationState,
+    AllocationStatus,
+    CheckResult,
+    Desired,
+)
 from hivemind.model.app import AppSpec
 from hivemind.model.base import decode, encode
+from hivemind.model.revision import Revision
 from hivemind.protocols.dns.zone import Zone
 from hivemind.state.operations import AllocationReport, ReportAllocations
 from hivemind.state.state import Outcome, State
@@ -48,15 +59,13 @@ _INSIST = 1.0
 """Seconds until a task that does not end is told again to end."""
 _LISTEN_AGAIN = 1.0
 """Seconds until events that broke off are listened to again."""
-_OUTPUT = 4096
-"""Bytes of a probe's output that are kept: its end, where the error usually is."""
 
 
 class _Found(NamedTuple):
     """A container that a runtime still has."""
 
     runtime: Runtime
-    instance: int
+    place: Place
     container: Container
 
 
@@ -76,12 +85,15 @@ class Agent:
         submit: Callable[[ReportAllocations], Awaitable[Outcome]],
         set_zone: Callable[[Zone], None],
         providers: Sequence[Provider] = (),
+        boot: str = "this",
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.node = node
         self.node_name = node_name
         self.state = state
+        self.boot = boot
+        """Tells one start of the machine from another."""
         self.now = now
         """Seconds that only go forward, for waiting."""
         self.clock = clock
@@ -97,7 +109,9 @@ class Agent:
         self._networks = networks
         self._workers: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._unsubscribe: Callable[[], None] = lambda: None
         self.pulls = Pulls()
+        self.looking = Looking(self)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -120,6 +134,7 @@ class Agent:
                 self._store.delete(entry.key)
         for runtime in self._runtimes.values():
             self.spawn(self._follow(runtime))
+        self._unsubscribe = self._store.subscribe(status_key(""), self._wake_waiting)
         self.spawn(self.endpoints.run())
         self.spawn(self.reporter.run())
         self.endpoints.changed()
@@ -130,10 +145,10 @@ class Agent:
         for runtime in self._runtimes.values():
             for container in await runtime.list():
                 try:
-                    allocation, instance = allocation_of(container.id)
+                    place = place_of(container.id)
                 except ValueError:
                     continue
-                found.setdefault(allocation, []).append(_Found(runtime, instance, container))
+                found.setdefault(place.allocation, []).append(_Found(runtime, place, container))
         return found
 
     async def _remove(self, strays: list[_Found], why: str) -> None:
@@ -165,6 +180,7 @@ class Agent:
     async def stop(self) -> None:
         """Lets go. Containers keep running. Whoever loses the cancellation (`asyncio.wait_for` does sometimes, in
         Python 3.11) is told again."""
+        self._unsubscribe()
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -189,6 +205,10 @@ class Agent:
                 self._allocation_changed(change.key)
             if change.table in ("allocations", "apps"):
                 self.endpoints.changed()
+            if change.table == "apps":
+                self._wake_waiting()
+            elif change.table == "revisions" and change.new is not None:
+                self._wake_needed(change.new)
 
     def _allocation_changed(self, id: str) -> None:
         worker = self._workers.get(id)
@@ -197,6 +217,20 @@ class Agent:
             worker.wake()
         elif allocation and allocation.node == self.node:
             self._begin(allocation, [])
+
+    def _wake_waiting(self, seen: object = None) -> None:
+        """Those that wait for other apps look again."""
+        for worker in self._workers.values():
+            if worker.charge.waits:
+                worker.wake()
+
+    def _wake_needed(self, revision: Revision) -> None:
+        """Somebody may wait from now on for what runs here to be started: see `Running.rise`."""
+        app = self.state.apps.get(revision.app)
+        for worker in self._workers.values() if app and revision.spec.depends_on else ():
+            allocation = worker.charge.allocation
+            if app and allocation.project == app.project and allocation.app_name in revision.spec.depends_on:
+                worker.wake()
 
     def _wake_all(self) -> None:
         for worker in self._workers.values():
@@ -209,11 +243,11 @@ class Agent:
         except Unsupported as error:
             self._cannot(allocation, error)
             return
-        instances = {each.instance: each.container for each in found if each.runtime is runtime}
+        mine = {each.place: each.container for each in found if each.runtime is runtime}
         strays = [each for each in found if each.runtime is not runtime]
         if strays:
             self.spawn(self._remove(strays, f"its app now runs with {runtime.name}"))
-        worker = self._workers[allocation.id] = Worker(self, allocation, spec, instances)
+        worker = self._workers[allocation.id] = Worker(self, allocation, spec, mine)
         self.spawn(self._run(worker))
 
     def _cannot(self, allocation: Allocation, error: Unsupported) -> None:
@@ -255,15 +289,15 @@ class Agent:
 
     def _heard(self, runtime: Runtime, event: RuntimeEvent) -> None:
         try:
-            id, instance = allocation_of(event.id)
+            place = place_of(event.id)
         except ValueError:
             return
-        worker = self._workers.get(id)
+        worker = self._workers.get(place.allocation)
         if worker is None or worker.runtime is not runtime:
             return
         if event.kind == "exited" and event.exit:
-            worker.exited(instance, event.exit)
-        elif event.kind == "oom" and (allocation := self.state.allocations.get(id)):
+            worker.exited(place, event.exit)
+        elif event.kind == "oom" and (allocation := self.state.allocations.get(place.allocation)):
             self.event(
                 allocation, "allocation.oom", "the kernel killed a process inside for memory", warning=True
             )
@@ -280,34 +314,8 @@ class Agent:
         name = next(iter(self._runtimes)) if spec.runtime == "auto" else spec.runtime
         return self._networks.get(name) or next(iter(self._networks.values()))
 
-    def probe_target(self, worker: Worker, spec: AppSpec) -> Target:
-        attached = self.network_for(spec).attachments().get(worker.id)
-
-        async def run(arguments: tuple[str, ...]) -> tuple[int, str]:
-            return await self._run_inside(worker, arguments)
-
-        return Target(
-            id=worker.id,
-            ip=attached.ip if attached else "127.0.0.1",
-            ports=dict(attached.ports) if attached else {},
-            declared=tuple(p.container for p in spec.ports if p.protocol == "tcp"),
-            run=run,
-            now=self.now,
-        )
-
-    async def _run_inside(self, worker: Worker, arguments: tuple[str, ...]) -> tuple[int, str]:
-        """Exit code and the end of the output of a command inside the running container."""
-        container = worker.current
-        if container is None:
-            return 1, "the container does not run"
-        session = await worker.runtime.exec(container, ExecSpec(args=arguments))
-        output = b""
-        try:
-            while chunk := await session.read():
-                output = (output + chunk[1])[-_OUTPUT:]
-            return await session.wait(), output.decode(errors="replace")
-        finally:
-            await session.close()
+    def probe_target(self, charge: Charge, unit: Unit) -> Target:
+        return target_of(self, charge, unit)
 
     def last_status(self, allocation: str) -> AllocationStatus | None:
         entry = self._store.get(status_key(allocation))
@@ -332,25 +340,52 @@ class Agent:
 
     # -- what the API asks -----------------------------------------------------------------------------------
 
-    async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
-        worker = self._find(allocation)
-        container = worker.current
-        if container is None:
-            raise Conflict(
-                f"allocation {allocation} does not run", hint="hivemind ps -a shows what runs and what ended"
-            )
-        return await worker.runtime.exec(container, spec)
+    async def exec(self, allocation: str, spec: ExecSpec, container: str = "") -> ExecSession:
+        runtime, id = self.running(allocation, container)
+        return await runtime.exec(id, spec)
 
-    async def stats(self, allocation: str) -> Stats:
-        worker = self._find(allocation)
-        if worker.current is None:
-            raise Conflict(f"allocation {allocation} does not run")
-        return await worker.runtime.stats(worker.current)
+    async def stats(self, allocation: str, container: str = "") -> Stats:
+        runtime, id = self.running(allocation, container)
+        return await runtime.stats(id)
 
-    def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+    def logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
         """Over all instances that are kept, oldest first; following goes on with the next instance."""
+        worker, unit = self.unit(allocation, container)
+        return read_logs(UnitLog(worker, unit), worker.runtime, query)
+
+    def checks(self, allocation: str) -> list[CheckResult]:
+        """What the checks of all its containers found last, in order of time."""
+        units = self._find(allocation).charge.units
+        return sorted((result for unit in units for result in unit.history), key=lambda r: r.time)
+
+    def running(self, allocation: str, container: str = "") -> tuple[Runtime, str]:
+        """The runtime and the id of its running container: the app's own, or the companion's of that name."""
+        worker, unit = self.unit(allocation, container)
+        if unit.running is None:
+            what = (
+                f"container {container} of allocation {allocation}"
+                if container
+                else f"allocation {allocation}"
+            )
+            raise Conflict(f"{what} does not run", hint="hivemind ps -a shows what runs and what ended")
+        return worker.runtime, unit.running.id
+
+    def running_allocations(self) -> list[str]:
+        """Whose own container runs."""
+        return [id for id, worker in self._workers.items() if worker.charge.main.running is not None]
+
+    def unit(self, allocation: str, container: str) -> tuple[Worker, Unit]:
         worker = self._find(allocation)
-        return read_logs(worker, worker.runtime, query)
+        unit = worker.charge.unit(container)
+        if unit is None:
+            names = [unit.name for unit in worker.charge.units if unit.name]
+            raise NotFound(
+                f"allocation {allocation} has no container {container!r}",
+                hint=f"beside the app's own it has {', '.join(names)}"
+                if names
+                else "it has only the app's own",
+            )
+        return worker, unit
 
     def _find(self, allocation: str) -> Worker:
         worker = self._workers.get(allocation)

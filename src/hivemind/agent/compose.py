@@ -1,92 +1,112 @@
-"""From what is wanted (an app's spec) and what the image says to what a runtime starts. Pure."""
+"""From what is wanted (the template of an app or a companion) and what the image says to what a runtime starts.
+Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
+from hivemind.agent.checks import inherited_check
 from hivemind.agent.provision import Provision
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.errors import Invalid
 from hivemind.model.allocation import Allocation
-from hivemind.model.app import AppSpec
 from hivemind.model.image import Image, ImageConfig
+from hivemind.model.template import ContainerTemplate
 
 _FALLBACK_SIGNAL = "SIGTERM"
+BOOT = "hivemind.boot"
+"""Label of a container: the start of the kernel it was made in."""
 
 
-def container_id(allocation: str, instance: int) -> str:
-    return f"{allocation}.{instance}"
+class Place(NamedTuple):
+    """Which container of an allocation it is: a companion's by `name`, the app's own without, and its instance."""
+
+    allocation: str
+    instance: int
+    name: str = ""
 
 
-def allocation_of(container: str) -> tuple[str, int]:
+def container_id(allocation: str, instance: int, name: str = "") -> str:
+    """`<allocation>.<instance>`, a companion's with `.<name>` behind it."""
+    return f"{allocation}.{instance}.{name}" if name else f"{allocation}.{instance}"
+
+
+def place_of(container: str) -> Place:
     """The inverse of `container_id`. Raises `ValueError` for what it did not make."""
-    match = re.fullmatch(r"([0-9a-z]+)\.(0|[1-9][0-9]*)", container)
+    match = re.fullmatch(r"([0-9a-z]+)\.(0|[1-9][0-9]*)(?:\.([0-9a-z](?:[0-9a-z-]*[0-9a-z])?))?", container)
     if not match:
         raise ValueError(f"{container!r} is not the container of an allocation")
-    return match[1], int(match[2])
+    return Place(match[1], int(match[2]), match[3] or "")
 
 
 def compose(
     allocation: Allocation,
-    spec: AppSpec,
+    template: ContainerTemplate,
     image: Image | None,
     attachment: Attachment,
     provision: Provision,
     *,
-    instance: int,
+    place: Place,
     node_name: str,
     search: str,
+    boot: str = "",
 ) -> ContainerSpec:
     """Docker's rules: a given entrypoint drops the image's command; a given command replaces it."""
     config = image.config if image else ImageConfig()
-    name = f"{allocation.app_name}-{allocation.slot}"
+    hostname = f"{allocation.app_name}-{allocation.slot}"
     return ContainerSpec(
-        id=container_id(allocation.id, instance),
+        id=container_id(*place),
         image=image.digest if image else "",
-        args=_arguments(spec, config),
+        args=_arguments(template, config),
         env={
             **_parse_env(config.env),
             **_own_env(allocation, node_name, attachment),
             **provision.env,
-            **spec.env,
+            **template.env,
         },
-        secret_env={name: value for name, value in provision.secret_env.items() if name not in spec.env},
+        secret_env={name: value for name, value in provision.secret_env.items() if name not in template.env},
         mounts=provision.mounts,
-        user=user_of(spec, config),
-        workdir=spec.workdir or config.workdir or "/",
-        hostname=name if attachment.netns else "",
+        user=user_of(template, config),
+        workdir=template.workdir or config.workdir or "/",
+        tty=template.tty,
+        stdin=template.stdin,
+        hostname=hostname if attachment.netns else "",
         netns=attachment.netns,
         resolv_conf=_resolv_conf(attachment, search),
-        hosts=_hosts(attachment, name),
-        cpus=spec.resources.cpus,
-        memory=spec.resources.memory,
-        pids=spec.resources.pids,
-        stop_signal=stop_signal(spec, config),
+        hosts=_hosts(attachment, hostname),
+        cpus=template.resources.cpus,
+        memory=template.resources.memory,
+        pids=template.resources.pids,
+        stop_signal=stop_signal(template, config),
         labels={
             "hivemind.project": allocation.project,
             "hivemind.app": allocation.app_name,
             "hivemind.allocation": allocation.id,
             "hivemind.revision": str(allocation.revision),
-            "hivemind.stop-signal": stop_signal(spec, config),
+            "hivemind.stop-signal": stop_signal(template, config),
+            **({"hivemind.container": place.name} if place.name else {}),
+            **({BOOT: boot} if boot else {}),
+            **inherited_check(template, config),
         },
     )
 
 
-def user_of(spec: AppSpec, config: ImageConfig) -> str:
-    return spec.user if spec.user is not None else config.user
+def user_of(template: ContainerTemplate, config: ImageConfig) -> str:
+    return template.user if template.user is not None else config.user
 
 
-def stop_signal(spec: AppSpec, config: ImageConfig) -> str:
-    name = spec.stop.signal or config.stop_signal or _FALLBACK_SIGNAL
+def stop_signal(template: ContainerTemplate, config: ImageConfig) -> str:
+    name = template.stop.signal or config.stop_signal or _FALLBACK_SIGNAL
     return name if name.startswith("SIG") or name.isdigit() else f"SIG{name}"
 
 
-def _arguments(spec: AppSpec, config: ImageConfig) -> tuple[str, ...]:
-    entrypoint = config.entrypoint if spec.entrypoint is None else spec.entrypoint
-    inherited = config.command if spec.entrypoint is None else ()
-    command = inherited if spec.command is None else spec.command
+def _arguments(template: ContainerTemplate, config: ImageConfig) -> tuple[str, ...]:
+    entrypoint = config.entrypoint if template.entrypoint is None else template.entrypoint
+    inherited = config.command if template.entrypoint is None else ()
+    command = inherited if template.command is None else template.command
     arguments = (*entrypoint, *command)
     if not arguments:
         raise Invalid("the image names no command", hint="give one with --command")

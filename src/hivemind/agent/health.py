@@ -18,8 +18,12 @@ OUTPUT = 4096
 """Characters of the last output that are kept: its end, where the error usually is."""
 SHORTEST = 0.1
 """Seconds between two probes at least, whatever the check says."""
+SLOW = 0.5
+"""An answer that took more than this share of the time it has is called slow."""
 EAGER = 0.5
 """Before the first success the next probe comes after this share of the time since the start."""
+
+Outcome = Literal["passed", "slow", "failed", "timeout"]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -27,6 +31,15 @@ class Result(msgspec.Struct, frozen=True):
 
     ok: bool
     output: str = ""
+    timed_out: bool = False
+    latency: float = 0.0
+    """Seconds until the answer, or until it was given up."""
+
+    def outcome(self, budget: float) -> Outcome:
+        """`budget` is how long it might have taken."""
+        if not self.ok:
+            return "timeout" if self.timed_out else "failed"
+        return "slow" if self.latency > budget * SLOW else "passed"
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

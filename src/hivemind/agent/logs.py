@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from hivemind.agent.unit import Role, Unit
 from hivemind.drivers.runtimes.contract import LogLine, LogQuery, Runtime
 from hivemind.errors import NotFound
 
+if TYPE_CHECKING:
+    from hivemind.agent.worker import Worker
+
 
 class Source(Protocol):
-    """What is asked of a worker."""
+    """Whose log it is."""
 
     @property
     def containers(self) -> list[str]: ...
@@ -21,6 +25,27 @@ class Source(Protocol):
     def over(self) -> bool: ...
 
     async def changed(self) -> None: ...
+
+
+class UnitLog:
+    """The log of one container of an allocation."""
+
+    def __init__(self, worker: Worker, unit: Unit) -> None:
+        self._worker = worker
+        self._unit = unit
+
+    @property
+    def containers(self) -> list[str]:
+        return self._unit.containers
+
+    @property
+    def over(self) -> bool:
+        """No further instance will come."""
+        done = self._unit.role is Role.INIT and self._worker.charge.begun
+        return self._worker.over or done
+
+    async def changed(self) -> None:
+        await self._worker.changed()
 
 
 async def read_logs(source: Source, runtime: Runtime, query: LogQuery) -> AsyncIterator[LogLine]:
@@ -40,7 +65,7 @@ async def read_logs(source: Source, runtime: Runtime, query: LogQuery) -> AsyncI
     while True:
         for container in [id for id in source.containers if id not in shown]:
             shown.add(container)
-            async for line in _read(runtime, container, query):
+            async for line in read_instance(runtime, container, query):
                 yield line
             query = replace(query, tail=None)
         if not query.follow:
@@ -59,11 +84,11 @@ async def _last(source: Source, runtime: Runtime, query: LogQuery) -> list[LogLi
         if len(lines) >= wanted:
             break
         asked = replace(query, tail=wanted - len(lines))
-        lines = [line async for line in _read(runtime, container, asked)] + lines
+        lines = [line async for line in read_instance(runtime, container, asked)] + lines
     return lines
 
 
-async def _read(runtime: Runtime, container: str, query: LogQuery) -> AsyncIterator[LogLine]:
+async def read_instance(runtime: Runtime, container: str, query: LogQuery) -> AsyncIterator[LogLine]:
     """Nothing for an instance that was removed meanwhile."""
     try:
         async for line in runtime.logs(container, query):

@@ -16,6 +16,7 @@ from hivemind.model.config import ConfigDocument
 from hivemind.model.content import Bundle, Piece
 from hivemind.model.deployment import Deployment, DeploymentDocument, DeploymentState
 from hivemind.model.image import Image, ImageDocument, parse_reference
+from hivemind.model.image_registry import ImageRegistry, RegistryDocument
 from hivemind.model.node import Node, NodeDocument, NodeStatus
 from hivemind.model.principal import Principal, PrincipalDocument
 from hivemind.model.project import Project, ProjectDocument
@@ -170,7 +171,7 @@ def _is_text(value: bytes) -> bool:
 def node_document(backend: Backend, node: Node) -> NodeDocument:
     state = backend.state
     here = [a for a in state.allocations_on(node.id) if a.live]
-    reserved = [state.spec_of(a).resources for a in here]
+    reserved = [state.spec_of(a).reserved for a in here]
     return NodeDocument(
         name=node.name,
         id=node.id,
@@ -211,6 +212,21 @@ def principal_document(backend: Backend, principal: Principal) -> PrincipalDocum
         key=principal.id,
         version=principal.version,
         created=principal.created,
+    )
+
+
+def registry_document(backend: Backend, registry: ImageRegistry) -> RegistryDocument:
+    """Without the credential."""
+    return RegistryDocument(
+        name=registry.name,
+        username=registry.username,
+        signed_in=bool(registry.sealed),
+        insecure=registry.insecure,
+        ca=registry.ca,
+        mirrors=registry.mirrors,
+        version=registry.version,
+        created=registry.created,
+        updated=registry.updated,
     )
 
 

@@ -109,6 +109,7 @@ class Node:
             submit=lambda operation: self.submit(operation, self._key),
             set_zone=names.set_zone,
             providers=(contents,),
+            boot=capacity.boot(),
         )
         await agent.start()
         self._on_stop(agent.stop)

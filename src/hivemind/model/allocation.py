@@ -52,6 +52,8 @@ class Allocation(Record, frozen=True, kw_only=True):
     node: str = ""
     desired: Desired = Desired.RUN
     state: AllocationState = AllocationState.PENDING
+    started: bool = False
+    """Its node reported that it runs; only told where an app waits for just that."""
     failing: bool = False
     """Its node tries and tries but it does not get healthy; a deployment of its revision gives up."""
     reason: str = ""
@@ -90,8 +92,24 @@ class Ending(Record, frozen=True, kw_only=True, omit_defaults=False):
     ended: int = 0
 
 
-class AllocationStatus(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """A node's observation of one allocation, kept in the shared store under `allocation/<id>`."""
+class CheckResult(Record, frozen=True, kw_only=True):
+    """What one check or hook of a container found."""
+
+    time: int
+    """Milliseconds since 1970: when the answer was there."""
+    check: Literal["check", "startup", "liveness", "readiness", "post-start", "pre-stop"]
+    container: str = ""
+    """Name of the companion; empty: the app's own."""
+    instance: int = 0
+    outcome: Literal["passed", "slow", "failed", "timeout"]
+    """`slow`: passed, but it took more than half of the time it has."""
+    latency: float = 0.0
+    """Seconds."""
+    output: str = ""
+
+
+class ContainerStatus(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """A node's observation of one container of an allocation."""
 
     phase: Phase = Phase.WAITING
     ready: bool = False
@@ -99,15 +117,41 @@ class AllocationStatus(Record, frozen=True, kw_only=True, omit_defaults=False):
     instance: int = 0
     """Number of the container instance; rises with each restart."""
     restarts: int = 0
+    image_digest: str = ""
+    pid: int = 0
+    started: int = 0
+    settled: bool = False
+    """Its post-start hook is done and its startup check has passed."""
+    condemned: bool = False
+    """It was told to stop because of its health."""
+    message: str = ""
+    last: Ending | None = None
+    failures: int = 0
+    """How often in a row it ended too soon or could not start."""
+    resumes: int = 0
+    """Milliseconds since 1970: it is not started again before that."""
+    checks: tuple[CheckResult, ...] = ()
+    """The latest of each kind, as of the last change; all the node remembers is at `…/checks`."""
+
+
+class CompanionStatus(ContainerStatus, frozen=True, kw_only=True, omit_defaults=False):
+    """The same of a companion."""
+
+    name: str
+    role: Literal["init", "sidecar"]
+
+
+class AllocationStatus(ContainerStatus, frozen=True, kw_only=True, omit_defaults=False):
+    """A node's observation of one allocation, kept in the shared store under `allocation/<id>`: of the app's own
+    container, and of those beside it. `ready` speaks for all of them."""
+
     ip: str = ""
     ports: dict[str, int] = {}
     """`"80/tcp"` -> the port that answers at `ip` (differs from the declared one on shared networks)."""
     runtime: str = ""
-    image_digest: str = ""
-    pid: int = 0
-    started: int = 0
-    message: str = ""
-    last: Ending | None = None
+    companions: tuple[CompanionStatus, ...] = ()
+    boot: str = ""
+    """Which start of its node's kernel this was seen in."""
     observed: int = 0
 
 

@@ -9,6 +9,8 @@ from msgspec import Meta
 from hivemind.model.base import Spec
 from hivemind.model.quantity import Seconds
 
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z", description="a header's name")]
+HeaderValue = Annotated[str, Meta(pattern=r"^[\t\x20-\x7e]*\Z", description="printable ASCII")]
 ProbePort = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -26,7 +28,7 @@ class HttpProbe(Spec, frozen=True, kw_only=True, tag="http", tag_field="kind"):
     """A container port; the app's first declared port when absent."""
     scheme: Literal["http", "https"] = "http"
     """With `https` any certificate will do: the question is whether it answers."""
-    headers: dict[str, str] = {}
+    headers: dict[HeaderName, HeaderValue] = {}
 
 
 class TcpProbe(Spec, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):

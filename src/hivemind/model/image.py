@@ -7,6 +7,7 @@ from typing import Literal
 
 from hivemind.errors import Invalid
 from hivemind.model.base import Document, Record
+from hivemind.model.check import Check
 from hivemind.model.resource import Column, Resource
 
 DEFAULT_REGISTRY = "docker.io"
@@ -76,6 +77,8 @@ class ImageConfig(Record, frozen=True, kw_only=True):
     ports: tuple[str, ...] = ()
     """`"80/tcp"`."""
     labels: dict[str, str] = {}
+    healthcheck: Check | None = None
+    """docker's HEALTHCHECK."""
 
 
 class Image(Record, frozen=True, kw_only=True):
@@ -95,6 +98,15 @@ class Image(Record, frozen=True, kw_only=True):
     created: int = 0
 
 
+class Layer(Record, frozen=True, kw_only=True):
+    digest: str
+    """Of the blob, as it came."""
+    diff_id: str
+    """Of its content."""
+    size: int
+    media_type: str
+
+
 class ImageDocument(Document, frozen=True, kw_only=True):
     kind: Literal["Image"] = "Image"
     name: str
@@ -105,6 +117,23 @@ class ImageDocument(Document, frozen=True, kw_only=True):
     os: str
     arch: str
     created: int
+    in_use: int
+
+
+class ImageDetails(Document, frozen=True, kw_only=True):
+    """What `image inspect` shows."""
+
+    id: str
+    names: tuple[str, ...]
+    config: ImageConfig
+    config_digest: str
+    layers: tuple[Layer, ...]
+    size: int
+    os: str
+    arch: str
+    created: int
+    used: int
+    """When it was last wanted, in milliseconds since 1970."""
     in_use: int
 
 

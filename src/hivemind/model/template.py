@@ -74,6 +74,8 @@ class ContainerTemplate(Spec, frozen=True, kw_only=True):
     isolation: Isolation = Isolation()
     check: Check | None = None
     """Readiness and liveness in one, as docker's HEALTHCHECK: serves while it passes, restarts when it fails."""
+    healthcheck: Literal["image", "none"] = "image"
+    """Whether the HEALTHCHECK of the image counts where no check is given here."""
     startup: Check | None = None
     """Until it passes once the others are not asked; when it fails the container is restarted."""
     liveness: Check | None = None

@@ -6,16 +6,18 @@ from hivemind.errors import Conflict
 from hivemind.model.app import App, AppSpec
 from hivemind.model.image import parse_reference
 from hivemind.scheduler.filters.constraints import parse_constraint
+from hivemind.state.dependencies import refuse_cycle
 from hivemind.state.state import State
 
 
-def admit(state: State, project: str, spec: AppSpec, own: App | None) -> None:
+def admit(state: State, project: str, name: str, spec: AppSpec, own: App | None) -> None:
     """`own`: the app itself, unless it is new. Raises what speaks against it."""
     spec.validate()
     if spec.image:
         parse_reference(spec.image)
     for text in spec.constraints:
         parse_constraint(text)
+    refuse_cycle(state, project, name, spec)
     _check_clashes(state, project, spec, own)
 
 

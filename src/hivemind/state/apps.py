@@ -32,7 +32,7 @@ def deploy(state: State, operation: DeployApp, who: Principal) -> Outcome:
             hint="deploy it to change it, or choose another name",
         )
     check_version(operation.if_version, old.version if old else 0)
-    admit(state, operation.project, manifest.spec, old)
+    admit(state, operation.project, manifest.name, manifest.spec, old)
     if old is None:
         return _create(state, operation, who)
     new = replace(old, replicas=manifest.replicas, labels=manifest.labels)

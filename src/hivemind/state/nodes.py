@@ -96,6 +96,7 @@ def _report_one(state: State, node: str, said: AllocationReport) -> None:
     new = replace(
         old,
         state=reached,
+        started=old.started or said.started,
         failing=said.failing and reached < AllocationState.HEALTHY,
         reason=said.reason or ("" if reached > old.state else old.reason),
         exit_code=said.exit_code if said.exit_code is not None else old.exit_code,

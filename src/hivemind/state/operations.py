@@ -13,6 +13,7 @@ from hivemind.model.app import AppManifest
 from hivemind.model.backup import BackupTargetManifest
 from hivemind.model.base import encode
 from hivemind.model.content import ContentKind, Piece
+from hivemind.model.image_registry import RegistryManifest
 from hivemind.model.mount import Key
 from hivemind.model.names import Name
 from hivemind.model.node import NodeManifest
@@ -244,9 +245,24 @@ class ReportVolumes(Operation, frozen=True, kw_only=True, tag="volumes.report"):
     gone: tuple[str, ...] = ()
 
 
+class PutRegistry(Operation, frozen=True, kw_only=True, tag="registry.put"):
+    """Makes a registry known, or changes how it is reached. `manifest` holds no password."""
+
+    manifest: RegistryManifest
+    sealed: bytes | None = None
+    """A `Credential`, sealed; None keeps the one that is there for the same user."""
+    if_version: int | None = None
+
+
+class DeleteRegistry(Operation, frozen=True, kw_only=True, tag="registry.delete"):
+    name: str
+    if_version: int | None = None
+
+
 class AllocationReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     state: AllocationState
+    started: bool = False
     failing: bool = False
     reason: str = ""
     exit_code: int | None = None
@@ -278,6 +294,8 @@ AnyOperation = (
     | ResumeApp
     | PutContent
     | DeleteContent
+    | PutRegistry
+    | DeleteRegistry
     | ReportAllocations
     | PutVolume
     | DeleteVolume

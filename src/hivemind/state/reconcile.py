@@ -19,6 +19,7 @@ from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Ask
 from hivemind.scheduler.scheduler import place
 from hivemind.state import pins, volumes
+from hivemind.state.dependencies import waits_for
 from hivemind.state.state import State, revision_key
 
 _ROUNDS = 50
@@ -153,7 +154,12 @@ _EXECUTE: dict[type[Step], Callable[[State, App, Any], None]] = {
 def _place_pending(state: State) -> None:
     """Round by round: of those that will bring a volume to their node only one is placed at a time, so that the
     others find it there. What is refused speaks for all that are like it."""
-    waiting = sorted(state.pending)
+    waiting: list[str] = []
+    for id in sorted(state.pending):
+        if why := waits_for(state, state.allocations[id]):
+            _refuse(state, id, why)
+        else:
+            waiting.append(id)
     refused: dict[tuple[object, ...], str] = {}
     while waiting:
         now, waiting = _apart(state, waiting)
@@ -207,8 +213,8 @@ def _ask(state: State, allocation: Allocation) -> Ask:
     return Ask(
         id=allocation.id,
         app=allocation.app,
-        cpus=spec.resources.cpus,
-        memory=spec.resources.memory,
+        cpus=spec.reserved.cpus,
+        memory=spec.reserved.memory,
         host_ports=tuple(sorted(f"{p.host}/{p.protocol}" for p in spec.ports if p.host)),
         constraints=spec.constraints,
         runtime=spec.runtime,

@@ -96,7 +96,7 @@ def rollback(state: State, operation: RollbackApp, who: Principal) -> Outcome:
     target = _named(state, old, operation.to) if operation.to else _last_good(state, old)
     if _alike(target, state.revision(old.id, old.revision)):
         return save(state, old, replace(old, stopped=False))
-    admit(state, old.project, target.spec, old)
+    admit(state, old.project, old.name, target.spec, old)
     wanted = replace(old, stopped=False)
     return revise(state, old, wanted, target.spec, target.pins, who, cause="rollback", origin=target.number)
 

@@ -18,6 +18,7 @@ from hivemind.model.backup import BackupTarget
 from hivemind.model.base import Record, decode, encode
 from hivemind.model.content import Bundle, Content
 from hivemind.model.deployment import Deployment, DeploymentState
+from hivemind.model.image_registry import ImageRegistry
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
@@ -96,6 +97,7 @@ class State:
         self.principals: Table[Principal] = Table("principals", Principal)
         self.bundles: Table[Bundle] = Table("bundles", Bundle)
         self.contents: Table[Content] = Table("contents", Content)
+        self.registries: Table[ImageRegistry] = Table("registries", ImageRegistry)
         self.replies: Table[Reply] = Table("replies", Reply)
         self.volumes: Table[Volume] = Table("volumes", Volume)
         self.snapshots: Table[VolumeSnapshot] = Table("snapshots", VolumeSnapshot)
@@ -119,7 +121,7 @@ class State:
         self.tables = Tables(
             [
                 self.apps, self.revisions, self.deployments, self.allocations,
-                self.nodes, self.projects, self.principals, self.replies, self.bundles, self.contents,
+                self.nodes, self.projects, self.principals, self.registries, self.replies, self.bundles, self.contents,
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
             ],
             self._reindex,
@@ -194,8 +196,9 @@ class State:
         for allocation in self.allocations_on(node):
             if allocation.live:
                 spec = self.spec_of(allocation)
-                cpus += spec.resources.cpus
-                memory += spec.resources.memory
+                reserved = spec.reserved
+                cpus += reserved.cpus
+                memory += reserved.memory
                 apps[allocation.app] = apps.get(allocation.app, 0) + 1
                 ports |= {f"{p.host}/{p.protocol}": allocation.app for p in spec.ports if p.host}
         return Use(cpus=round(cpus, 6), memory=memory, apps=apps, ports=ports)

@@ -224,8 +224,9 @@ async def test_one_that_recovers_while_it_is_being_stopped_is_not_reported_healt
         agent = box.agent
         assert agent
         worker = agent._workers[box.newest.id]
-        assert worker._watch
-        worker._watch.ready, worker._watch.health = True, "passing"
+        watch = worker.charge.main.watch
+        assert watch
+        watch.ready, watch.health = True, "passing"
         worker.wake()
         await box.rest(30)
         assert not box.status().ready

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 
 import pytest
+from msgspec.structs import replace
 
 from hivemind.agent.health import OUTPUT, Health, Result
 from hivemind.agent.probes import Prober
+from hivemind.agent.target import Target
 from hivemind.errors import Invalid, Unavailable
 from hivemind.model.check import Check, CommandProbe, HttpProbe, Probe, TcpProbe
 
@@ -52,10 +56,24 @@ async def no_exec(arguments: tuple[str, ...]) -> tuple[int, str]:
     raise AssertionError("no command was to be run")
 
 
+def target(
+    exec: Callable[..., Awaitable[tuple[int, str]]] = no_exec,
+    now: Callable[[], float] = time.monotonic,
+    doing: str = "",
+    **more: object,
+) -> Target:
+    async def explain() -> str:
+        return doing
+
+    return Target(id="a", ip=LOOPBACK, run=exec, now=now, explain=explain, **more)  # type: ignore[arg-type]
+
+
 async def probe(
     what: Probe, *, timeout: float = 10.0, exec: Callable[..., Awaitable[tuple[int, str]]] = no_exec
 ) -> Result:
-    return await Prober(Check(probe=what, timeout=timeout), LOOPBACK, exec).probe()
+    found = await Prober(Check(probe=what, timeout=timeout), target(exec)).probe()
+    assert 0 <= found.latency <= timeout + 5
+    return replace(found, latency=0.0)
 
 
 def free_port() -> int:
@@ -131,7 +149,7 @@ async def test_silence_is_unhealthy() -> None:
 
     async with listening(handler) as port:
         result = await probe(HttpProbe(port=port), timeout=0.05)
-    assert result == Result(False, f"GET http://127.0.0.1:{port}/: no answer within 50ms")
+    assert result == Result(False, f"GET http://127.0.0.1:{port}/: no answer within 50ms", timed_out=True)
 
 
 async def test_tcp_needs_only_to_be_accepted() -> None:
@@ -176,7 +194,7 @@ async def test_a_command_that_hangs_is_ended() -> None:
         return 0, ""
 
     result = await probe(CommandProbe(command=("sleep", "9")), exec=run, timeout=0.05)
-    assert result == Result(False, "sleep 9: no answer within 50ms")
+    assert result == Result(False, "sleep 9: no answer within 50ms", timed_out=True)
     assert ended.is_set()
 
 
@@ -196,50 +214,43 @@ async def test_a_defect_is_not_taken_for_bad_health() -> None:
 
 async def test_the_first_declared_port_is_used_where_it_answers() -> None:
     async with listening(saying(b"HTTP/1.1 200 OK\r\n\r\n")) as port:
-        prober = Prober(Check(probe=HttpProbe()), LOOPBACK, no_exec, {"80/tcp": port}, declared=(80, 443))
+        prober = Prober(Check(probe=HttpProbe()), target(ports={"80/tcp": port}, declared=(80, 443)))
         assert (await prober.probe()).ok
 
 
 async def test_no_port_at_all_is_refused_at_once() -> None:
     with pytest.raises(Invalid, match="names no port"):
-        Prober(Check(probe=TcpProbe()), LOOPBACK, no_exec)
+        Prober(Check(probe=TcpProbe()), target())
 
 
 async def test_a_clock_that_is_set_back_does_not_stop_the_probing() -> None:
-    probed = asyncio.Event()
-    times = iter([1_000_000.0, 0.0, 0.0, 0.0, 0.0])
+    times = iter([1_000_000.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 
     async def run(arguments: tuple[str, ...]) -> tuple[int, str]:
         return 0, ""
 
     check = Check(probe=CommandProbe(command=("x",)), interval=0.01)
-    task = asyncio.ensure_future(
-        Prober(check, LOOPBACK, run).run(lambda health: probed.set(), lambda: next(times))
-    )
-    async with asyncio.timeout(30):
-        await probed.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with (
+        asyncio.timeout(30),
+        aclosing(Prober(check, target(run, lambda: next(times))).results()) as found,
+    ):
+        health, result = await anext(found)
+    assert health.ready and result.latency == 0
 
 
 async def test_it_probes_on_and_tells_every_change() -> None:
     answers = iter([1, 1, 0, 0])
     seen: list[Health] = []
-    enough = asyncio.Event()
 
     async def run(arguments: tuple[str, ...]) -> tuple[int, str]:
         return next(answers), ""
 
-    def note(health: Health) -> None:
-        seen.append(health)
-        if len(seen) == 4:
-            enough.set()
-
     check = Check(probe=CommandProbe(command=("x",)), interval=0.0, retries=2)
     clock = asyncio.get_running_loop().time
-    task = asyncio.ensure_future(Prober(check, LOOPBACK, run).run(note, clock, offset=0.01))
-    await enough.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with aclosing(Prober(check, target(run, clock)).results(offset=0.01)) as found:
+        async for health, _ in found:
+            seen.append(health)
+            if len(seen) == 4:
+                break
     assert [h.status for h in seen] == ["starting", "failing", "passing", "passing"]
     assert seen[0].started + 0.01 <= seen[0].due

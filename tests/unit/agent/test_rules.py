@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivemind.agent.backoff import LONGEST, WELL_AFTER, Backoff
-from hivemind.agent.compose import allocation_of, compose, container_id
+from hivemind.agent.compose import Place, compose, container_id, place_of
 from hivemind.agent.provision import Provision
 from hivemind.agent.restarts import explain, judge
 from hivemind.drivers.network.contract import Attachment
@@ -32,7 +32,7 @@ def composed(
     image = Image(digest="sha256:1", names=("web:1",), config=config or ImageConfig(command=("serve",)))
     return compose(
         ALLOCATION, AppSpec(image="web:1", **spec), image, attachment, Provision(),  # type: ignore[arg-type]
-        instance=4, node_name="one", search="shop.hive",
+        place=Place("abc", 4), node_name="one", search="shop.hive",
     )  # fmt: skip
 
 
@@ -103,15 +103,34 @@ def test_an_ending_in_words(exit: Exit, memory: int, says: str) -> None:
 
 
 def test_ids_lead_back_to_their_allocation() -> None:
-    assert allocation_of(container_id("0abz", 12)) == ("0abz", 12)
+    assert place_of(container_id("0abz", 12)) == Place("0abz", 12)
+    assert place_of(container_id("0abz", 3, "db-1")) == Place("0abz", 3, "db-1")
 
 
 @pytest.mark.parametrize(
-    "id", ["", ".", "abc", "abc.", ".1", "a.b.1", "a.-1", "a.+1", "a. 1", "a.01", "a.1_0", "A.1"]
+    "id",
+    [
+        "",
+        ".",
+        "abc",
+        "abc.",
+        ".1",
+        "a.b.1",
+        "a.-1",
+        "a.+1",
+        "a. 1",
+        "a.01",
+        "a.1_0",
+        "A.1",
+        "a.1.",
+        "a.1.-x",
+        "a.1.X",
+        "a.1.b.c",
+    ],
 )
 def test_other_ids_are_nobodys(id: str) -> None:
     with pytest.raises(ValueError):
-        allocation_of(id)
+        place_of(id)
 
 
 @pytest.mark.parametrize(
