@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hivemind.errors import HivemindError, Unavailable, Unsupported
 
@@ -19,6 +19,9 @@ _PACKAGES = {
     "mount.nfs": "nfs-common",
     "restic": "restic",
 }
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LINE = 1 << 22
+"""Bytes of the longest line that is understood."""
 _SAID = 400
 """Characters of a tool's complaint that are passed on: its end."""
 
@@ -34,11 +37,30 @@ class Failed(HivemindError):
 
 def find(command: str) -> str:
     """Its path. Raises `Unsupported` with the command that installs it."""
-    path = shutil.which(command, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    path = shutil.which(command, path=_PATH)
     if path is None:
         package = _PACKAGES.get(command, command)
         raise Unsupported(f"this machine has no {command}", hint=f"apt install {package}")
     return path
+
+
+async def follow(
+    command: str, *arguments: str, env: Mapping[str, str], cwd: str, heard: Callable[[bytes], None]
+) -> None:
+    """As `run`; `heard` gets each line of what it prints, as it comes."""
+    process = await _begin(command, arguments, env, cwd)
+    assert process.stdout and process.stderr
+    complaints = asyncio.ensure_future(process.stderr.read())
+    try:
+        while line := await process.stdout.readline():
+            heard(line)
+        said = await complaints
+        await process.wait()
+    finally:
+        complaints.cancel()
+        await _end(process)
+    if process.returncode:
+        raise refusal(command, process.returncode, said.decode(errors="replace"))
 
 
 async def run(
@@ -48,22 +70,30 @@ async def run(
     """What it printed. Raises `Unsupported` if there is no such tool, `Unavailable` for a full disk, else `Failed`.
 
     Cancelled, it kills the tool and waits for its end."""
-    process = await asyncio.create_subprocess_exec(
-        find(command), *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **(env or {})},
-        cwd=cwd, start_new_session=True,
-    )  # fmt: skip
+    process = await _begin(command, arguments, env, cwd)
     try:
         out, err = await process.communicate()
-    except BaseException:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
+    finally:
+        await _end(process)
     if process.returncode not in accept:
         raise refusal(command, process.returncode or 0, err.decode(errors="replace"))
     return out.decode(errors="replace")
+
+
+async def _begin(
+    command: str, arguments: tuple[str, ...], env: Mapping[str, str] | None, cwd: str | None
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        find(command), *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={"PATH": _PATH, "LC_ALL": "C.UTF-8", **(env or {})}, cwd=cwd, start_new_session=True, limit=_LINE,
+    )  # fmt: skip
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 def refusal(command: str, code: int, said: str) -> HivemindError:

@@ -88,7 +88,8 @@ async def refit(image: Path, size: int) -> None:
         await run("resize2fs", str(image), f"{size // 1024}K")
     except Failed as error:
         raise Conflict(
-            f"what it holds does not fit into {show_bytes(size)}", hint="remove files from it, or keep it larger"
+            f"what it holds does not fit into {show_bytes(size)}",
+            hint="remove files from it, or keep it larger",
         ) from error
     os.truncate(image, size)
 

@@ -1,10 +1,10 @@
 """Volumes on the node's own disk: a directory, or with a limit a file system in a file.
 
-    volumes/<id>/volume.json    which content, how large, whether it was handed out
-    volumes/<id>/data           its files; where the disk is mounted
-    volumes/<id>/disk.img       of a volume with a limit
-    snapshots/<id>/…            the same of a moment that is over
-    new/…, old/<id>             being made, being replaced: a crash leaves the one or brings back the other
+volumes/<id>/volume.json    which content, how large, whether it was handed out
+volumes/<id>/data           its files; where the disk is mounted
+volumes/<id>/disk.img       of a volume with a limit
+snapshots/<id>/…            the same of a moment that is over
+new/…, old/<id>             being made, being replaced: a crash leaves the one or brings back the other
 """
 
 from __future__ import annotations

@@ -127,7 +127,8 @@ class NfsDriver:
             pass
         if not self._has_client():
             raise Unsupported(
-                "this kernel has no NFS client", hint="install a kernel with it (CONFIG_NFS_FS), then: modprobe nfs"
+                "this kernel has no NFS client",
+                hint="install a kernel with it (CONFIG_NFS_FS), then: modprobe nfs",
             )
 
     def _has_client(self) -> bool:
