@@ -64,7 +64,8 @@ def running(view: View) -> bool:
     status = view.app.status
     if status.phase == "completed":
         return True
-    ready = sum(a.status.ready for a in view.current)
+    # Of a paused app another revision than the wanted one may be what runs.
+    ready = status.ready if status.paused else sum(a.status.ready for a in view.current)
     return ready >= view.app.replicas and len(view.live) <= view.app.replicas
 
 

@@ -67,6 +67,8 @@ def _read(state: State) -> list[Foreseen]:
     for change in state.changes:
         if change.table == "apps":
             steps += _app(change)
+        elif change.table == "bundles":
+            steps += _bundle(change)
         elif change.table == "allocations" and change.new is not None:
             steps += _allocation(state, change.old, change.new)
     return steps
@@ -85,7 +87,10 @@ def _app(change: Change) -> list[Foreseen]:
             )
         ]
     if old.revision != new.revision:
-        return [Foreseen(action="change", object=f"app {new.name}", detail=f"to revision {new.revision}")]
+        waits = "; it waits, because the app is paused" if new.paused else ""
+        return [
+            Foreseen(action="change", object=f"app {new.name}", detail=f"to revision {new.revision}{waits}")
+        ]
     if old.replicas != new.replicas:
         return [
             Foreseen(
@@ -93,6 +98,16 @@ def _app(change: Change) -> list[Foreseen]:
             )
         ]
     return []
+
+
+def _bundle(change: Change) -> list[Foreseen]:
+    """A config or secret."""
+    old, new = change.old, change.new
+    if new is None:
+        return [Foreseen(action="delete", object=f"{old.kind} {old.name}")]
+    if old is None:
+        return [Foreseen(action="create", object=f"{new.kind} {new.name}")]
+    return [Foreseen(action="change", object=f"{new.kind} {new.name}")] if new.number != old.number else []
 
 
 def _allocation(state: State, old: Allocation | None, new: Allocation) -> list[Foreseen]:

@@ -52,6 +52,12 @@ def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
             f"project {old.name!r} still has volumes or snapshots: {', '.join(volumes[:5])}",
             hint=f"remove them first: hivemind volume rm --project {old.name} NAME",
         )
+    contents = [f"{b.kind} {b.name}" for b in state.bundles.values() if b.project == old.name]
+    if contents:
+        raise Conflict(
+            f"project {old.name!r} still holds {', '.join(contents[:5])}",
+            hint=f"remove them first: hivemind secret rm --project {old.name} NAME",
+        )
     for key in [key for key, target in state.backup_targets.items() if target.project == old.name]:
         state.tables.remove(state.backup_targets, key)
     state.tables.remove(state.projects, old.name)
