@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 import oci_leftovers
+import private_containerd
+from docker_engine import DockerEngine, engine
+from private_containerd import Containerd
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: what the tests start must hear Ctrl-C all the same.
@@ -16,6 +20,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[DockerEngine]:
+    """One for all tests that treat it well."""
+    with engine() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    """One for all tests that do not kill it, each in a namespace of its own."""
+    with private_containerd.running() as one:
+        yield one
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from docker_engine import DockerEngine
 from hivemind.drivers.runtimes.contract import ContainerSpec, Runtime
+from private_containerd import Containerd
 
 
 class Bench:
@@ -74,7 +77,7 @@ async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
     from hivemind.drivers.images.archive import load
     from hivemind.drivers.images.images import Images
     from hivemind.drivers.images.store import ImageStore
-    from hivemind.drivers.runtimes.oci import OciRuntime
+    from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
     images = Images(ImageStore(tmp_path / "images"))
     await images.open()
@@ -94,15 +97,74 @@ async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
             await runtime.destroy()
 
 
-RUNTIMES = {"fake": _fake, "process": _process, "oci": _oci}
-"""`oci` needs root and real containers."""
+async def _docker(tmp_path: Path, engine: DockerEngine) -> AsyncIterator[Bench]:
+    import debimage
+
+    from hivemind.drivers.images.archive import load
+    from hivemind.drivers.images.images import Images
+    from hivemind.drivers.images.store import ImageStore
+    from hivemind.drivers.runtimes.docker.runtime import DockerRuntime
+
+    images = Images(ImageStore(tmp_path / "images"))
+    await images.open()
+    owner = hashlib.sha256(bytes(tmp_path)).hexdigest()[:12]
+
+    def make() -> DockerRuntime:
+        return DockerRuntime(engine.socket, owner, tmp_path / "state", images)
+
+    bench = Bench(make)
+    bench.image = load(images.store, debimage.build("busybox"))[0].digest
+    try:
+        yield bench
+        await bench.clean()
+    finally:
+        runtime = make()
+        await runtime.open()
+        await runtime.destroy()
+
+
+async def _containerd(tmp_path: Path, engine: Containerd) -> AsyncIterator[Bench]:
+    import debimage
+
+    from hivemind.drivers.images.archive import load
+    from hivemind.drivers.images.images import Images
+    from hivemind.drivers.images.store import ImageStore
+    from hivemind.drivers.runtimes.containerd.runtime import ContainerdRuntime
+
+    images = Images(ImageStore(tmp_path / "images"))
+    await images.open()
+    namespace = f"test-{hashlib.sha256(bytes(tmp_path)).hexdigest()[:12]}"
+
+    def make() -> ContainerdRuntime:
+        return ContainerdRuntime(
+            tmp_path / "state", tmp_path / "run", images, address=engine.address, namespace=namespace
+        )
+
+    bench = Bench(make)
+    bench.image = load(images.store, debimage.build("busybox"))[0].digest
+    try:
+        yield bench
+        await bench.clean()
+    finally:
+        runtime = make()
+        await runtime.open()
+        await runtime.destroy()
+
+
+RUNTIMES = {"fake": _fake, "process": _process, "oci": _oci, "containerd": _containerd, "docker": _docker}
+REAL = ("oci", "containerd", "docker")
+"""These need root and real containers."""
+ENGINES = {"containerd": "containerd", "docker": "docker_engine"}
+"""Fixtures of those that need an engine."""
 
 
 @pytest.fixture(
-    params=[*(name for name in RUNTIMES if name != "oci"), pytest.param("oci", marks=pytest.mark.real)]
+    params=[pytest.param(name, marks=pytest.mark.real if name in REAL else ()) for name in RUNTIMES]
 )
 async def bench(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
-    async for bench in RUNTIMES[request.param](tmp_path):
+    engine = ENGINES.get(request.param)
+    more = {"engine": request.getfixturevalue(engine)} if engine else {}
+    async for bench in RUNTIMES[request.param](tmp_path, **more):
         yield bench
 
 

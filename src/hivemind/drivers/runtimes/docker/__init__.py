@@ -1,0 +1,1 @@
+"""Containers by a docker engine of this machine, through its API."""
