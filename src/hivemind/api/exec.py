@@ -1,11 +1,15 @@
-"""Running a command inside an allocation, over a WebSocket (frames: see `model.answers.ExecChannel`)."""
+"""Running a command inside an allocation, or being attached to what it runs itself, over a WebSocket (frames: see
+`model.answers.ExecChannel`)."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
@@ -13,11 +17,21 @@ from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec
-from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
+from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable
 from hivemind.model.allocation import ALLOCATION, Allocation
-from hivemind.model.answers import AllocationStats, ExecChannel, ExecExit, ExecRequest, problem
-from hivemind.model.base import encode
+from hivemind.model.answers import (
+    AllocationStats,
+    AttachRequest,
+    ExecChannel,
+    ExecExit,
+    ExecRequest,
+    problem,
+)
+from hivemind.model.app import APP
+from hivemind.model.base import Spec, encode
 from hivemind.model.principal import Role
+
+R = TypeVar("R", ExecRequest, AttachRequest)
 
 _STREAMS = {"stdout": bytes((ExecChannel.STDOUT,)), "stderr": bytes((ExecChannel.STDERR,))}
 
@@ -27,6 +41,18 @@ class Resize(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class ContainerQuery(Spec, frozen=True, kw_only=True):
+    container: Annotated[
+        str, Meta(max_length=63, description="a companion's name; without it: the app's own container")
+    ] = ""
+
+
+_FRAMES = (
+    "every later one is binary, its first byte a channel: 0 stdin, 1 stdout, 2 stderr, 3 resize as JSON "
+    "{columns, rows}, 4 end of stdin, 5 the exit as JSON {code} or a problem."
+)
+
+
 def inside_endpoints() -> list[Endpoint]:
     one = f"{home(ALLOCATION)}/{{name}}"
     return [
@@ -34,10 +60,30 @@ def inside_endpoints() -> list[Endpoint]:
             "WEBSOCKET",
             f"{one}/exec",
             "allocations.exec",
-            "Run a command inside. The first message is an ExecRequest as JSON; every later one is binary, its first "
-            "byte a channel: 0 stdin, 1 stdout, 2 stderr, 3 resize as JSON {columns, rows}, 4 end of stdin, 5 the exit "
-            "as JSON {code} or a problem.",
+            f"Run a command inside. The first message is an ExecRequest as JSON; {_FRAMES}",
             _exec,
+            query=ContainerQuery,
+            errors=(NotFound, Conflict),
+            role=Role.OPERATOR,
+        ),
+        Endpoint(
+            "WEBSOCKET",
+            f"{one}/attach",
+            "allocations.attach",
+            f"Be attached to its main process. The first message is an AttachRequest as JSON; {_FRAMES} "
+            "Leaving does not end it.",
+            _attach,
+            query=ContainerQuery,
+            errors=(NotFound, Conflict),
+            role=Role.OPERATOR,
+        ),
+        Endpoint(
+            "WEBSOCKET",
+            f"{home(APP)}/{{name}}/attach",
+            "apps.attach",
+            "Be attached to the next container that the app starts, before it starts. The app need not exist yet. "
+            "An empty message on channel 1 says that it is being waited for; all else as with an allocation.",
+            _attach_next,
             errors=(NotFound, Conflict),
             role=Role.OPERATOR,
         ),
@@ -48,6 +94,7 @@ def inside_endpoints() -> list[Endpoint]:
             "What it uses of the machine right now.",
             _stats,
             (Answer(200, "A sample.", (AllocationStats,)),),
+            query=ContainerQuery,
             errors=(NotFound, Conflict),
         ),
     ]
@@ -55,45 +102,111 @@ def inside_endpoints() -> list[Endpoint]:
 
 async def _stats(call: Call) -> Response:
     allocation: Allocation = await find(call.backend, "Allocation", call.project, call.params["name"])
-    stats = await call.backend.stats(allocation.id)
+    stats = await call.backend.stats(allocation.id, call.query.container)
     return reply(AllocationStats(allocation=allocation.id, **msgspec.structs.asdict(stats)))
 
 
 async def _exec(call: Call, socket: WebSocket) -> None:
     allocation: Allocation = await find(call.backend, "Allocation", call.project, call.params["name"])
     await socket.accept()
-    try:
-        request = await _request(socket, call.settings.header_timeout)
+    async with _told(socket):
+        request = await _first(socket, ExecRequest, call.settings.header_timeout)
+        if not request.args or "\0" in "".join(request.args):
+            raise Invalid("there is no command to run", hint='send {"args": ["sh"]}')
+        _check_size(request.columns, request.rows)
         spec = ExecSpec(**msgspec.structs.asdict(request))
-        session = await call.backend.exec(allocation.id, spec)
+        session = await call.backend.exec(allocation.id, spec, call.query.container)
+        await _served(session, socket)
+
+
+async def _attach(call: Call, socket: WebSocket) -> None:
+    allocation: Allocation = await find(call.backend, "Allocation", call.project, call.params["name"])
+    await socket.accept()
+    async with _told(socket):
+        size = await _first(socket, AttachRequest, call.settings.header_timeout)
+        session = await call.backend.looking.attach(allocation.id, call.query.container)
+        await _resized(session, size)
+        await _served(session, socket)
+
+
+async def _attach_next(call: Call, socket: WebSocket) -> None:
+    await socket.accept()
+    async with _told(socket):
+        size = await _first(socket, AttachRequest, call.settings.header_timeout)
+        with call.backend.looking.expect(call.project or "", call.params["name"]) as coming:
+            await socket.send_bytes(_STREAMS["stdout"])
+            if not await _came(call, coming, socket):
+                return
+            session = coming.result()
+        await _resized(session, size)
+        await _served(session, socket)
+
+
+async def _came(call: Call, coming: asyncio.Future[ExecSession], socket: WebSocket) -> bool:
+    """False when the client left meanwhile. What it sends before anybody can read it is a mistake."""
+    leaving = asyncio.create_task(socket.receive())
+    with call.streams.bell() as bell:
+        closing = asyncio.create_task(bell.wait())
         try:
-            code = await _converse(session, socket)
+            while not coming.done() and not leaving.done():
+                await asyncio.wait((coming, leaving, closing), return_when=asyncio.FIRST_COMPLETED)
+                if call.streams.closing or not call.admitted:
+                    raise Unavailable("this node is stopping", hint="ask again once it is back")
+                if closing.done():
+                    bell.clear()
+                    closing = asyncio.create_task(bell.wait())
+            if coming.done():
+                return True
+            if leaving.result()["type"] != "websocket.disconnect":
+                raise Invalid("there is nothing yet that could read this", hint="wait until it has started")
+            return False
         finally:
-            await session.close()
-    except HivemindError as error:
-        await _exit(socket, problem(error))
-        return
+            for task in (leaving, closing):
+                task.cancel()
+            await asyncio.gather(leaving, closing, return_exceptions=True)
+
+
+async def _served(session: ExecSession, socket: WebSocket) -> None:
+    try:
+        code = await _converse(session, socket)
+    finally:
+        await session.close()
     if code is not None:
         await _exit(socket, ExecExit(code=code))
 
 
-async def _request(socket: WebSocket, timeout: float) -> ExecRequest:
+@asynccontextmanager
+async def _told(socket: WebSocket) -> AsyncIterator[None]:
+    """Errors become the last frame."""
+    try:
+        yield
+    except HivemindError as error:
+        await _exit(socket, problem(error))
+
+
+async def _first(socket: WebSocket, type: type[R], timeout: float) -> R:
     try:
         async with asyncio.timeout(timeout):
             message = await socket.receive()
     except TimeoutError:
-        raise Invalid("no request came", hint="the first message says what to run") from None
+        raise Invalid("no request came", hint="the first message says what is wanted") from None
     try:
-        request = msgspec.json.decode(message.get("bytes") or message.get("text") or b"", type=ExecRequest)
+        return msgspec.json.decode(message.get("bytes") or message.get("text") or b"", type=type)
     except msgspec.DecodeError as error:
         raise Invalid(
-            f"the first message is no exec request: {error}", hint='send {"args": ["sh"]}'
+            f"the first message is no {type.__name__}: {error}", hint='send JSON, like {"args": ["sh"]} to exec'
         ) from None
-    if not request.args or "\0" in "".join(request.args):
-        raise Invalid("there is no command to run", hint='send {"args": ["sh"]}')
-    if not (0 < request.columns < 65536 and 0 < request.rows < 65536):
+
+
+def _check_size(columns: int, rows: int) -> None:
+    if not (0 < columns < 65536 and 0 < rows < 65536):
         raise Invalid("a terminal has 1 to 65535 columns and rows")
-    return request
+
+
+async def _resized(session: ExecSession, size: AttachRequest) -> None:
+    if size.columns or size.rows:
+        _check_size(size.columns, size.rows)
+        await session.resize(size.columns, size.rows)
 
 
 async def _exit(socket: WebSocket, how: Any) -> None:

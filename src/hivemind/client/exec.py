@@ -1,14 +1,15 @@
-"""A command running inside an allocation, seen from the client."""
+"""A command running inside an allocation, or its own main process, seen from the client."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal
 
 from hivemind.client.connection import Connection, understood
 from hivemind.client.websocket import WebSocket
 from hivemind.errors import Unavailable
-from hivemind.model.answers import ExecChannel, ExecExit, ExecRequest, Problem
+from hivemind.model.answers import AttachRequest, ExecChannel, ExecExit, ExecRequest, Problem
 from hivemind.model.base import encode
 
 _FRAME = 1 << 18
@@ -23,11 +24,17 @@ _STREAMS: dict[int, Literal["stdout", "stderr"]] = {
 class ExecSession:
     """`read` until it gives None, then `exit_code` is known. One thread may read while another writes.
 
-    With a terminal all output is `stdout`. Leaving the session early kills the command.
+    With a terminal all output is `stdout`. Leaving the session early kills the command, but not a main process.
     """
 
-    def __init__(self, connection: Connection, path: str, request: ExecRequest) -> None:
-        self._socket = WebSocket(connection, path)
+    def __init__(
+        self,
+        connection: Connection,
+        path: str,
+        request: ExecRequest | AttachRequest,
+        query: Mapping[str, object] | None = None,
+    ) -> None:
+        self._socket = WebSocket(connection, path, query)
         self.exit_code: int | None = None
         self._socket.send(encode(request).decode())
 

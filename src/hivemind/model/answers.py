@@ -121,6 +121,13 @@ class PullProgress(msgspec.Struct, frozen=True, kw_only=True):
     error: Problem | None = None
 
 
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """Images that were removed, by name or else by digest, and the bytes that this freed."""
+
+    images: list[str]
+    freed: int
+
+
 class ExecRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first message of an exec WebSocket. The frames after it are described at `ExecChannel`."""
 
@@ -134,6 +141,41 @@ class ExecRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rows: int = 24
 
 
+class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first message of an attach WebSocket; then as with exec. `columns` 0: the terminal stays as it is."""
+
+    columns: int = 0
+    rows: int = 0
+
+
+class ProcessEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a container; `pid` as its node counts, `memory` in bytes, `started` in ms since 1970."""
+
+    pid: int
+    parent: int
+    user: str
+    state: str
+    cpu_seconds: float
+    memory: int
+    started: int
+    command: str
+
+
+class ProcessList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[ProcessEntry]
+
+
+class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """How the files of a container differ from its image at one path."""
+
+    kind: Literal["added", "changed", "deleted"]
+    path: str
+
+
+class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[ChangeEntry]
+
+
 class ExecChannel:
     """The first byte of each binary frame after the first message says what the rest of it is."""
 
@@ -145,6 +187,8 @@ class ExecChannel:
     STDIN_END = 4
     EXIT = 5
     """From the server, the last frame: JSON `{"code": 0}` or a problem."""
+    STDOUT_END = 6
+    """From the server, of a forwarded port only: nothing more comes from there."""
 
 
 class ExecExit(msgspec.Struct, frozen=True, kw_only=True):
