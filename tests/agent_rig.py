@@ -57,6 +57,7 @@ class Rig:
         self.reports: list[tuple[str, str]] = []
         """(state, reason) of every report that the hive took, in order."""
         self.agent: Agent | None = None
+        self.boots = 0
 
     async def start(self, networks: dict[str, FakeNetwork] | None = None, **runtimes: FakeRuntime) -> Agent:
         """A new agent, which adopts what it finds."""
@@ -71,6 +72,7 @@ class Rig:
             networks=networks or {"fake": self.network},
             submit=self._submit,
             set_zone=self._set_zone,
+            boot=f"boot-{self.boots}",
             now=self.loop.time,
             clock=self.loop.milliseconds,
         )
@@ -81,6 +83,14 @@ class Rig:
         agent, self.agent = self.agent, None
         if agent:
             await agent.stop()
+
+    async def reboot(self) -> None:
+        """The power goes off and on: nothing runs any more, and nobody knows how it ended."""
+        await self.kill()
+        for id in self.running():
+            self.machine.crash(id, code=None, reason="the machine was started anew")
+        self.boots += 1
+        await self.start()
 
     async def _submit(self, operation: ReportAllocations) -> Outcome:
         await asyncio.sleep(0)

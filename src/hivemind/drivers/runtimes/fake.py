@@ -120,7 +120,7 @@ class FakeMachine:
         self.images[name] = image
         return image
 
-    def crash(self, id: str, code: int = 1, *, oom: bool = False, reason: str = "") -> None:
+    def crash(self, id: str, code: int | None = 1, *, oom: bool = False, reason: str = "") -> None:
         """That container's main process ends now with this code."""
         instance = self.containers[id]
         if instance.task is not None and instance.exit is None:
