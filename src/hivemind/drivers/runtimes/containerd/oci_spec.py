@@ -1,0 +1,106 @@
+"""The OCI configuration of a container as containerd gets it: the embedded runtime's, for containerd's ways.
+
+Users inside are the machine's own: containerd's snapshots are mounted by containerd, which cannot show them through
+another map. So `users` has no effect here, and neither has `idmap` of a mount.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from hivemind.drivers.runtimes.containerd.record import Directory
+from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec
+from hivemind.drivers.runtimes.oci import bundle, devices, init, rights, sysctls
+from hivemind.drivers.runtimes.oci.users import Account
+from hivemind.errors import Invalid
+
+SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+
+
+def configuration(
+    spec: ContainerSpec, account: Account, directory: Directory, cgroup: str, server: int
+) -> dict[str, Any]:
+    """`server`: containerd's process, whose limit of open files a container cannot exceed. Writes the files that
+    the container sees instead of its image's. Raises `Invalid`, `NotFound`, `Unsupported`."""
+    for mount in spec.mounts:
+        if not mount.target.startswith("/"):
+            raise Invalid(f"mount target {mount.target!r} is not absolute", hint="begin it with /")
+        if mount.source and not Path(mount.source).exists():
+            raise Invalid(
+                f"{mount.source} cannot be mounted: it is not there", hint="create it first, on this node"
+            )
+    rights.check_apparmor(spec, _apparmor() if spec.apparmor else None)
+    if spec.netns:
+        _ready_network(spec)
+    built = bundle.configuration(
+        exposed(spec),
+        account,
+        rootfs="rootfs",
+        cgroup=cgroup,
+        netns=spec.netns,
+        files=_write_files(directory, spec),
+        sources={mount.target: mount.source for mount in spec.mounts if mount.source},
+        open_files=open_files(server),
+        devices=devices.find(spec) if spec.devices or spec.privileged else (),
+        init_program=init.find() if spec.init else "",
+    )
+    if spec.tty:
+        built["process"]["terminal"] = True
+    return built
+
+
+def _ready_network(spec: ContainerSpec) -> None:
+    try:
+        network = os.open(spec.netns, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Invalid(f"the network namespace {spec.netns} cannot be opened: {error.strerror}") from error
+    try:
+        sysctls.inside(network, lambda: sysctls.write(sysctls.of_network(spec.sysctls)))
+    finally:
+        os.close(network)
+
+
+def _apparmor() -> frozenset[str] | None:
+    """Profiles that the kernel has loaded; None where it has no AppArmor."""
+    try:
+        text = Path("/sys/kernel/security/apparmor/profiles").read_text()
+    except OSError:
+        return None
+    return frozenset(line.rpartition(" (")[0] for line in text.splitlines())
+
+
+def exec_process(spec: ContainerSpec, command: ExecSpec, account: Account, server: int) -> dict[str, Any]:
+    return bundle.exec_process(exposed(spec), command, account, open_files(server))
+
+
+def exposed(spec: ContainerSpec) -> ContainerSpec:
+    """With its secrets as plain environment: containerd has no other."""
+    return replace(spec, env=spec.env | spec.secret_env, secret_env={})
+
+
+def open_files(server: int) -> int:
+    return min(
+        resource.prlimit(server, resource.RLIMIT_NOFILE)[1], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    )
+
+
+def _write_files(directory: Directory, spec: ContainerSpec) -> dict[str, str]:
+    """Target to host path."""
+    wanted = {
+        "/etc/hostname": bundle.hostname(spec) + "\n",
+        "/etc/hosts": spec.hosts,
+        "/etc/resolv.conf": spec.resolv_conf,
+    }
+    found = {}
+    for target, text in wanted.items():
+        if text:
+            file = directory.files / Path(target).name
+            file.write_text(text)
+            file.chmod(0o644)
+            found[target] = str(file)
+    return found

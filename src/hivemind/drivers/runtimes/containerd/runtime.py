@@ -1,0 +1,575 @@
+"""Containers of a containerd that this machine has, through its native API: nothing is run by us, not even its shim.
+
+What survives what: containers live in containerd's shims, whatever becomes of this process or of containerd. That
+one ended is heard from the kernel (a descriptor of its process), also while containerd is down; with what code is
+asked of containerd, however long it takes to come back. What the node itself knows is in files (`record`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import shutil
+import signal as signals
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from hivemind.drivers.runtimes.cgroups import Cgroup
+from hivemind.drivers.runtimes.containerd import messages, oci_spec, rootfs
+from hivemind.drivers.runtimes.containerd.api import Api
+from hivemind.drivers.runtimes.containerd.attach import Attached
+from hivemind.drivers.runtimes.containerd.channel import Channel
+from hivemind.drivers.runtimes.containerd.container import Held, spool_of
+from hivemind.drivers.runtimes.containerd.exec import Command
+from hivemind.drivers.runtimes.containerd.explain import explain
+from hivemind.drivers.runtimes.containerd.images import Images, Library
+from hivemind.drivers.runtimes.containerd.inside import processes_of, root_of
+from hivemind.drivers.runtimes.containerd.pumps import Pumps
+from hivemind.drivers.runtimes.containerd.record import Directory, Record, boot_id
+from hivemind.drivers.runtimes.containerd.spool import Spool
+from hivemind.drivers.runtimes.contract import (
+    Container,
+    ContainerSpec,
+    ExecSession,
+    ExecSpec,
+    Exit,
+    FileChange,
+    LogLine,
+    LogQuery,
+    OnProgress,
+    ProcessInfo,
+    PullPolicy,
+    RuntimeEvent,
+    Stats,
+    Status,
+)
+from hivemind.drivers.runtimes.files import read_tar, write_tar
+from hivemind.drivers.runtimes.logs import read_log
+from hivemind.drivers.runtimes.oci import users
+from hivemind.drivers.runtimes.oci.borrowed import network_bytes
+from hivemind.drivers.runtimes.oci.changes import compare
+from hivemind.drivers.runtimes.signals import signal_number
+from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable, Unsupported
+from hivemind.model.image import Image
+
+_ID = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+_LONGEST_ID = 60
+_SHIM = "io.containerd.runc.v2"
+_OPTIONS = "containerd.runc.v1.Options"
+_RETRY = 0.5
+"""Seconds between two tries to reach a containerd that is away."""
+_LABEL = 4096
+"""Bytes that containerd takes for a label."""
+_log = logging.getLogger(__name__)
+
+
+class ContainerdRuntime:
+    name = "containerd"
+
+    def __init__(
+        self,
+        state_dir: Path,
+        run_dir: Path,
+        images: Images,
+        *,
+        address: str = "/run/containerd/containerd.sock",
+        namespace: str = "hivemind",
+        snapshotter: str = "overlayfs",
+    ) -> None:
+        """`state_dir` outlives restarts of the machine, `run_dir` need not. Several nodes may share a namespace."""
+        self._state = state_dir.absolute()
+        self._run = run_dir.absolute()
+        self._images = images
+        self._address = address
+        self._namespace = namespace
+        self._snapshotter = snapshotter
+        digest = hashlib.sha256(os.fsencode(self._state)).hexdigest()
+        self._owner, self._slice = f"hm{digest[:8]}", f"hivemind-{digest[:12]}"
+        self._api: Api
+        self._library: Library
+        self._pumps: Pumps
+        self._server = 0
+        self._held: dict[str, Held] = {}
+        self._making: set[str] = set()
+        self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        for made in (self._state / "containers", self._run):
+            made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._api = Api(Channel(self._address), self._namespace)
+        self._pumps = Pumps()
+        try:
+            await self._probe()
+            self._library = Library(self._api, self._images, self._snapshotter, self._owner)
+            tasks = {task["container_id"]: task for task in await self._all_tasks()}
+            found = [path.name for path in (self._state / "containers").iterdir()]
+            await asyncio.gather(*(self._adopt(id, tasks.get(self._named(id))) for id in found))
+            await self._library.sweep()
+        except BaseException:
+            await self.close()
+            raise
+        self._spawn(self._hear_of_memory())
+
+    async def close(self) -> None:
+        """What is being made or waited for is let go of: the next `open` finds how far it came."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pumps.close()
+        for held in self._held.values():
+            held.release()
+        self._held.clear()
+        self._api.channel.close()
+
+    async def destroy(self) -> None:
+        """Kills and removes every container, then every other trace of this node in containerd and on the machine."""
+        await asyncio.gather(*(self.remove(id) for id in list(self._held)))
+        await self._library.destroy()
+        try:
+            await self._api.call("namespaces.v1.Namespaces/Delete", name=self._namespace)
+        except (Conflict, NotFound):  # another node is in it, or it went with one
+            pass
+        await self.close()
+        Cgroup(self._slice).remove()
+        shutil.rmtree(self._run, ignore_errors=True)
+
+    async def pull(
+        self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
+    ) -> Image:
+        image = await self._images.pull(reference, on_progress, policy=policy, unpack=False)
+        await self._library.chain(image.digest)
+        return image
+
+    async def create(self, spec: ContainerSpec) -> None:
+        if not _ID.fullmatch(spec.id) or len(spec.id) > _LONGEST_ID:
+            raise Invalid(
+                f"{spec.id!r} is not a container id",
+                hint=f"letters and digits, single dots and dashes between, at most {_LONGEST_ID}",
+            )
+        if spec.id in self._held or spec.id in self._making:
+            raise Conflict(f"container {spec.id} exists already")
+        self._making.add(spec.id)
+        await asyncio.shield(self._spawn(self._create(spec)))
+
+    async def start(self, id: str) -> int:
+        held = self._find(id)
+        async with held.busy:
+            if held.status is not Status.CREATED:
+                raise Conflict(f"container {id} was started already", hint="create a new one")
+            try:
+                await self._api.call("tasks.v1.Tasks/Start", container_id=held.name)
+            except HivemindError as error:
+                raise explain(error) from error
+            held.record = replace(held.record, started=_now())
+            held.directory.save(held.record)
+        return held.record.pid
+
+    async def stop(self, id: str, signal: str, grace: float) -> Exit:
+        held = self._held.get(id)
+        if held is None:
+            return Exit(code=None, reason="it is gone")
+        if held.status is Status.RUNNING and grace > 0:
+            await self._signal(held, signal_number(signal))
+            try:
+                async with asyncio.timeout(grace):
+                    await held.ended.wait()
+            except TimeoutError:
+                pass
+        return await self._end(held)
+
+    async def kill(self, id: str, signal: str) -> None:
+        number = signal_number(signal)
+        if held := self._held.get(id):
+            await self._signal(held, number)
+
+    async def wait(self, id: str) -> Exit:
+        held = self._find(id)
+        await held.ended.wait()
+        assert held.exit is not None
+        return held.exit
+
+    async def remove(self, id: str) -> None:
+        held = self._held.get(id)
+        if held is None:
+            return
+        await self._end(held)
+        async with held.busy:
+            if self._held.get(id) is held:
+                await self._demolish(held.directory, id)
+                held.release()
+                del self._held[id]
+
+    async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
+        held = self._find(id)
+        held.must_run("run a command inside")
+        with root_of(held) as root:
+            account = users.find_account(root, spec.user or held.record.spec.user)
+        process = oci_spec.exec_process(await self._with_secrets(held), spec, account, self._server)
+        files = self._run / "exec" / id / os.urandom(8).hex()
+        command = Command(self._api, held.name, files, spec, held.cgroup)
+        await command.run(process, self._spawn)
+        return command
+
+    async def attach(self, id: str) -> ExecSession:
+        held = self._find(id)
+        held.must_live("attach to it")
+        return Attached(self._api, held)
+
+    async def processes(self, id: str) -> list[ProcessInfo]:
+        held = self._find(id)
+        held.must_run("list its processes")
+        return await asyncio.to_thread(processes_of, held)
+
+    async def changes(self, id: str) -> list[FileChange]:
+        held = self._find(id)
+        mounts = await self._mounts(held.name)
+        layers = rootfs.layers_of(mounts)
+        if layers.upper is None:
+            raise Unsupported("an image without layers has nothing to compare with")
+        record = await self._api.call("containers.v1.Containers/Get", id=held.name)
+        configuration = msgspec.json.decode(record["container"]["spec"]["value"])
+        places = frozenset(os.path.normpath(mount["destination"]) for mount in configuration["mounts"])
+        return await asyncio.to_thread(compare, layers.upper, layers.lower, places)
+
+    async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        with root_of(self._find(id)) as root:
+            stream = read_tar(root, path)
+        async for chunk in stream:
+            yield chunk
+
+    async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        with root_of(self._find(id)) as root:
+            await write_tar(root, path, chunks)
+
+    async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        held = self._find(id)
+        async for line in read_log(held.spool.log, query, held.ended.wait):
+            # A terminal ends its lines with a carriage return, too.
+            yield LogLine(line.time, line.stream, line.text.rstrip("\r")) if held.record.spec.tty else line
+
+    async def stats(self, id: str) -> Stats:
+        """From the control group itself: a hundredth of what asking containerd costs."""
+        held = self._find(id)
+        held.must_run("measure it")
+        try:
+            usage = held.cgroup.usage()
+            received, sent = network_bytes(held.record.pid) if held.record.spec.netns else (0, 0)
+        except OSError as error:
+            raise Conflict(f"container {id} is just ending") from error
+        return Stats(**usage._asdict(), net_rx=received, net_tx=sent)
+
+    async def list(self) -> list[Container]:
+        return [held.describe() for held in self._held.values()]
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        while True:
+            event = await self._events.get()
+            if event.kind == "exited":
+                Directory(self._state, event.id).untold.unlink(missing_ok=True)
+            yield event
+
+    # -- making and taking down ------------------------------------------------------------------------------
+
+    async def _create(self, spec: ContainerSpec) -> None:
+        directory = Directory(self._state, spec.id)
+        record = Record(
+            spec=replace(spec, secret_env={}),
+            secrets=tuple(spec.secret_env),
+            boot=boot_id(),
+            created=_now(),
+        )
+        try:
+            directory.make(record)
+            spool_of(record, directory).make()
+            try:
+                record = replace(record, pid=await self._build(spec, directory))
+                directory.save(record)
+            except BaseException as error:
+                await self._clear_away(directory, spec.id)
+                if isinstance(error, HivemindError):
+                    raise explain(error) from error
+                raise
+            held = Held(record, directory, self._cgroup(spec.id), self._named(spec.id))
+            held.secret_env = spec.secret_env
+            self._held[spec.id] = held
+            self._watch(held)
+        finally:
+            self._making.discard(spec.id)
+
+    async def _build(self, spec: ContainerSpec, directory: Directory) -> int:
+        """Everything in containerd; the process id of the container, which then waits to be started."""
+        name = self._named(spec.id)
+        mounts = await self._snapshot(spec.image, name)
+        account = await rootfs.look_inside(mounts, directory.rootfs, spec.user, spec.workdir)
+        configuration = await asyncio.to_thread(
+            oci_spec.configuration, spec, account, directory, f"/{self._slice}/{spec.id}", self._server
+        )
+        labels = {key: text for key, text in spec.labels.items() if len(f"{key}{text}".encode()) <= _LABEL}
+        await self._api.call(
+            "containers.v1.Containers/Create",
+            container={
+                "id": name,
+                "labels": labels | {"hivemind.node": self._owner},
+                "image": f"{self._owner}/{spec.image}",
+                "runtime": {"name": _SHIM},
+                "spec": {"type_url": oci_spec.SPEC, "value": msgspec.json.encode(configuration)},
+                "snapshotter": self._snapshotter,
+                "snapshot_key": name,
+            },
+        )
+        spool = {stream: str(path) for stream, path in Spool.paths_in(directory.path).items()}
+        if spec.tty:
+            del spool["stderr"]
+        options = messages.OPTIONS.encode({"io_uid": account.uid, "io_gid": account.gid})
+        task = await self._api.call(
+            "tasks.v1.Tasks/Create",
+            container_id=name,
+            rootfs=mounts,
+            stdin=str(directory.stdin) if spec.stdin else "",
+            **spool,
+            terminal=spec.tty,
+            options={"type_url": _OPTIONS, "value": options},
+        )
+        return int(task["pid"])
+
+    async def _snapshot(self, image: str, name: str) -> list[dict[str, Any]]:
+        """Its writable layer. It stays until it is removed, whatever refers to it."""
+        for last in (False, True):
+            try:
+                prepared = await self._api.call(
+                    "snapshots.v1.Snapshots/Prepare",
+                    snapshotter=self._snapshotter,
+                    key=name,
+                    parent=await self._library.chain(image),
+                    labels={"containerd.io/gc.root": "hivemind"},
+                )
+                return list(prepared["mounts"])
+            except NotFound:  # the image was removed from containerd behind our back
+                if last:
+                    raise
+                self._library.forget(image)
+        raise AssertionError
+
+    async def _clear_away(self, directory: Directory, id: str) -> None:
+        """After a failure: at once, or as soon as containerd can be reached again."""
+        try:
+            await self._demolish(directory, id)
+        except Unavailable:
+            self._making.add(id)
+            self._spawn(self._clear_away_later(directory, id))
+
+    async def _clear_away_later(self, directory: Directory, id: str) -> None:
+        try:
+            await self._insist(lambda: self._demolish(directory, id))
+        finally:
+            self._making.discard(id)
+
+    async def _demolish(self, directory: Directory, id: str) -> None:
+        """Takes away every trace of a container, however far its creation came. Safe to repeat."""
+        name = self._named(id)
+        await self._gone("tasks.v1.Tasks/Kill", container_id=name, signal=int(signals.SIGKILL), all=True)
+        await self._gone("tasks.v1.Tasks/Wait", container_id=name)
+        await self._gone("tasks.v1.Tasks/Delete", container_id=name)
+        await self._gone("containers.v1.Containers/Delete", id=name)
+        await self._gone("snapshots.v1.Snapshots/Remove", snapshotter=self._snapshotter, key=name)
+        self._cgroup(id).remove()
+        shutil.rmtree(self._run / "exec" / id, ignore_errors=True)
+        await asyncio.to_thread(directory.remove)
+
+    async def _gone(self, method: str, **fields: Any) -> None:
+        try:
+            await self._api.call(method, **fields)
+        except (NotFound, Conflict):
+            pass
+
+    # -- endings ---------------------------------------------------------------------------------------------
+
+    async def _adopt(self, id: str, task: dict[str, Any] | None) -> None:
+        directory = Directory(self._state, id)
+        record = directory.load()
+        if record is None or not record.pid:
+            await self._demolish(directory, id)
+            return
+        held = self._held[id] = Held(record, directory, self._cgroup(id), self._named(id))
+        if not record.started and (task is None or task["status"] != messages.CREATED):
+            held.record = replace(record, started=record.created)
+        await self._end_commands(held)
+        if task is None or task["status"] == messages.STOPPED:
+            self._spawn(self._finish(held))
+        else:
+            self._watch(held)
+
+    def _watch(self, held: Held) -> None:
+        if held.grasp():
+            asyncio.get_running_loop().add_reader(held.pidfd, self._on_end, held)
+            self._pumps.add(held.id, held.spool)
+        else:
+            self._spawn(self._finish(held))
+
+    def _on_end(self, held: Held) -> None:
+        asyncio.get_running_loop().remove_reader(held.pidfd)
+        self._spawn(self._finish(held))
+
+    async def _finish(self, held: Held) -> None:
+        """The exit is written down before containerd forgets it; it is told once the whole output is in the log."""
+        async with held.busy:
+            ending = held.directory.load_exit() or await self._ending(held)
+            try:
+                held.directory.save_exit(ending)
+            except OSError as error:  # a full disk must not keep anyone waiting
+                _log.error("the exit of %s could not be written down: %s", held.id, error)
+            await self._insist(lambda: self._gone("tasks.v1.Tasks/Delete", container_id=held.name))
+            self._pumps.drop(held.id)
+            try:
+                await asyncio.to_thread(held.spool.drain)
+            except OSError as error:
+                _log.error("the last output of %s is not in its log: %s", held.id, error)
+            held.release()
+            held.exit = ending
+            held.ended.set()
+            held.spool.tell()
+            if held.directory.untold.exists():
+                self._events.put_nowait(RuntimeEvent(kind="exited", id=held.id, exit=ending))
+
+    async def _ending(self, held: Held) -> Exit:
+        """As containerd tells it, through restarts of it: its shim keeps the code."""
+        while True:
+            try:
+                ended = await self._api.call("tasks.v1.Tasks/Wait", container_id=held.name, patient=True)
+            except NotFound:
+                return held.directory.load_exit() or self._unknown(held)
+            except Unavailable as error:
+                _log.warning("container %s ended; containerd cannot say how yet: %s", held.id, error)
+                await asyncio.sleep(_RETRY)
+                continue
+            code = ended["exit_status"]
+            oom = code == 128 + signals.SIGKILL and held.cgroup.oom_kills() > 0
+            at = ended["exited_at"]["seconds"] * 1000 + ended["exited_at"]["nanos"] // 1_000_000
+            return Exit(code=code, oom=oom, at=at or _now(), reason="out of memory" if oom else "")
+
+    def _unknown(self, held: Held) -> Exit:
+        restarted = held.record.boot != boot_id()
+        held.cgroup.kill()
+        reason = "the machine was restarted" if restarted else "containerd does not know how it ended"
+        return Exit(code=None, at=_now(), reason=reason)
+
+    async def _end(self, held: Held) -> Exit:
+        """SIGKILL if it still lives. Its init takes everything in its process namespace along."""
+        if held.exit is None:
+            await self._signal(held, signals.SIGKILL)
+        await held.ended.wait()
+        assert held.exit is not None
+        return held.exit
+
+    async def _signal(self, held: Held, number: int) -> None:
+        if held.exit is None:
+            await self._gone("tasks.v1.Tasks/Kill", container_id=held.name, signal=int(number))
+
+    async def _end_commands(self, held: Held) -> None:
+        """Those that an earlier daemon ran: nobody hears them any more."""
+        left = self._run / "exec" / held.id
+        for files in left.iterdir() if left.exists() else ():
+            at = {"container_id": held.name, "exec_id": files.name}
+            await self._gone("tasks.v1.Tasks/Kill", **at, signal=int(signals.SIGKILL))
+            await self._gone("tasks.v1.Tasks/Wait", **at)
+            await self._gone("tasks.v1.Tasks/DeleteProcess", **at)
+        shutil.rmtree(left, ignore_errors=True)
+
+    async def _hear_of_memory(self) -> None:
+        """Processes that the kernel kills at a container's limit. While containerd is away nobody hears of them; one
+        that ends its container is known from its control group."""
+
+        async def request() -> AsyncIterator[dict[str, Any]]:
+            yield {"filters": [f'topic=="/tasks/oom",namespace=={self._namespace}']}
+
+        while True:
+            try:
+                async for event in self._api.exchange("events.v1.Events/Subscribe", request()):
+                    name = messages.TASK_OOM.decode(event["event"]["value"])["container_id"]
+                    owner, _, id = name.partition("-")
+                    if owner == self._owner and id in self._held:
+                        self._events.put_nowait(RuntimeEvent(kind="oom", id=id))
+            except HivemindError as error:
+                _log.debug("containerd's events broke off: %s", error)
+            await asyncio.sleep(_RETRY)
+
+    # -- small things ----------------------------------------------------------------------------------------
+
+    async def _probe(self) -> None:
+        self._server = await self._api.channel.peer()
+        if not self._server:
+            raise Unsupported(
+                f"containerd at {self._address} runs in another process namespace",
+                hint="run the daemon on the machine itself, beside containerd",
+            )
+        try:
+            await self._api.call("namespaces.v1.Namespaces/Create", namespace={"name": self._namespace})
+        except Conflict:
+            pass
+        try:
+            await self._mounts("none")
+        except NotFound:
+            return
+        except HivemindError as error:
+            raise Unsupported(
+                f"containerd cannot hold containers here: {error.message}",
+                hint=f"its {self._snapshotter} plugin must work: see ctr plugins ls",
+            ) from error
+
+    async def _mounts(self, name: str) -> list[dict[str, Any]]:
+        answer = await self._api.call(
+            "snapshots.v1.Snapshots/Mounts", snapshotter=self._snapshotter, key=name
+        )
+        return list(answer["mounts"])
+
+    async def _all_tasks(self) -> list[dict[str, Any]]:
+        return list((await self._api.call("tasks.v1.Tasks/List"))["tasks"])
+
+    async def _with_secrets(self, held: Held) -> ContainerSpec:
+        """After a restart of the daemon only containerd knows them."""
+        if held.secret_env is None and held.record.secrets:
+            record = await self._api.call("containers.v1.Containers/Get", id=held.name)
+            lines = msgspec.json.decode(record["container"]["spec"]["value"])["process"]["env"]
+            known = dict(line.partition("=")[::2] for line in lines)
+            held.secret_env = {name: known[name] for name in held.record.secrets if name in known}
+        return replace(held.record.spec, secret_env=held.secret_env or {})
+
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Until containerd can be reached."""
+        while True:
+            try:
+                return await work()
+            except Unavailable as error:
+                _log.warning("waiting for containerd: %s", error)
+                await asyncio.sleep(_RETRY)
+
+    def _named(self, id: str) -> str:
+        return f"{self._owner}-{id}"
+
+    def _cgroup(self, id: str) -> Cgroup:
+        return Cgroup(f"{self._slice}/{id}")
+
+    def _find(self, id: str) -> Held:
+        if held := self._held.get(id):
+            return held
+        raise NotFound(f"there is no container {id} here")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
