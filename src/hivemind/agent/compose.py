@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hivemind.agent import isolation
 from hivemind.agent.checks import inherited_check
 from hivemind.agent.provision import Provision
 from hivemind.drivers.network.contract import Attachment
@@ -14,9 +15,11 @@ from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.errors import Invalid
 from hivemind.model.allocation import Allocation
 from hivemind.model.image import Image, ImageConfig
+from hivemind.model.network import NetworkOptions
 from hivemind.model.template import ContainerTemplate
 
 _FALLBACK_SIGNAL = "SIGTERM"
+_ORDINARY = NetworkOptions()
 BOOT = "hivemind.boot"
 """Label of a container: the start of the kernel it was made in."""
 
@@ -52,11 +55,12 @@ def compose(
     place: Place,
     node_name: str,
     search: str,
+    options: NetworkOptions = _ORDINARY,
     boot: str = "",
 ) -> ContainerSpec:
     """Docker's rules: a given entrypoint drops the image's command; a given command replaces it."""
     config = image.config if image else ImageConfig()
-    hostname = f"{allocation.app_name}-{allocation.slot}"
+    name = f"{allocation.app_name}-{allocation.slot}"
     return ContainerSpec(
         id=container_id(*place),
         image=image.digest if image else "",
@@ -73,10 +77,8 @@ def compose(
         workdir=template.workdir or config.workdir or "/",
         tty=template.tty,
         stdin=template.stdin,
-        hostname=hostname if attachment.netns else "",
-        netns=attachment.netns,
-        resolv_conf=_resolv_conf(attachment, search),
-        hosts=_hosts(attachment, hostname),
+        **isolation.network(options, attachment, name=name, node_name=node_name, search=search),
+        **isolation.isolation(template.isolation, provision.devices),
         cpus=template.resources.cpus,
         memory=template.resources.memory,
         pids=template.resources.pids,
@@ -137,15 +139,3 @@ def _port_env(ports: Mapping[str, int]) -> dict[str, str]:
     if ports:
         env["PORT"] = str(next(iter(ports.values())))
     return env
-
-
-def _resolv_conf(attachment: Attachment, search: str) -> str:
-    if not attachment.nameserver:
-        return ""
-    return f"search {search}\nnameserver {attachment.nameserver}\noptions ndots:1 timeout:2 attempts:2\n"
-
-
-def _hosts(attachment: Attachment, name: str) -> str:
-    if not attachment.netns:
-        return ""
-    return f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{attachment.ip}\t{name}\n"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from hivemind.drivers.runtimes.contract import Mount
+from hivemind.drivers.runtimes.contract import Device, Mount
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import AppSpec
 from hivemind.model.template import ContainerTemplate
@@ -17,6 +17,7 @@ class Provision(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
+    devices: tuple[Device, ...] = ()
 
 
 class Provider(Protocol):
@@ -51,5 +52,6 @@ async def provide(
             mounts=(*total.mounts, *more.mounts),
             env={**total.env, **more.env},
             secret_env={**total.secret_env, **more.secret_env},
+            devices=(*total.devices, *more.devices),
         )
     return total

@@ -87,7 +87,7 @@ class Starting:
         return compose(
             charge.allocation, unit.template, image, attachment, provision,
             place=Place(charge.id, number, unit.name), node_name=agent.node_name,
-            search=f"{charge.allocation.project}.hive", boot=agent.boot,
+            search=f"{charge.allocation.project}.hive", options=charge.spec.network, boot=agent.boot,
         )  # fmt: skip
 
     async def _attached(self) -> Attachment:

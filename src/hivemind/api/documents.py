@@ -183,6 +183,8 @@ def node_document(backend: Backend, node: Node) -> NodeDocument:
         memory=node.memory,
         cpus_reserved=round(sum(r.cpus for r in reserved), 3),
         memory_reserved=sum(r.memory for r in reserved),
+        gpus=node.gpus,
+        gpus_reserved=sum(r.gpus for r in reserved),
         allocations=len(here),
         os=node.os,
         arch=node.arch,

@@ -9,6 +9,7 @@ from msgspec import Meta
 from hivemind.errors import Invalid
 from hivemind.model.base import Document, Record, Spec
 from hivemind.model.check import CommandProbe, Probe
+from hivemind.model.isolation import check_isolation
 from hivemind.model.mount import VolumeMount
 from hivemind.model.names import Name, ServiceName
 from hivemind.model.network import NetworkOptions, Port
@@ -31,8 +32,8 @@ class Update(Spec, frozen=True, kw_only=True):
     """How one revision replaces another."""
 
     order: Literal["auto", "start-first", "stop-first"] = "auto"
-    """`auto` is stop-first for apps that write to a named volume, which two revisions must not share, and
-    start-first for all others."""
+    """`auto` is stop-first for apps that write to a named volume, which two revisions must not share, and for those
+    that listen in the node's own network; start-first for all others."""
     max_parallel: Annotated[int, Meta(ge=1, le=1000)] = 1
     """Replicas in change at the same time."""
     max_surge: Annotated[int, Meta(ge=0, le=1000)] | None = None
@@ -82,7 +83,7 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
         """How it is updated, with `auto` decided."""
         if self.update.order != "auto":
             return self.update.order
-        if self.update.max_surge == 0:
+        if self.update.max_surge == 0 or (self.network.mode == "host" and self.ports):
             return "stop-first"
         return "stop-first" if any(_writes(template) for template in self.templates) else "start-first"
 
@@ -90,6 +91,17 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
     def templates(self) -> tuple[ContainerTemplate, ...]:
         """Its own container and all companions."""
         return (self, *self.init_containers, *self.sidecars)
+
+    @property
+    def node_ports(self) -> tuple[str, ...]:
+        """`"8080/tcp"`: what it takes of the ports of the nodes. In the node's own network that is every one it has."""
+        direct = self.network.mode == "host"
+        taken = {
+            f"{port.container if direct else port.host}/{port.protocol}"
+            for port in self.ports
+            if direct or port.host
+        }
+        return tuple(sorted(taken))
 
     @property
     def reserved(self) -> Resources:
@@ -115,7 +127,8 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
                 raise Invalid(f"two companions are called {name!r}", hint="give each a name of its own")
         if self.update.order == "start-first" and self.update.max_surge == 0:
             raise Invalid(
-                "start-first needs room for at least one more replica", hint="give a surge of 1, or stop-first"
+                "start-first needs room for at least one more replica",
+                hint="give a surge of 1, or stop-first",
             )
         for protocol in ("tcp", "udp"):
             hosts = [p.host for p in self.ports if p.host and p.protocol == protocol]
@@ -125,9 +138,9 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
                 )
         if len({(p.container, p.protocol) for p in self.ports}) != len(self.ports):
             raise Invalid("the same container port is listed twice")
-        if self.network.mode == "none" and self.ports:
-            raise Invalid("an app without a network has no ports", hint="leave out --port or --network none")
+        self._check_network()
         for template in self.templates:
+            check_isolation(template.isolation, own_network=self.network.mode != "host")
             for check in (template.check, template.startup, template.liveness, template.readiness):
                 self._check_port(check.probe if check else None)
             for hook in (template.post_start, template.pre_stop):
@@ -144,7 +157,25 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
                     hint="let its command do that, or make it a sidecar",
                 )
 
+    def _check_network(self) -> None:
+        mode = self.network.mode
+        if mode == "none" and (self.ports or self.service):
+            raise Invalid(
+                "an app without a network has no ports and no name",
+                hint="leave out --port and --service, or --network none",
+            )
+        if mode == "none" and "host-gateway" in self.network.extra_hosts.values():
+            raise Invalid("without a network the node cannot be reached", hint="leave out host-gateway")
+        for port in self.ports if mode == "host" else ():
+            if port.host not in (None, port.container):
+                raise Invalid(
+                    f"in the node's own network port {port.container} cannot be published as {port.host}",
+                    hint=f"write --port {port.container}, and let the program listen where it shall be reached",
+                )
+
     def _check_port(self, probe: Probe | None) -> None:
+        if probe and not isinstance(probe, CommandProbe) and self.network.mode == "none":
+            raise Invalid("an app without a network is checked by a command only", hint="give --health-cmd")
         if (
             probe
             and not isinstance(probe, CommandProbe)

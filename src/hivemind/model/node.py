@@ -18,6 +18,8 @@ class Node(Record, frozen=True, kw_only=True):
     """Cores it offers to allocations."""
     memory: int = 0
     """Bytes it offers to allocations."""
+    gpus: int = 0
+    """Devices that compute, each for one allocation at a time."""
     os: str = "linux"
     arch: str = "amd64"
     runtimes: tuple[str, ...] = ()
@@ -65,6 +67,8 @@ class NodeDocument(Document, frozen=True, kw_only=True):
     memory: int
     cpus_reserved: float
     memory_reserved: int
+    gpus: int = 0
+    gpus_reserved: int = 0
     allocations: int
     os: str
     arch: str
@@ -89,6 +93,7 @@ NODE = Resource(
         Column("STATUS", "shown"),
         Column("CPUS", "cpus"),
         Column("MEMORY", "memory", format="bytes"),
+        Column("GPUS", "gpus", wide=True),
         Column("ALLOCS", "allocations"),
         Column("RUNTIMES", "runtimes", format="list"),
         Column("VERSION", "status.version", wide=True),

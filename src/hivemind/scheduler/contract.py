@@ -15,8 +15,11 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the app: replicas of one app are spread or packed with regard to each other."""
     cpus: float = 0.0
     memory: int = 0
+    gpus: int = 0
     host_ports: tuple[str, ...] = ()
     """`"8080/tcp"`: published ports; two different apps cannot have the same on one node."""
+    alone: bool = False
+    """Nor can two of its own replicas: they listen on the node itself."""
     constraints: tuple[str, ...] = ()
     """`node.labels.zone==eu`, `node.name!=a`, `node.arch==amd64`, `node.os==linux`, `node.id==…`."""
     runtime: str = "auto"
@@ -37,6 +40,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
     cpus: float = 0.0
     memory: int = 0
+    gpus: int = 0
     apps: dict[str, int] = {}
     ports: dict[str, str] = {}
     """Published port -> id of the app that holds it."""

@@ -7,6 +7,7 @@ from hivemind.model.app import App, AppSpec
 from hivemind.model.image import parse_reference
 from hivemind.scheduler.filters.constraints import parse_constraint
 from hivemind.state.dependencies import refuse_cycle
+from hivemind.state.permissions import check_permissions
 from hivemind.state.state import State
 
 
@@ -17,18 +18,19 @@ def admit(state: State, project: str, name: str, spec: AppSpec, own: App | None)
         parse_reference(spec.image)
     for text in spec.constraints:
         parse_constraint(text)
+    check_permissions(state, project, spec)
     refuse_cycle(state, project, name, spec)
     _check_clashes(state, project, spec, own)
 
 
 def _check_clashes(state: State, project: str, spec: AppSpec, own: App | None) -> None:
     """Host ports belong to one app of the hive; service names too."""
-    ports = {f"{p.host}/{p.protocol}" for p in spec.ports if p.host}
+    ports = set(spec.node_ports)
     for other in state.apps.values():
         if other.deleted or (own and other.id == own.id):
             continue
         theirs = state.revision(other.id, other.revision).spec
-        taken = sorted(ports & {f"{p.host}/{p.protocol}" for p in theirs.ports if p.host})
+        taken = sorted(ports & set(theirs.node_ports))
         if taken:
             raise Conflict(
                 f"port {taken[0]} is already published by app {other.name!r} (project {other.project})",

@@ -29,6 +29,7 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
         name=operation.name,
         cpus=operation.cpus,
         memory=operation.memory,
+        gpus=operation.gpus,
         os=operation.os,
         arch=operation.arch,
         runtimes=operation.runtimes,

@@ -51,6 +51,7 @@ class RegisterNode(Operation, frozen=True, kw_only=True, tag="node.register"):
     name: str
     cpus: float
     memory: int
+    gpus: int = 0
     os: str = "linux"
     arch: str = "amd64"
     runtimes: tuple[str, ...] = ()

@@ -190,7 +190,7 @@ class State:
         return {node: self._uses[node] for node in self.nodes}
 
     def _use_of(self, node: str) -> Use:
-        cpus, memory = 0.0, 0
+        cpus, memory, gpus = 0.0, 0, 0
         apps: dict[str, int] = {}
         ports: dict[str, str] = {}
         for allocation in self.allocations_on(node):
@@ -199,9 +199,10 @@ class State:
                 reserved = spec.reserved
                 cpus += reserved.cpus
                 memory += reserved.memory
+                gpus += reserved.gpus
                 apps[allocation.app] = apps.get(allocation.app, 0) + 1
-                ports |= {f"{p.host}/{p.protocol}": allocation.app for p in spec.ports if p.host}
-        return Use(cpus=round(cpus, 6), memory=memory, apps=apps, ports=ports)
+                ports |= dict.fromkeys(spec.node_ports, allocation.app)
+        return Use(cpus=round(cpus, 6), memory=memory, gpus=gpus, apps=apps, ports=ports)
 
     # -- changing --------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""A published port belongs to one app on each node; all replicas of that app share it."""
+"""A published port belongs to one app on each node; all replicas of that app share it, unless they listen on the
+node itself."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from hivemind.scheduler.load import Load
 def check(node: Node, load: Load, ask: Ask) -> Reason | None:
     taken = [port for port in ask.host_ports if load.ports.get(port, ask.app) != ask.app]
     if not taken:
+        if ask.alone and any(port in load.ports for port in ask.host_ports):
+            return Reason("has a replica on these ports already", "have a replica on these ports already")
         return None
     ports = f"port {taken[0]}" if len(taken) == 1 else f"ports {', '.join(sorted(taken))}"
     return Reason(f"already publishes {ports} for another app", f"already publish {ports} for another app")
@@ -25,7 +28,7 @@ def _holders(ask: Ask, holders: Holders) -> Collection[str]:
 FILTER = Filter(
     "ports",
     check,
-    reads=("host_ports", "app"),
+    reads=("host_ports", "alone", "app"),
     concerns=lambda ask: bool(ask.host_ports),
     watches_load=True,
     suspects=_holders,
