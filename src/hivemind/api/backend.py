@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec, LogLine, LogQuery, OnProgress, Stats
+from hivemind.api.imagedesk import ImageDesk
+from hivemind.drivers.runtimes.contract import (
+    ExecSession,
+    ExecSpec,
+    FileChange,
+    LogLine,
+    LogQuery,
+    ProcessInfo,
+    Stats,
+)
 from hivemind.model.answers import Info
-from hivemind.model.image import Image
 from hivemind.security.identity import Identity
 from hivemind.security.sealing import Vault
 from hivemind.state.operations import Operation
@@ -17,11 +27,49 @@ from hivemind.store.contract import Store
 __all__ = ["Backend", "Info"]
 
 
+class Looking(Protocol):
+    """What can be seen of the allocations that this node runs; `container`: a companion's name, or the app's own.
+
+    All raise `NotFound` for what is not here."""
+
+    async def attach(self, allocation: str, container: str = "") -> ExecSession:
+        """Raises `Conflict` when it does not run."""
+
+    def expect(self, project: str, app: str) -> AbstractContextManager[asyncio.Future[ExecSession]]:
+        """The next container that the app starts here, attached before it starts."""
+
+    async def processes(self, allocation: str, container: str = "") -> list[ProcessInfo]: ...
+
+    async def changes(self, allocation: str, container: str = "") -> list[FileChange]: ...
+
+    def read_files(self, allocation: str, path: str, container: str = "") -> AsyncIterator[bytes]:
+        """A tar, see `Runtime.read_files`."""
+
+    async def write_files(
+        self, allocation: str, path: str, chunks: AsyncIterator[bytes], container: str = ""
+    ) -> None: ...
+
+    def previous_logs(
+        self, allocation: str, query: LogQuery, container: str = ""
+    ) -> AsyncIterator[LogLine]:
+        """Of the instance that ended last."""
+
+    async def connect(
+        self, allocation: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises `Conflict` when nothing listens there."""
+
+    async def stats(self) -> dict[str, Stats]:
+        """Of everything that runs here, by allocation."""
+
+
 class Backend(Protocol):
     state: State
     store: Store
     administrator: Identity
     """Whose key signs for a local administrator on the unix socket."""
+    looking: Looking
+    images: ImageDesk
     vault: Vault
     """Seals what must not be read in the ledger; done before the operation is signed."""
 
@@ -38,23 +86,13 @@ class Backend(Protocol):
     async def plan(self, operation: Operation, by: Identity) -> Sequence[dict[str, Any]]:
         """What `submit` would make the hive do: `{"action", "object", "node", "detail"}` for each step."""
 
-    async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
+    async def exec(self, allocation: str, spec: ExecSpec, container: str = "") -> ExecSession:
         """Raises `NotFound`; `Conflict` when it does not run."""
 
-    def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+    def logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
         """Over all instances of the allocation, ended ones too, as long as they are kept."""
 
-    async def stats(self, allocation: str) -> Stats: ...
-
-    async def images(self) -> list[Image]: ...
-
-    async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
-        """A `docker save` or OCI archive, plain, gzip or zstd compressed."""
-
-    async def pull_image(self, reference: str, on_progress: OnProgress) -> Image: ...
-
-    async def remove_image(self, reference: str) -> None:
-        """Raises `Conflict` naming the apps that use it."""
+    async def stats(self, allocation: str, container: str = "") -> Stats: ...
 
     def metrics(self) -> str:
         """Prometheus text exposition 0.0.4."""

@@ -6,7 +6,10 @@ import os
 from collections.abc import Mapping
 
 from hivemind.api.endpoint import Call
+from hivemind.model.base import encode
 from hivemind.model.content import ContentKind, Piece, sealing_context
+from hivemind.model.image_registry import RegistryManifest
+from hivemind.model.image_registry import sealing_context as registry_context
 from hivemind.security.sealing import NONCE_BYTES
 
 
@@ -21,3 +24,14 @@ def pieces(call: Call, kind: ContentKind, name: str, values: Mapping[str, bytes]
         sealed = vault.seal(value, context, os.urandom(NONCE_BYTES))
         made[key] = Piece(value=sealed, digest=vault.digest(value, context))
     return made
+
+
+def credential(call: Call, manifest: RegistryManifest) -> bytes | None:
+    """None: the one that is there stays. Empty: nobody signs in any more."""
+    given = manifest.credential
+    if given is None:
+        return None
+    if not (given.password or given.identity_token):
+        return b""
+    context = registry_context(manifest.name)
+    return call.backend.vault.seal(encode(given), context, os.urandom(NONCE_BYTES))

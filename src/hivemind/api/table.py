@@ -9,6 +9,8 @@ from hivemind.api.events import event_endpoints
 from hivemind.api.exec import inside_endpoints
 from hivemind.api.images import image_endpoints
 from hivemind.api.logs import log_endpoints
+from hivemind.api.looking import looking_endpoints
+from hivemind.api.registries import registry_endpoints
 from hivemind.api.revisions import revision_endpoints
 from hivemind.api.system import system_endpoints
 from hivemind.api.verbs import verb_endpoints
@@ -20,11 +22,13 @@ def endpoints() -> tuple[Endpoint, ...]:
         system_endpoints,
         event_endpoints,
         image_endpoints,
+        registry_endpoints,
         verb_endpoints,
         revision_endpoints,
         content_endpoints,
         log_endpoints,
         inside_endpoints,
+        looking_endpoints,
         collection_endpoints,
     ):
         for endpoint in group():

@@ -21,6 +21,7 @@ from hivemind.api.documents import (
     node_document,
     principal_document,
     project_document,
+    registry_document,
     secret_document,
 )
 from hivemind.errors import Invalid, NotFound
@@ -31,6 +32,7 @@ from hivemind.model.content import Bundle
 from hivemind.model.deployment import Deployment
 from hivemind.model.event import Event
 from hivemind.model.image import Image, parse_reference
+from hivemind.model.image_registry import ImageRegistry
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
@@ -95,8 +97,12 @@ async def _principals(backend: Backend) -> Iterable[Principal]:
     return backend.state.principals.values()
 
 
+async def _registries(backend: Backend) -> Iterable[ImageRegistry]:
+    return backend.state.registries.values()
+
+
 async def _images(backend: Backend) -> list[Image]:
-    return await backend.images()
+    return backend.images.list()
 
 
 def _image_names(image: Image) -> tuple[str, ...]:
@@ -172,6 +178,12 @@ VIEWS: dict[str, View[Any]] = {
         key=lambda p: (p.name, p.kind, p.id),  # of one name, a person is found before a node
         names=lambda p: (p.name,),
         id=lambda p: p.id,
+    ),
+    "Registry": View[ImageRegistry](
+        select=_registries,
+        document=registry_document,
+        key=lambda r: (r.name,),
+        names=lambda r: (r.name,),
     ),
     "Image": View[Image](
         select=_images,

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from msgspec.structs import replace
+
 from hivemind.api.endpoint import Call
-from hivemind.api.sealed import pieces
+from hivemind.api.sealed import credential, pieces
 from hivemind.model.content import joined
 from hivemind.model.principal import Principal, Role
 from hivemind.state.operations import (
     DeleteApp,
     DeleteContent,
     DeleteProject,
+    DeleteRegistry,
     DeployApp,
     Operation,
     PutContent,
     PutProject,
+    PutRegistry,
     RegisterPrincipal,
     RevokePrincipal,
     UpdateNode,
@@ -83,6 +87,16 @@ def _revoke_principal(call: Call, version: int | None) -> Operation:
     return RevokePrincipal(name=call.params["name"], if_version=version)
 
 
+def put_registry(call: Call, version: int | None, fresh: bool) -> Operation:
+    call.body.validate()
+    bare = replace(call.body, password=None, identity_token=None)
+    return PutRegistry(manifest=bare, sealed=credential(call, call.body), if_version=0 if fresh else version)
+
+
+def _delete_registry(call: Call, version: int | None) -> Operation:
+    return DeleteRegistry(name=call.params["name"], if_version=version)
+
+
 WRITES: dict[str, Writes] = {
     "App": Writes(put=_deploy, delete=_delete_app),
     "Project": Writes(put=_put_project, delete=_delete_project),
@@ -93,5 +107,6 @@ WRITES: dict[str, Writes] = {
     "Secret": Writes(
         put=partial(_put_content, kind="secret"), delete=partial(_delete_content, kind="secret")
     ),
+    "Registry": Writes(put=put_registry, delete=_delete_registry),
     "Node": Writes(put=_update_node, create=False),
 }

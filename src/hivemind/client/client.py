@@ -19,9 +19,10 @@ from typing import Any
 
 from hivemind.client.collection import Collection
 from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
-from hivemind.client.nouns import Allocations, Apps, Contents, Images, Nodes
+from hivemind.client.images import Images, Registries
+from hivemind.client.nouns import Allocations, Apps, Contents, Nodes
 from hivemind.client.streams import server_sent_events
-from hivemind.model.answers import Info
+from hivemind.model.answers import AllocationStats, Info, Page
 from hivemind.model.config import CONFIG, ConfigDocument
 from hivemind.model.deployment import DEPLOYMENT, DeploymentDocument
 from hivemind.model.event import EVENT, Event
@@ -61,6 +62,11 @@ class Hivemind:
 
     def status(self) -> Info:
         return understood(self._connection.call("GET", "/v1/status").body, Info)
+
+    def stats(self, *, project: str = "", app: str = "") -> list[AllocationStats]:
+        """What everything that runs on this node uses right now."""
+        answer = self._connection.call("GET", "/v1/stats", query={"project": project, "app": app})
+        return understood(answer.body, Page[AllocationStats]).items
 
     def events(
         self,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from hivemind.client.collection import Collection, D
 from hivemind.client.connection import Connection, understood
@@ -12,11 +11,16 @@ from hivemind.client.streams import lines
 from hivemind.model.allocation import ALLOCATION, AllocationDocument
 from hivemind.model.answers import (
     AllocationStats,
+    AttachRequest,
+    ChangeEntry,
+    ChangeList,
     ExecRequest,
     LogEntry,
     Page,
     Plan,
     PlanStep,
+    ProcessEntry,
+    ProcessList,
 )
 from hivemind.model.app import APP, AppDocument, AppManifest
 from hivemind.model.base import encode
@@ -26,6 +30,10 @@ from hivemind.model.revision import RevisionDocument
 
 if TYPE_CHECKING:
     from hivemind.client.exec import ExecSession
+    from hivemind.client.websocket import WebSocket
+
+_UNPACKING = 1800.0
+"""Seconds that a node may be busy with an archive after it has all of it."""
 
 
 class Apps(Collection[AppDocument]):
@@ -98,6 +106,22 @@ class Apps(Collection[AppDocument]):
         path = f"{self.path(name, project)}/logs"
         return _follow(self._connection, path, {"tail": tail, "since": since or None})
 
+    def attach_next(
+        self, name: str, project: str = DEFAULT_PROJECT, *, columns: int = 0, rows: int = 0
+    ) -> ExecSession:
+        """To the next container that it starts, before it starts: no output is missed. The app need not exist yet.
+        Returns once the daemon waits for it."""
+        from hivemind.client.exec import ExecSession
+
+        request = AttachRequest(columns=columns, rows=rows)
+        session = ExecSession(self._connection, f"{self.path(name, project)}/attach", request)
+        try:
+            session.read()
+        except BaseException:
+            session.close()
+            raise
+        return session
+
     def _verb(self, name: str, verb: str, project: str, body: bytes = b"{}") -> AppDocument:
         answer = self._connection.call("POST", f"{self.path(name, project)}/{verb}", body=body)
         return understood(answer.body, AppDocument)
@@ -162,10 +186,79 @@ class Allocations(Collection[AllocationDocument]):
         path = f"{self.path(id, project)}/logs"
         return _follow(self._connection, path, {"tail": tail, "since": since or None})
 
-    def stats(self, id: str, project: str = DEFAULT_PROJECT) -> AllocationStats:
-        return understood(
-            self._connection.call("GET", f"{self.path(id, project)}/stats").body, AllocationStats
+    def stats(self, id: str, project: str = DEFAULT_PROJECT, *, container: str = "") -> AllocationStats:
+        """`container` here and below: a companion's name, or the app's own container."""
+        path = f"{self.path(id, project)}/stats"
+        answer = self._connection.call("GET", path, query={"container": container})
+        return understood(answer.body, AllocationStats)
+
+    def processes(
+        self, id: str, project: str = DEFAULT_PROJECT, *, container: str = ""
+    ) -> list[ProcessEntry]:
+        """Raises `Conflict` when it does not run."""
+        path = f"{self.path(id, project)}/processes"
+        answer = self._connection.call("GET", path, query={"container": container})
+        return understood(answer.body, ProcessList).items
+
+    def changes(self, id: str, project: str = DEFAULT_PROJECT, *, container: str = "") -> list[ChangeEntry]:
+        """How its files differ from its image. Raises `Unsupported` where the runtime cannot tell."""
+        path = f"{self.path(id, project)}/changes"
+        answer = self._connection.call("GET", path, query={"container": container})
+        return understood(answer.body, ChangeList).items
+
+    def read_files(
+        self, id: str, path: str, project: str = DEFAULT_PROJECT, *, container: str = ""
+    ) -> Iterator[bytes]:
+        """A tar of that file, directory or link; its first name is the last part of `path`."""
+        asked = {"path": path, "container": container}
+        path = f"{self.path(id, project)}/files"
+        with self._connection.open("GET", path, query=asked) as exchange, self._connection.explained():
+            yield from exchange.pieces()
+
+    def write_files(
+        self,
+        id: str,
+        path: str,
+        chunks: Iterable[bytes],
+        project: str = DEFAULT_PROJECT,
+        *,
+        container: str = "",
+    ) -> None:
+        """Unpacks a tar into the directory `path`, which must exist."""
+        self._connection.call(
+            "PUT",
+            f"{self.path(id, project)}/files",
+            query={"path": path, "container": container},
+            body=iter(chunks),
+            headers={"Content-Type": "application/x-tar"},
+            timeout=_UNPACKING,
         )
+
+    def attach(
+        self,
+        id: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        container: str = "",
+        columns: int = 0,
+        rows: int = 0,
+    ) -> ExecSession:
+        """To its main process. `columns` and `rows`: the size its terminal shall have, 0 to leave it."""
+        from hivemind.client.exec import ExecSession
+
+        return ExecSession(
+            self._connection,
+            f"{self.path(id, project)}/attach",
+            AttachRequest(columns=columns, rows=rows),
+            {"container": container},
+        )
+
+    def forward(self, id: str, port: int, project: str = DEFAULT_PROJECT) -> WebSocket:
+        """One connection to a port of it. Each message begins with a channel, see `ExecChannel`: 0 to it, 1 from it,
+        4 and 6 the end of each, 5 a problem."""
+        from hivemind.client.websocket import WebSocket
+
+        return WebSocket(self._connection, f"{self.path(id, project)}/forward", {"port": port})
 
     def exec(
         self,
@@ -180,6 +273,7 @@ class Allocations(Collection[AllocationDocument]):
         stdin: bool = False,
         columns: int = 80,
         rows: int = 24,
+        container: str = "",
     ) -> ExecSession:
         """Runs a command inside. Raises `NotFound`, or `Conflict` when the allocation does not run."""
         from hivemind.client.exec import ExecSession
@@ -194,7 +288,9 @@ class Allocations(Collection[AllocationDocument]):
             columns=columns,
             rows=rows,
         )
-        return ExecSession(self._connection, f"{self.path(id, project)}/exec", request)
+        return ExecSession(
+            self._connection, f"{self.path(id, project)}/exec", request, {"container": container}
+        )
 
 
 class Nodes(Collection[NodeDocument]):

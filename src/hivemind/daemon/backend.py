@@ -13,17 +13,15 @@ import hivemind
 from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info
 from hivemind.daemon.assembly import Machinery
+from hivemind.daemon.images import NodeImages
 from hivemind.drivers.dns.server import NameServer
 from hivemind.drivers.runtimes.contract import (
     ExecSession,
     ExecSpec,
     LogLine,
     LogQuery,
-    OnProgress,
     Stats,
 )
-from hivemind.errors import Conflict
-from hivemind.model.image import Image, parse_reference
 from hivemind.security.identity import Identity
 from hivemind.security.sealing import Vault
 from hivemind.state.forecast import forecast
@@ -58,6 +56,7 @@ class NodeBackend:
         machinery: Machinery,
         names: NameServer,
         dns: str,
+        images: NodeImages,
         problems: tuple[str, ...],
     ) -> None:
         self.state = state
@@ -70,9 +69,11 @@ class NodeBackend:
         self._started = started
         self._submit = submit
         self._agent = agent
+        self.looking = agent.looking
         self._machinery = machinery
         self._names = names
         self._dns = dns
+        self.images = images
         self._problems = problems
         self._measured: NodeMetrics | None = None
 
@@ -95,7 +96,7 @@ class NodeBackend:
             sequence=self.state.sequence,
             digest=self.state.digest().hex(),
             dns=self._dns,
-            problems=self._problems,
+            problems=(*self._problems, *self.images.problems),
         )
 
     async def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
@@ -103,35 +104,14 @@ class NodeBackend:
         steps = await asyncio.to_thread(forecast, self.state.fork(), operation, by.public)
         return [msgspec.to_builtins(step) for step in steps]
 
-    async def exec(self, allocation: str, spec: ExecSpec) -> ExecSession:
-        return await self._agent.exec(allocation, spec)
+    async def exec(self, allocation: str, spec: ExecSpec, container: str = "") -> ExecSession:
+        return await self._agent.exec(allocation, spec, container)
 
-    def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
-        return self._agent.logs(allocation, query)
+    def logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
+        return self._agent.logs(allocation, query, container)
 
-    async def stats(self, allocation: str) -> Stats:
-        return await self._agent.stats(allocation)
-
-    async def images(self) -> list[Image]:
-        return self._machinery.images.store.list()
-
-    async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
-        return await self._machinery.images.load(chunks)
-
-    async def pull_image(self, reference: str, on_progress: OnProgress) -> Image:
-        return await self._machinery.images.pull(reference, on_progress)
-
-    async def remove_image(self, reference: str) -> None:
-        wanted = str(parse_reference(reference))
-        users = sorted(
-            app.name
-            for app in self.state.apps.values()
-            for revision in [self.state.revision(app.id, app.revision)]
-            if revision.spec.image and str(parse_reference(revision.spec.image)) == wanted
-        )
-        if users:
-            raise Conflict(f"{reference} is used by {', '.join(users)}", hint="remove those apps first")
-        await self._machinery.images.remove(reference)
+    async def stats(self, allocation: str, container: str = "") -> Stats:
+        return await self._agent.stats(allocation, container)
 
     def metrics(self) -> str:
         if self._measured is None:

@@ -17,6 +17,8 @@ from hivemind.daemon import capacity
 from hivemind.daemon.assembly import Machinery, assemble
 from hivemind.daemon.backend import NodeBackend
 from hivemind.daemon.herald import Herald
+from hivemind.daemon.images import NodeImages
+from hivemind.daemon.keyring import HiveKeyring, docker_config
 from hivemind.daemon.keys import identity, vault
 from hivemind.daemon.sampler import Sampler
 from hivemind.daemon.settings import Settings
@@ -93,6 +95,15 @@ class Node:
         undo = self._ledger.subscribe(herald.agreed)
         self._stack.callback(undo)
         await self._introduce(administrator, machinery)
+        machinery.images.keyring = HiveKeyring(
+            self._ledger.state, self._vault, docker_config(self._settings.image.docker_config)
+        )
+        images = NodeImages(
+            machinery.images, self._ledger.state, machinery.runtimes, events, self.name,
+            budget=self._settings.image.image_budget, reserve=self._settings.image.disk_reserve,
+        )  # fmt: skip
+        images.start()
+        self._on_stop(images.stop)
         names = self._name_server()
         state, default = self._ledger.state, machinery.default
         contents = Contents(
@@ -130,6 +141,7 @@ class Node:
             machinery=machinery,
             names=names,
             dns=f"127.0.0.1:{self._dns_port}" if self._dns_port else "",
+            images=images,
             problems=(*machinery.problems, *problems),
         )
         sampler = Sampler(self.backend, self._settings.node.data_dir)

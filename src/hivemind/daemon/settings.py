@@ -44,6 +44,18 @@ class NodeSettings(Spec, frozen=True, kw_only=True):
     labels: Annotated[dict[str, str], _about("labels for constraints, as key=value, several times")] = {}
 
 
+class ImageSettings(Spec, frozen=True, kw_only=True):
+    image_budget: Annotated[
+        Bytes, _about("disk space for images; beyond it unused ones go, oldest first; 0: while the disk has room")
+    ] = 0
+    disk_reserve: Annotated[
+        Bytes, _about("disk space that images leave free; 0: a twentieth of the disk, at most 5 GiB")
+    ] = 0
+    docker_config: Annotated[
+        str, _about("docker's config.json, asked for registries that the hive does not know; auto: root's; none")
+    ] = "auto"
+
+
 class ApiSettings(Spec, frozen=True, kw_only=True):
     web_port: Annotated[int, Meta(ge=0, le=65535), _about("TCP port of the API; 0: only the unix socket")] = (
         3000
@@ -98,6 +110,7 @@ class Settings(Spec, frozen=True, kw_only=True):
     node: NodeSettings = NodeSettings()
     api: ApiSettings = ApiSettings()
     network: NetworkSettings = NetworkSettings()
+    image: ImageSettings = ImageSettings()
     engines: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
 

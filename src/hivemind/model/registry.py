@@ -9,6 +9,7 @@ from hivemind.model.config import CONFIG
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT
 from hivemind.model.image import IMAGE
+from hivemind.model.image_registry import REGISTRY
 from hivemind.model.node import NODE
 from hivemind.model.principal import PRINCIPAL
 from hivemind.model.project import PROJECT
@@ -16,7 +17,7 @@ from hivemind.model.resource import Resource
 from hivemind.model.secret import SECRET
 
 RESOURCES: dict[str, Resource] = {
-    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, CONFIG, SECRET, NODE, PROJECT, PRINCIPAL, IMAGE, EVENT)
+    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, CONFIG, SECRET, NODE, PROJECT, PRINCIPAL, IMAGE, REGISTRY, EVENT)
 }
 
 

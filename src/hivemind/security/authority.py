@@ -35,6 +35,8 @@ NEEDED: Final[dict[str, Role]] = {
     "backuptarget.delete": Role.ADMIN,
     "project.put": Role.ADMIN,
     "project.delete": Role.ADMIN,
+    "registry.put": Role.ADMIN,
+    "registry.delete": Role.ADMIN,
     "node.update": Role.ADMIN,
     "node.drain": Role.ADMIN,
     "principal.register": Role.ADMIN,

@@ -8,7 +8,7 @@ from typing import Any
 from hivemind.errors import Forbidden
 from hivemind.model.principal import Principal
 from hivemind.security.authority import may
-from hivemind.state import apps, contents, nodes, principals, projects, rollouts, volumes
+from hivemind.state import apps, contents, nodes, principals, projects, registries, rollouts, volumes
 from hivemind.state import operations as op
 from hivemind.state.state import Outcome, State
 
@@ -23,6 +23,8 @@ _HANDLERS: dict[type[op.Operation], Handler] = {
     op.ReportAllocations: nodes.report,
     op.PutProject: projects.put,
     op.DeleteProject: projects.delete,
+    op.PutRegistry: registries.put,
+    op.DeleteRegistry: registries.delete,
     op.DeployApp: apps.deploy,
     op.ScaleApp: apps.scale,
     op.RestartApp: rollouts.restart,

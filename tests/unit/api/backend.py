@@ -13,15 +13,12 @@ from hivemind.drivers.runtimes.contract import (
     ExecSpec,
     LogLine,
     LogQuery,
-    OnProgress,
-    PullProgress,
     Stats,
 )
-from hivemind.errors import Conflict, Invalid, NotFound, Unavailable
+from hivemind.errors import Conflict, NotFound
 from hivemind.model.allocation import AllocationStatus, Phase
 from hivemind.model.base import encode
 from hivemind.model.event import Event
-from hivemind.model.image import Image, ImageConfig, parse_reference
 from hivemind.model.principal import Principal, Role
 from hivemind.model.project import ProjectManifest
 from hivemind.security.identity import Identity
@@ -37,6 +34,7 @@ from hivemind.state.operations import (
 )
 from hivemind.state.state import Outcome, Signed, State
 from hivemind.store.contract import Entry
+from tests.unit.api.images import MemoryImages
 
 ADMIN = Identity(b"a" * 32)
 OPERATOR = Identity(b"o" * 32)
@@ -150,8 +148,7 @@ class MemoryBackend:
         self.log_news = asyncio.Condition()
         self.running: set[str] = set()
         self.commands: list[Command] = []
-        self.held: dict[str, Image] = {}
-        self.loaded = 0
+        self.images = MemoryImages()
         self._count = 0
         for who, name, role in (
             (ADMIN, "ada", Role.ADMIN),
@@ -218,46 +215,10 @@ class MemoryBackend:
             raise Conflict("it does not run")
         return Stats(cpu_seconds=1.5, memory=1000, memory_limit=2000, pids=3, net_rx=4, net_tx=5)
 
-    async def images(self) -> list[Image]:
-        return list(self.held.values())
-
-    async def load_image(self, chunks: AsyncIterator[bytes]) -> list[Image]:
-        size, first = 0, b""
-        async for chunk in chunks:
-            first = first or chunk[:4]
-            size += len(chunk)
-        self.loaded = size
-        if first == b"junk":
-            raise Invalid("this is not an image archive", hint="make one with: docker save")
-        return [self.hold("loaded:1", size)]
-
-    async def pull_image(self, reference: str, on_progress: OnProgress) -> Image:
-        on_progress(PullProgress("downloading", 1, 2))
-        await asyncio.sleep(0)
-        if "missing" in reference:
-            raise NotFound(f"there is no image {reference}", hint="check its name")
-        if "down" in reference:
-            raise Unavailable("the registry is down", hint="later")
-        return self.hold(reference)
-
-    async def remove_image(self, reference: str) -> None:
-        if "busy" in reference:
-            raise Conflict("app web uses it")
-        wanted = [d for d, image in self.held.items() if reference in (d, *image.names)]
-        if not wanted:
-            raise NotFound(reference)
-        del self.held[wanted[0]]
-
     def metrics(self) -> str:
         return "# TYPE hivemind_up gauge\nhivemind_up 1\n"
 
     # -- what tests do to it ---------------------------------------------------------------------------------
-
-    def hold(self, reference: str, size: int = 10) -> Image:
-        name = str(parse_reference(reference))
-        digest = f"sha256:{len(self.held):064x}"
-        self.held[digest] = Image(digest=digest, names=(name,), config=ImageConfig(), size=size)
-        return self.held[digest]
 
     def run(self, allocation: str, **status: Any) -> None:
         """The node observes it running and ready."""

@@ -245,6 +245,15 @@ class Blobs:
     def digests(self) -> list[str]:
         return [PREFIX + entry.name for entry in self.folder.iterdir()]
 
+    def usage(self) -> int:
+        """Bytes of all blobs, also of those that are not whole yet."""
+        total = 0
+        for folder in (self.folder, self.partial):
+            for entry in os.scandir(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat().st_size
+        return total
+
     def remove(self, digest: str) -> int:
         """Bytes freed."""
         path = self.path(digest)

@@ -6,11 +6,11 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
 from hivemind.drivers.images.access import Access, Keyring, anonymous
-from hivemind.drivers.images.blobs import disk_errors, write_all
+from hivemind.drivers.images.blobs import NoRoom, disk_errors, write_all
 from hivemind.drivers.images.manifest import Descriptor, Manifest, Platform
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import OnProgress, PullPolicy, PullProgress
@@ -25,6 +25,10 @@ class Images:
         self.store = store
         self.keyring = keyring
         """How registries are reached; the daemon gives the hive's once it knows it."""
+        self.make_room: Callable[[NoRoom], Awaitable[bool]] = _no_more_room
+        """Asked when the disk has no room; True: trying again may help."""
+        self.on_arrival: Callable[[], None] = lambda: None
+        """Told after each image that came."""
 
     async def open(self) -> None:
         await asyncio.to_thread(self.store.open)
@@ -94,12 +98,17 @@ class Images:
             )
         from hivemind.drivers.images.registry import pull
 
-        return await self._transfer(
-            lambda report, stopped: pull(
-                self.store, reference, self.keyring, report, stopped, platform=wanted, unpack=unpack
-            ),
-            on_progress,
-        )
+        def fetch(report: OnProgress, stopped: threading.Event) -> Image:
+            return pull(self.store, reference, self.keyring, report, stopped, platform=wanted, unpack=unpack)
+
+        try:
+            image = await self._transfer(fetch, on_progress)
+        except NoRoom as error:
+            if not await self.make_room(error):
+                raise
+            image = await self._transfer(fetch, on_progress)
+        self.on_arrival()
+        return image
 
     async def push(self, reference: str, on_progress: OnProgress | None = None) -> Image:
         """Sends the image of that name to its registry. Cancelling stops it. Raises as `push.push`."""
@@ -141,19 +150,36 @@ class Images:
                     await asyncio.to_thread(self._spool, spool.fileno(), chunk)
             if not os.path.getsize(name):
                 raise Invalid("the archive is empty", hint="send what `docker save` writes")
-            return await asyncio.to_thread(load, self.store, Path(name))
+            images = await asyncio.to_thread(load, self.store, Path(name))
+            self.on_arrival()
+            return images
         finally:
             os.unlink(name)
 
     def _spool(self, fd: int, chunk: bytes) -> None:
+        self.store.blobs.check_room(len(chunk))
         with disk_errors("the archive", self.store.root):
             write_all(fd, chunk)
 
     async def remove(self, reference: str, keep: frozenset[str] = frozenset()) -> int:
         return await asyncio.to_thread(self.store.remove, reference, keep)
 
+    async def drop(self, digest: str, keep: frozenset[str] = frozenset()) -> int:
+        """Removes an image with all its names; bytes freed. Raises `Conflict` if it is in `keep`."""
+        return await asyncio.to_thread(self.store.drop, digest, keep)
+
+    async def tag(self, digest: str, reference: str) -> Image:
+        """Raises `Invalid` for a name by digest."""
+        if parse_reference(reference).digest:
+            raise Invalid(f"{reference!r} names a digest, which is no tag", hint="write NAME:TAG")
+        return await asyncio.to_thread(self.store.tag, digest, reference)
+
     async def prune(self, keep: frozenset[str]) -> int:
         return await asyncio.to_thread(self.store.prune, keep)
 
     def list(self) -> list[Image]:
         return self.store.list()
+
+
+async def _no_more_room(error: NoRoom) -> bool:
+    return False

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -31,6 +31,7 @@ class Layers:
         self.folder = root / "layers"
         self.blobs = blobs
         self.limits = limits
+        self._sizes: dict[str, int] = {}
 
     def open(self) -> None:
         with disk_errors("the image store", self.folder):
@@ -63,7 +64,7 @@ class Layers:
             content.mkdir(mode=0o755)
             try:
                 with self.blobs.path(blob).open("rb") as file, decompressed(file) as plain:
-                    stream = _Counted(plain, self.limits)
+                    stream = _Counted(plain, self.limits, self.blobs.check_room)
                     unpack(cast(IO[bytes], stream), content, self.limits)
                     found = stream.finish()
             except (Invalid, TooLarge):
@@ -84,6 +85,14 @@ class Layers:
     def diff_ids(self) -> list[str]:
         return [PREFIX + entry.name for entry in self.folder.iterdir()]
 
+    def usage(self) -> int:
+        """Bytes on the disk. Each layer is walked through once: they do not change."""
+        there = set(self.diff_ids())
+        self._sizes = {diff_id: size for diff_id, size in self._sizes.items() if diff_id in there}
+        for diff_id in there - self._sizes.keys():
+            self._sizes[diff_id] = _disk_usage(self.path(diff_id))
+        return sum(self._sizes.values())
+
     def remove(self, diff_id: str) -> None:
         """Moved aside first: a crash in the middle must not leave half a layer under its name."""
         doomed = self.blobs.incoming / f"{hex_of(diff_id)}.removed"
@@ -91,10 +100,25 @@ class Layers:
         shutil.rmtree(doomed)
 
 
+def _disk_usage(path: Path) -> int:
+    """A file with several names counts once."""
+    seen: set[int] = set()
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in (*files, "."):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(os.path.join(folder, name))
+                if status.st_ino not in seen:
+                    seen.add(status.st_ino)
+                    total += status.st_blocks * 512
+    return total
+
+
 class _Counted:
     """Hashes what is read and stops a layer whose archive alone, files or padding, outgrows the limit."""
 
-    def __init__(self, source: IO[bytes], limits: Limits) -> None:
+    def __init__(self, source: IO[bytes], limits: Limits, check_room: Callable[[int], None]) -> None:
+        self._check_room = check_room
         self._source = source
         self._left = limits.bytes + limits.entries * 2048 + 2**20
         self._hash = hashlib.sha256()
@@ -109,6 +133,7 @@ class _Counted:
             raise TooLarge(
                 "a layer unpacks to more than is allowed", hint="raise the limit if it is to be trusted"
             )
+        self._check_room(len(data))
         self._hash.update(data)
         return data
 

@@ -228,9 +228,20 @@ class ImageStore:
                 self._images[image.digest] = msgspec.structs.replace(image, names=names)
                 self._write_index()
                 return 0
-            if image.digest in keep:
-                raise Conflict(f"image {reference} is in use", hint="remove the containers that run it first")
-            return self._shrink({d: other for d, other in self._images.items() if d != image.digest})
+            return self.drop(image.digest, keep)
+
+    def drop(self, digest: str, keep: Collection[str] = ()) -> int:
+        """Removes an image with all its names; returns the bytes freed. Raises `Conflict` as `remove`."""
+        with self._lock:
+            image = self.get(digest)
+            if digest in keep:
+                name = (image.names or (digest,))[0]
+                raise Conflict(f"image {name} is in use", hint="remove the containers that run it first")
+            return self._shrink({d: other for d, other in self._images.items() if d != digest})
+
+    def usage(self) -> int:
+        """Bytes that all blobs and unpacked layers take on the disk."""
+        return self.blobs.usage() + self._layers.usage()
 
     def prune(self, keep: Collection[str] = ()) -> int:
         """Removes images without a name that are not in `keep`, and all that no image needs; bytes freed."""
