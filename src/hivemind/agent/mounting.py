@@ -121,6 +121,15 @@ class Mounting:
         return Mount(target=mount.target, source=mount.source, readonly=mount.readonly)
 
 
+def forget_places(run_dir: Path) -> None:
+    """Of every allocation."""
+    places = run_dir.absolute() / "volumes"
+    if places.is_dir():
+        for place in places.iterdir():
+            _clear(place)
+        places.rmdir()
+
+
 def _pin(fd: int, place: Path) -> None:
     """Keeps what is open reachable by a path that nobody inside can touch."""
     if mounted_at(place):

@@ -183,7 +183,7 @@ class Volumes:
         )  # fmt: skip
         if fresh:
             self.event(volume, "volume.ready", trouble.message if trouble else "", warning=bool(trouble))
-            await self._measure_one(volume)
+            await self.measure(volume)
         if volume.origin:
             made = VolumeMade(id=volume.id, content=volume.content)
             (await self._submit(ReportVolumes(node=self.node, made=(made,)))).raise_for_error()
@@ -320,9 +320,10 @@ class Volumes:
             await asyncio.sleep(_USED_EVERY)
             for volume in list(self.state.volumes.values()):
                 if volume.node == self.node:
-                    await self._measure_one(volume)
+                    await self.measure(volume)
 
-    async def _measure_one(self, volume: Volume) -> None:
+    async def measure(self, volume: Volume) -> None:
+        """Looks how full it is."""
         if self.status(volume).phase != "ready":
             return
         try:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from hivemind.api.imagedesk import ImageDesk
+from hivemind.api.volumedesk import VolumeDesk
 from hivemind.drivers.runtimes.contract import (
     ExecSession,
     ExecSpec,
@@ -64,6 +65,7 @@ class Looking(Protocol):
 
 
 class Backend(Protocol):
+    volumes: VolumeDesk
     state: State
     store: Store
     administrator: Identity

@@ -14,6 +14,7 @@ from hivemind.api.registries import registry_endpoints
 from hivemind.api.revisions import revision_endpoints
 from hivemind.api.system import system_endpoints
 from hivemind.api.verbs import verb_endpoints
+from hivemind.api.volumes import volume_endpoints
 
 
 def endpoints() -> tuple[Endpoint, ...]:
@@ -29,6 +30,7 @@ def endpoints() -> tuple[Endpoint, ...]:
         log_endpoints,
         inside_endpoints,
         looking_endpoints,
+        volume_endpoints,
         collection_endpoints,
     ):
         for endpoint in group():

@@ -24,9 +24,20 @@ from hivemind.api.documents import (
     registry_document,
     secret_document,
 )
+from hivemind.api.volume_documents import (
+    backup_target_document,
+    backup_targets,
+    snapshot_document,
+    snapshots,
+    storage_class_document,
+    storage_classes,
+    volume_document,
+    volumes,
+)
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import App
+from hivemind.model.backup import BackupTarget
 from hivemind.model.base import decode
 from hivemind.model.content import Bundle
 from hivemind.model.deployment import Deployment
@@ -37,6 +48,9 @@ from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
 from hivemind.model.registry import RESOURCES
+from hivemind.model.snapshot import Snapshot
+from hivemind.model.storage import StorageClass
+from hivemind.model.volume import Volume
 
 R = TypeVar("R")
 
@@ -156,6 +170,36 @@ VIEWS: dict[str, View[Any]] = {
         names=lambda b: (b.name,),
         project=lambda b: b.project,
         labels=lambda b: b.labels,
+    ),
+    "Volume": View[Volume](
+        select=volumes,
+        document=volume_document,
+        key=lambda v: (v.project, v.name),
+        names=lambda v: (v.name,),
+        id=lambda v: v.id,
+        project=lambda v: v.project,
+        labels=lambda v: v.labels,
+    ),
+    "Snapshot": View[Snapshot](
+        select=snapshots,
+        document=snapshot_document,
+        key=lambda s: (s.project, s.name),
+        names=lambda s: (s.name,),
+        id=lambda s: s.id,
+        project=lambda s: s.project,
+    ),
+    "BackupTarget": View[BackupTarget](
+        select=backup_targets,
+        document=backup_target_document,
+        key=lambda t: (t.project, t.name),
+        names=lambda t: (t.name,),
+        project=lambda t: t.project,
+    ),
+    "StorageClass": View[StorageClass](
+        select=storage_classes,
+        document=storage_class_document,
+        key=lambda c: (c.name,),
+        names=lambda c: (c.name,),
     ),
     "Node": View[Node](
         select=_nodes,

@@ -15,14 +15,22 @@ from hivemind.model.content import joined
 from hivemind.model.principal import Principal, Role
 from hivemind.state.operations import (
     DeleteApp,
+    DeleteBackupTarget,
     DeleteContent,
     DeleteProject,
     DeleteRegistry,
+    DeleteSnapshot,
+    DeleteStorageClass,
+    DeleteVolume,
     DeployApp,
     Operation,
+    PutBackupTarget,
     PutContent,
     PutProject,
     PutRegistry,
+    PutSnapshot,
+    PutStorageClass,
+    PutVolume,
     RegisterPrincipal,
     RevokePrincipal,
     UpdateNode,
@@ -97,6 +105,42 @@ def _delete_registry(call: Call, version: int | None) -> Operation:
     return DeleteRegistry(name=call.params["name"], if_version=version)
 
 
+def _put_volume(call: Call, version: int | None, fresh: bool) -> Operation:
+    return PutVolume(
+        project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh
+    )
+
+
+def _delete_volume(call: Call, version: int | None) -> Operation:
+    return DeleteVolume(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
+def _put_snapshot(call: Call, version: int | None, fresh: bool) -> Operation:
+    return PutSnapshot(project=call.params["project"], manifest=call.body, create_only=fresh)
+
+
+def _delete_snapshot(call: Call, version: int | None) -> Operation:
+    return DeleteSnapshot(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
+def _put_class(call: Call, version: int | None, fresh: bool) -> Operation:
+    return PutStorageClass(manifest=call.body, if_version=0 if fresh else version)
+
+
+def _delete_class(call: Call, version: int | None) -> Operation:
+    return DeleteStorageClass(name=call.params["name"], if_version=version)
+
+
+def _put_target(call: Call, version: int | None, fresh: bool) -> Operation:
+    return PutBackupTarget(
+        project=call.params["project"], manifest=call.body, if_version=0 if fresh else version
+    )
+
+
+def _delete_target(call: Call, version: int | None) -> Operation:
+    return DeleteBackupTarget(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
 WRITES: dict[str, Writes] = {
     "App": Writes(put=_deploy, delete=_delete_app),
     "Project": Writes(put=_put_project, delete=_delete_project),
@@ -108,5 +152,9 @@ WRITES: dict[str, Writes] = {
         put=partial(_put_content, kind="secret"), delete=partial(_delete_content, kind="secret")
     ),
     "Registry": Writes(put=put_registry, delete=_delete_registry),
+    "Volume": Writes(put=_put_volume, delete=_delete_volume),
+    "Snapshot": Writes(put=_put_snapshot, delete=_delete_snapshot),
+    "BackupTarget": Writes(put=_put_target, delete=_delete_target),
+    "StorageClass": Writes(put=_put_class, delete=_delete_class),
     "Node": Writes(put=_update_node, create=False),
 }

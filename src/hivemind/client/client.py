@@ -22,6 +22,7 @@ from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
 from hivemind.client.images import Images, Registries
 from hivemind.client.nouns import Allocations, Apps, Contents, Nodes
 from hivemind.client.streams import server_sent_events
+from hivemind.client.volumes import BackupTargets, Volumes
 from hivemind.model.answers import AllocationStats, Info, Page
 from hivemind.model.config import CONFIG, ConfigDocument
 from hivemind.model.deployment import DEPLOYMENT, DeploymentDocument
@@ -30,6 +31,8 @@ from hivemind.model.principal import PRINCIPAL, PrincipalDocument
 from hivemind.model.project import PROJECT, ProjectDocument
 from hivemind.model.resource import Resource
 from hivemind.model.secret import SECRET, SecretDocument
+from hivemind.model.snapshot import SNAPSHOT, SnapshotDocument
+from hivemind.model.storage import STORAGE_CLASS, StorageClassDocument
 
 
 class Hivemind:
@@ -51,6 +54,10 @@ class Hivemind:
         self.configs: Contents[ConfigDocument] = Contents(self._connection, CONFIG)
         self.secrets: Contents[SecretDocument] = Contents(self._connection, SECRET)
         self.nodes = Nodes(self._connection)
+        self.volumes = Volumes(self._connection)
+        self.snapshots: Collection[SnapshotDocument] = Collection(self._connection, SNAPSHOT)
+        self.backup_targets = BackupTargets(self._connection)
+        self.storage_classes: Collection[StorageClassDocument] = Collection(self._connection, STORAGE_CLASS)
         self.projects: Collection[ProjectDocument] = Collection(self._connection, PROJECT)
         self.principals: Collection[PrincipalDocument] = Collection(self._connection, PRINCIPAL)
         self.registries = Registries(self._connection)

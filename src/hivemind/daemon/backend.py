@@ -14,6 +14,7 @@ from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info
 from hivemind.daemon.assembly import Machinery
 from hivemind.daemon.images import NodeImages
+from hivemind.daemon.volumes import NodeVolumes
 from hivemind.drivers.dns.server import NameServer
 from hivemind.drivers.runtimes.contract import (
     ExecSession,
@@ -57,6 +58,7 @@ class NodeBackend:
         names: NameServer,
         dns: str,
         images: NodeImages,
+        volumes: NodeVolumes,
         problems: tuple[str, ...],
     ) -> None:
         self.state = state
@@ -74,6 +76,7 @@ class NodeBackend:
         self._names = names
         self._dns = dns
         self.images = images
+        self.volumes = volumes
         self._problems = problems
         self._measured: NodeMetrics | None = None
 

@@ -9,6 +9,7 @@ from hivemind.daemon.keys import identity
 from hivemind.daemon.runtimes import MODULES, assembler
 from hivemind.daemon.runtimes.site import Site
 from hivemind.daemon.settings import Settings
+from hivemind.daemon.volumes import destroy_volumes
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.memory import forget_memory
@@ -24,4 +25,5 @@ async def destroy_machinery(settings: Settings) -> None:
     if os.geteuid() == 0 and any((data / "network").glob("network.json*")):
         await site.routed_driver().destroy()
     await site.host_driver().destroy()
+    await destroy_volumes(data, Path(settings.node.run_dir), site.node)
     forget_memory(Path(settings.node.run_dir) / "contents")

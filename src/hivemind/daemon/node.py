@@ -22,6 +22,7 @@ from hivemind.daemon.keyring import HiveKeyring, docker_config
 from hivemind.daemon.keys import identity, vault
 from hivemind.daemon.sampler import Sampler
 from hivemind.daemon.settings import Settings
+from hivemind.daemon.volumes import NodeVolumes
 from hivemind.drivers.dns.forwarder import Forwarder
 from hivemind.drivers.dns.resolv_conf import ResolvConf
 from hivemind.drivers.dns.server import NameServer
@@ -109,6 +110,14 @@ class Node:
         contents = Contents(
             state, self._vault, run, lambda spec: (default if spec.runtime == "auto" else spec.runtime) == "process"
         )
+        volumes = NodeVolumes(
+            hive=self.hive, node=self._key.public, data=data, run=run, state=state, store=store, events=events,
+            vault=self._vault, images=machinery.images,
+            submit=lambda operation: self.submit(operation, self._key),
+        )  # fmt: skip
+        await volumes.start()
+        self._on_stop(volumes.stop)
+        self._stack.callback(self._ledger.subscribe(lambda batch: volumes.agreed()))
         agent = Agent(
             node=self._key.public,
             node_name=self.name,
@@ -119,7 +128,7 @@ class Node:
             networks=machinery.networks,
             submit=lambda operation: self.submit(operation, self._key),
             set_zone=names.set_zone,
-            providers=(contents,),
+            providers=(contents, volumes.mounting),
             boot=capacity.boot(),
         )
         await agent.start()
@@ -142,6 +151,7 @@ class Node:
             names=names,
             dns=f"127.0.0.1:{self._dns_port}" if self._dns_port else "",
             images=images,
+            volumes=volumes,
             problems=(*machinery.problems, *problems),
         )
         sampler = Sampler(self.backend, self._settings.node.data_dir)

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from hivemind.errors import Invalid
+from hivemind.model.answers import Problem
 from hivemind.model.base import Document, Record, Spec
 from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
+from hivemind.model.volume import BackupResult
 
 
 class BackupTarget(Record, frozen=True, kw_only=True):
@@ -101,3 +103,11 @@ BACKUP_TARGET = Resource(
         Column("AGE", "created", format="age"),
     ),
 )
+
+
+class BackupProgress(Document, frozen=True, kw_only=True):
+    """One line of a backup: how much of it is done, from 0 to 1. The last has `result` or `error`."""
+
+    done: float = 0.0
+    result: BackupResult | None = None
+    error: Problem | None = None

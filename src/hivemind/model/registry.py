@@ -5,6 +5,7 @@ from __future__ import annotations
 from hivemind.errors import Invalid
 from hivemind.model.allocation import ALLOCATION
 from hivemind.model.app import APP
+from hivemind.model.backup import BACKUP_TARGET
 from hivemind.model.config import CONFIG
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT
@@ -15,9 +16,29 @@ from hivemind.model.principal import PRINCIPAL
 from hivemind.model.project import PROJECT
 from hivemind.model.resource import Resource
 from hivemind.model.secret import SECRET
+from hivemind.model.snapshot import SNAPSHOT
+from hivemind.model.storage import STORAGE_CLASS
+from hivemind.model.volume import VOLUME
 
 RESOURCES: dict[str, Resource] = {
-    r.kind: r for r in (APP, ALLOCATION, DEPLOYMENT, CONFIG, SECRET, NODE, PROJECT, PRINCIPAL, IMAGE, REGISTRY, EVENT)
+    r.kind: r
+    for r in (
+        APP,
+        ALLOCATION,
+        DEPLOYMENT,
+        CONFIG,
+        SECRET,
+        VOLUME,
+        SNAPSHOT,
+        BACKUP_TARGET,
+        STORAGE_CLASS,
+        NODE,
+        PROJECT,
+        PRINCIPAL,
+        IMAGE,
+        REGISTRY,
+        EVENT,
+    )
 }
 
 

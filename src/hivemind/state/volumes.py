@@ -495,7 +495,7 @@ def find_target(state: State, project: str, name: str) -> BackupTarget:
     if found is None:
         raise NotFound(
             f"there is no backup target {name!r} in project {project!r}",
-            hint="hivemind volume target create NAME --location … --secret …",
+            hint="hivemind backup-target create NAME --location … --secret …",
         )
     return found
 
