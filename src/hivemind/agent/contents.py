@@ -110,7 +110,7 @@ class Contents:
         if not place.exists():
             self._write(place, content, mount)
         source = place / mount.key if mount.key else place
-        return Mount(mount.target, str(source), readonly=True, idmap=True, owned=isinstance(mount, SecretMount))
+        return Mount(mount.target, str(source), readonly=True, owned=isinstance(mount, SecretMount))
 
     def _beside(
         self,

@@ -45,7 +45,8 @@ def configuration(
         "process": process(
             spec,
             (init.INSIDE, "--", *spec.args) if init_program else spec.args,
-            ({"TERM": "xterm"} if spec.tty else {}) | environment(spec.env, account, hostname=hostname(spec)),
+            ({"TERM": "xterm"} if spec.tty else {})
+            | environment(spec.env | spec.secret_env, account, hostname=hostname(spec)),
             account,
             workdir=spec.workdir,
             open_files=open_files,
@@ -103,7 +104,7 @@ def process(
 
 def exec_process(spec: ContainerSpec, command: ExecSpec, account: Account, open_files: int) -> dict[str, Any]:
     """`process` of a command that joins the container: its environment and directory unless told otherwise."""
-    env = environment(spec.env, account, hostname=hostname(spec))
+    env = environment(spec.env | spec.secret_env, account, hostname=hostname(spec))
     if command.tty:
         env.setdefault("TERM", "xterm")
     return process(

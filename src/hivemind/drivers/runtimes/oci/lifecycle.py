@@ -59,6 +59,7 @@ def build(
     directory.save(record)
     record, account = _mount_rootfs(directory, record, layers)
     own = record.users
+    rootfs.give_owned(spec, borrowed.trees, account, own)
     rights.check_apparmor(spec, _apparmor() if spec.apparmor else None)
     nodes = devices.find(spec) if spec.devices or spec.privileged else ()
     sysfs = _furnish(directory, record, borrowed.network) if borrowed.network >= 0 else ""
@@ -78,7 +79,7 @@ def build(
         init_program=init.find() if spec.init else "",
     )
     filters.reuse(programs, configuration)
-    directory.config.write_bytes(msgspec.json.encode(configuration))
+    directory.save_config(msgspec.json.encode(configuration), spec)
     log_limit = max(_LEAST_LOG_LIMIT, spec.log_max_size * spec.log_max_files)
     pid, watcher = monitor.create(programs, directory, spec, log_limit, limits.raising(spec))
     filters.learn(programs, spec.id, configuration)

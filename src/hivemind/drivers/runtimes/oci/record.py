@@ -15,6 +15,7 @@ A record without a `pid` is of a container whose creation did not finish.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ import msgspec
 
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
 from hivemind.drivers.runtimes.oci.idmap import Users
+from hivemind.drivers.runtimes.secrets import public
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +46,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Directory:
     """The files of one container."""
 
-    def __init__(self, state: Path, id: str, stage: Path | None = None) -> None:
+    def __init__(self, state: Path, id: str, stage: Path | None = None, private: Path | None = None) -> None:
         self.path = state / "containers" / id
         self.staged = stage / id if stage else None
         """Where a container in a user namespace is put together instead (see `stage`); in memory."""
+        self._private = private / id if private else None
         self.told = state / "exits" / id
         self.record = self.path / "record.json"
         self.exit = self.path / "exit.json"
@@ -66,14 +69,40 @@ class Directory:
         return self.place(users) / "rootfs"
 
     def save(self, record: Record) -> None:
-        _write(self.record, msgspec.json.encode(record))
+        _write(self.record, msgspec.json.encode(msgspec.structs.replace(record, spec=public(record.spec))))
+
+    def save_config(self, configuration: bytes, spec: ContainerSpec) -> None:
+        """One with secret variables goes where no disk sees it, together with those; a link is left in its place."""
+        if not spec.secret_env:
+            self.config.write_bytes(configuration)
+            return
+        assert self._private is not None, "secret variables have nowhere to go"
+        self._private.mkdir(parents=True, mode=0o700)
+        (self._private / "secret.json").write_bytes(msgspec.json.encode(spec.secret_env))
+        (self._private / "config.json").write_bytes(configuration)
+        self.config.symlink_to(self._private / "config.json")
+
+    def forget_secrets(self) -> None:
+        if self._private:
+            shutil.rmtree(self._private, ignore_errors=True)
 
     def load(self) -> Record | None:
         """None when it is missing or unreadable, which means that the creation did not finish."""
         try:
-            return msgspec.json.decode(self.record.read_bytes(), type=Record)
+            record = msgspec.json.decode(self.record.read_bytes(), type=Record)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+        secrets = self._load_secrets()
+        return msgspec.structs.replace(record, spec=msgspec.structs.replace(record.spec, secret_env=secrets))
+
+    def _load_secrets(self) -> dict[str, str]:
+        """None after a restart of the machine: then nothing runs that had them, either."""
+        if self._private is None:
+            return {}
+        try:
+            return msgspec.json.decode((self._private / "secret.json").read_bytes(), type=dict[str, str])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return {}
 
     def save_exit(self, exit: Exit) -> None:
         _write(self.exit, msgspec.json.encode(exit))

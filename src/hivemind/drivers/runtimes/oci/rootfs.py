@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.oci import idmap, kernel
 from hivemind.drivers.runtimes.oci.idmap import Unmappable, Users
 from hivemind.drivers.runtimes.oci.record import Directory
+from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.errors import Unavailable, Unsupported
 
 
@@ -75,6 +77,7 @@ def remove_directory(directory: Directory) -> None:
     for source in _sources(directory.path):  # one by one: behind a mount left over are somebody's data
         source.rmdir() if source.is_dir() else source.unlink()
     directory.told.unlink(missing_ok=True)
+    directory.forget_secrets()
     if directory.path.exists():
         shutil.rmtree(directory.path)
 
@@ -96,6 +99,20 @@ def attach_sources(directory: Directory, trees: dict[str, int], users: Users | N
         kernel.mount("", str(place), flags=kernel.MS_REC | kernel.MS_PRIVATE)
         found[target] = str(place)
     return found
+
+
+def give_owned(spec: ContainerSpec, trees: dict[str, int], account: Account, users: Users | None) -> None:
+    """What was made for this container alone becomes its user's."""
+    uid, gid = account.uid, account.gid
+    if users:
+        uid, gid = users.outside(uid), users.outside(gid)
+    for mount in spec.mounts:
+        if mount.owned and mount.source:
+            top = f"/proc/self/fd/{trees[mount.target]}"
+            os.chown(top, uid, gid)
+            if os.path.isdir(top):
+                for name in os.listdir(top):
+                    os.chown(os.path.join(top, name), uid, gid, follow_symlinks=False)
 
 
 def mount_sysfs(directory: Directory) -> str:

@@ -51,6 +51,7 @@ from hivemind.drivers.runtimes.oci.probe import choose, find_programs, try_users
 from hivemind.drivers.runtimes.oci.ranges import Ranges
 from hivemind.drivers.runtimes.oci.record import Directory, Record, boot_id
 from hivemind.drivers.runtimes.oci.rotation import Rotation
+from hivemind.drivers.runtimes.secrets import check_secrets
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
 from hivemind.model.image import Image
@@ -89,6 +90,7 @@ class OciRuntime:
         `container_users`: the node's user ids for containers, as FIRST-LAST, or off. Raises `Invalid`."""
         self._state = state_dir.absolute()
         self._run = run_dir.absolute()
+        self._private = self._run / "secret"
         self._images = images
         self._wanted = runtime
         self._programs: dict[str, Programs] = {}
@@ -173,6 +175,7 @@ class OciRuntime:
             )
         if spec.id in self._held or spec.id in self._making:
             raise Conflict(f"container {spec.id} exists already")
+        check_secrets(spec, self._run)
         self._making.add(spec.id)
         await asyncio.shield(self._spawn(self._create(spec)))
 
@@ -320,7 +323,7 @@ class OciRuntime:
     async def _make(self, record: Record) -> None:
         """Raises `Unmappable` when something of it cannot be seen through the id map it shall have."""
         spec = record.spec
-        directory = Directory(self._state, spec.id, self._stage)
+        directory = Directory(self._state, spec.id, self._stage, self._private)
         cgroup = Cgroup(f"{self._slice}/{spec.id}")
         layers = self._images.layers(spec.image)
         # Directories may lie on a file system that takes its time; a namespace's file does not.
@@ -336,7 +339,7 @@ class OciRuntime:
         self._watch(held)
 
     async def _adopt(self, id: str) -> None:
-        directory = Directory(self._state, id, self._stage)
+        directory = Directory(self._state, id, self._stage, self._private)
         record = directory.load()
         cgroup = Cgroup(f"{self._slice}/{id}")
         if record is None or not record.pid:

@@ -56,7 +56,7 @@ def check(spec: ContainerSpec, *, why_no_limits: str) -> None:
     identity(spec.user)
     if not Path(spec.workdir).is_dir():
         raise Invalid(f"there is no directory {spec.workdir} here", hint="check workdir")
-    executable(spec.args, spec.env, spec.workdir)
+    executable(spec.args, spec.env | spec.secret_env, spec.workdir)
 
 
 def executable(args: tuple[str, ...], env: dict[str, str], workdir: str) -> None:

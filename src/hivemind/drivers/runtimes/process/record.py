@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
+from hivemind.drivers.runtimes.secrets import public
 from hivemind.errors import Invalid, Unavailable
 
 T = TypeVar("T")
@@ -42,8 +44,10 @@ class Stored(msgspec.Struct, frozen=True):
 class Records:
     """The directory of all commands of one runtime."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, private: Path) -> None:
+        """`private`: where secret variables are kept; in memory."""
         self._directory = directory
+        self._private = private
 
     def open(self) -> list[str]:
         """Clears leftovers; the ids that are there."""
@@ -66,18 +70,30 @@ class Records:
 
     def create(self, stored: Stored) -> None:
         final = self.path(stored.spec.id)
+        self._keep_secrets(stored.spec)
         new = final.with_name(f".new-{final.name}")
         try:
             os.mkdir(new)
             os.mkdir(new / "log")
-            (new / "spec.json").write_bytes(msgspec.json.encode(stored))
+            (new / "spec.json").write_bytes(msgspec.json.encode(Stored(public(stored.spec), stored.created)))
             os.rename(new, final)
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
+            self._secret(stored.spec.id).unlink(missing_ok=True)
             raise Unavailable(f"cannot record container {final.name}: {error.strerror}") from error
 
     def stored(self, id: str) -> Stored:
-        return msgspec.json.decode((self.path(id) / "spec.json").read_bytes(), type=Stored)
+        stored = msgspec.json.decode((self.path(id) / "spec.json").read_bytes(), type=Stored)
+        secrets = _read(self._secret(id), dict[str, str])
+        return Stored(replace(stored.spec, secret_env=secrets), stored.created) if secrets else stored
+
+    def _secret(self, id: str) -> Path:
+        return self._private / f"{id}.json"
+
+    def _keep_secrets(self, spec: ContainerSpec) -> None:
+        if spec.secret_env:
+            self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._secret(spec.id).write_bytes(msgspec.json.encode(spec.secret_env))
 
     def birth(self, id: str) -> Birth | None:
         return _read(self.path(id) / "process.json", Birth)
@@ -101,6 +117,7 @@ class Records:
 
     def remove(self, id: str) -> None:
         path = self.path(id)
+        self._secret(id).unlink(missing_ok=True)
         gone = path.with_name(f".gone-{path.name}")
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, gone)

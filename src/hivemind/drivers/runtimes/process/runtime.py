@@ -54,6 +54,7 @@ from hivemind.drivers.runtimes.process.record import Birth, Records, Stored
 from hivemind.drivers.runtimes.process.tree import MARK, boot_id, members
 from hivemind.drivers.runtimes.process.usage import usage
 from hivemind.drivers.runtimes.processes import processes
+from hivemind.drivers.runtimes.secrets import check_secrets
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
@@ -71,7 +72,7 @@ class ProcessRuntime:
     def __init__(self, state_dir: Path, run_dir: Path) -> None:
         self._state_dir, self._run_dir = state_dir.absolute(), run_dir.absolute()
         self._scope = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()[:12]
-        self._records = Records(self._state_dir / "containers")
+        self._records = Records(self._state_dir / "containers", self._run_dir / "secret")
         self._groups = ControlGroups(f"hivemind-{self._scope}")
         self._shim = ShimClient(self._run_dir, self._heard, self._lost)
         self._held: dict[str, Held] = {}
@@ -136,6 +137,7 @@ class ProcessRuntime:
         if spec.id in self._held:
             raise Conflict(f"container {spec.id} exists", hint="remove it first, or use another id")
         check(spec, why_no_limits=self.why_no_limits)
+        check_secrets(spec, self._run_dir)
         cgroup = None
         if not self.why_no_limits:
             cgroup = self._groups.create(spec.id, cpus=spec.cpus, memory=spec.memory, pids=spec.pids)
@@ -165,7 +167,7 @@ class ProcessRuntime:
                 {
                     "do": "start",
                     "id": id,
-                    "order": self._order(held, spec.args, spec.env, spec.user, spec.workdir)
+                    "order": self._order(held, spec.args, spec.env | spec.secret_env, spec.user, spec.workdir)
                     | {"record": str(path / "process.json"), "boot": self._boot},
                     "log": {
                         "path": str(self._records.log(id)),
@@ -226,7 +228,7 @@ class ProcessRuntime:
         if not held.running:
             raise Conflict(f"container {id} is not running", hint="see its status and exit code")
         base = held.spec
-        env = {**base.env, **spec.env}
+        env = {**base.env, **base.secret_env, **spec.env}
         order = self._order(held, spec.args, env, spec.user or base.user, spec.workdir or base.workdir)
         return await open_session(self._shim, order, spec)
 
