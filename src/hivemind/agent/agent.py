@@ -16,8 +16,8 @@ from hivemind.agent.charge import Charge
 from hivemind.agent.compose import Place, place_of
 from hivemind.agent.endpoints import Endpoints, status_key
 from hivemind.agent.inside import target_of
-from hivemind.agent.looking import Looking
 from hivemind.agent.logs import UnitLog, read_logs
+from hivemind.agent.looking import Looking
 from hivemind.agent.provision import Provider
 from hivemind.agent.pulls import Pulls
 from hivemind.agent.reporter import Reporter
@@ -70,7 +70,8 @@ class _Found(NamedTuple):
 
 
 class Agent:
-    """`runtimes` by name, the node's default first; `networks` by the name of the runtime they serve."""
+    """`runtimes` by name, the node's default first; `networks` by the name of the runtime they serve, those of
+    another mode than the ordinary as `oci/host`."""
 
     def __init__(
         self,
@@ -308,11 +309,17 @@ class Agent:
         name = next(iter(self._runtimes)) if spec.runtime == "auto" else spec.runtime
         if name not in self._runtimes:
             raise Unsupported(f"this node has no {name} runtime", hint=f"it has {', '.join(self._runtimes)}")
+        if spec.network.mode != "default" and f"{name}/{spec.network.mode}" not in self._networks:
+            raise Unsupported(
+                f"the {name} runtime of this node has no network {spec.network.mode}",
+                hint="leave out --network, or choose another --runtime",
+            )
         return self._runtimes[name]
 
     def network_for(self, spec: AppSpec) -> Network:
         name = next(iter(self._runtimes)) if spec.runtime == "auto" else spec.runtime
-        return self._networks.get(name) or next(iter(self._networks.values()))
+        mode = f"{name}/{spec.network.mode}"
+        return self._networks.get(mode) or self._networks.get(name) or next(iter(self._networks.values()))
 
     def probe_target(self, charge: Charge, unit: Unit) -> Target:
         return target_of(self, charge, unit)

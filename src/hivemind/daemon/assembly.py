@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 class Machinery(msgspec.Struct, frozen=True, kw_only=True):
     """`runtimes` by name, the default first; `networks` by the name of the runtime that they serve, where several
-    may share one."""
+    may share one; those of another mode as `oci/host`."""
 
     images: Images
     runtimes: dict[str, Runtime]
@@ -57,11 +57,14 @@ async def assemble(settings: Settings, node: str) -> Machinery:
                     f"no containers: {error.message}" + (f" ({error.hint})" if error.hint else "")
                 )
                 log.warning("no containers on this machine: %s", error.message)
+        networks |= await site.modes(networks)
         await site.close_unused(list(networks.values()))
     except BaseException:
         await _close(runtimes, site)
         raise
-    return Machinery(images=images, runtimes=runtimes, networks=networks, problems=tuple(problems))
+    return Machinery(
+        images=images, runtimes=runtimes, networks=networks, problems=(*problems, *site.problems)
+    )
 
 
 def wanted(settings: NodeSettings) -> tuple[str, ...]:

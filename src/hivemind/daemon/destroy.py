@@ -25,5 +25,9 @@ async def destroy_machinery(settings: Settings) -> None:
     if os.geteuid() == 0 and any((data / "network").glob("network.json*")):
         await site.routed_driver().destroy()
     await site.host_driver().destroy()
+    for name in ("direct", "loopback"):
+        await site.direct_driver(name, None).destroy()
+    if os.geteuid() == 0:
+        await site.isolated_driver().destroy()
     await destroy_volumes(data, Path(settings.node.run_dir), site.node)
     forget_memory(Path(settings.node.run_dir) / "contents")

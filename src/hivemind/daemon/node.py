@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hivemind.agent.agent import Agent
 from hivemind.agent.contents import Contents
+from hivemind.agent.gpus import Gpus
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity
@@ -26,6 +27,7 @@ from hivemind.daemon.volumes import NodeVolumes
 from hivemind.drivers.dns.forwarder import Forwarder
 from hivemind.drivers.dns.resolv_conf import ResolvConf
 from hivemind.drivers.dns.server import NameServer
+from hivemind.drivers.gpus import detect as detect_gpus
 from hivemind.errors import HivemindError
 from hivemind.ledger.local import LocalLedger
 from hivemind.model.names import DEFAULT_PROJECT
@@ -128,7 +130,7 @@ class Node:
             networks=machinery.networks,
             submit=lambda operation: self.submit(operation, self._key),
             set_zone=names.set_zone,
-            providers=(contents, volumes.mounting),
+            providers=(contents, Gpus(data / "gpus.json", detect_gpus()), volumes.mounting),
             boot=capacity.boot(),
         )
         await agent.start()
@@ -188,6 +190,7 @@ class Node:
                 name=self.name,
                 cpus=settings.cpus or capacity.cores(),
                 memory=settings.memory or memory - memory // _TENTH,
+                gpus=len(detect_gpus()),
                 arch=capacity.arch(),
                 runtimes=tuple(machinery.runtimes),
                 labels=settings.labels,

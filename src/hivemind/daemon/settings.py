@@ -41,6 +41,9 @@ class NodeSettings(Spec, frozen=True, kw_only=True):
     ] = ()
     cpus: Annotated[Cores, _about("CPU cores offered to allocations; 0: all of them")] = 0.0
     memory: Annotated[Bytes, _about("memory offered to allocations; 0: all but a tenth")] = 0
+    container_users: Annotated[
+        str, _about("ids of this machine for users inside containers, as FIRST-LAST; off: they are the machine's own")
+    ] = "1879048192-2147352575"
     labels: Annotated[dict[str, str], _about("labels for constraints, as key=value, several times")] = {}
 
 

@@ -15,6 +15,8 @@ async def assemble(site: Site) -> tuple[Runtime, Network]:
     network = await site.routed()
     runtime = _driver(site)
     await runtime.open()
+    if runtime.why_host_users:
+        site.problems.append(f"root in containers is root of this machine: {runtime.why_host_users}")
     return runtime, network
 
 
@@ -31,4 +33,5 @@ async def destroy(site: Site) -> None:
 
 
 def _driver(site: Site) -> OciRuntime:
-    return OciRuntime(site.data / "oci", site.run / "oci", site.images)
+    users = site.settings.node.container_users
+    return OciRuntime(site.data / "oci", site.run / "oci", site.images, container_users=users)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +14,9 @@ from hivemind.drivers.runtimes.contract import Runtime
 from hivemind.errors import Unsupported
 
 if TYPE_CHECKING:
+    from hivemind.drivers.network.direct import DirectNetwork
     from hivemind.drivers.network.host import HostNetwork
+    from hivemind.drivers.network.isolated import IsolatedNetwork
     from hivemind.drivers.network.routed import RoutedNetwork
 
 
@@ -26,6 +29,8 @@ class Site:
         self.images = images
         self.data = Path(settings.node.data_dir)
         self.run = Path(settings.node.run_dir)
+        self.problems: list[str] = []
+        """What the runtimes that were put together had to do without."""
         self._opened: dict[str, Network] = {}
 
     async def routed(self) -> Network:
@@ -37,6 +42,40 @@ class Site:
     async def host(self) -> Network:
         """The machine's own network, ports shared."""
         return self._opened.get("host") or await self._open("host", self.host_driver())
+
+    async def modes(self, networks: Mapping[str, Network]) -> dict[str, Network]:
+        """Networks by runtime and mode, as `oci/host`, for apps that want another than the ordinary one.
+
+        `networks`: the ordinary ones. Containers ask the hive's name server in the node's network, too."""
+        found: dict[str, Network] = {}
+        for runtime, network in networks.items():
+            if network is self._opened.get("routed"):
+                found[f"{runtime}/host"] = await self._direct("direct", network)
+                found[f"{runtime}/none"] = await self._isolated()
+            elif network is self._opened.get("host"):
+                found[f"{runtime}/host"] = await self._direct("loopback", None)
+                if os.geteuid() == 0:
+                    found[f"{runtime}/none"] = await self._isolated()
+        return found
+
+    async def _direct(self, name: str, routed: Network | None) -> Network:
+        return self._opened.get(name) or await self._open(name, self.direct_driver(name, routed))
+
+    async def _isolated(self) -> Network:
+        return self._opened.get("isolated") or await self._open("isolated", self.isolated_driver())
+
+    def direct_driver(self, name: str, routed: Network | None) -> DirectNetwork:
+        from hivemind.drivers.network.direct import DirectNetwork
+
+        if routed is None:
+            return DirectNetwork(name, self.data / "network", lambda: "127.0.0.1")
+        node = routed
+        return DirectNetwork(name, self.data / "network", lambda: node.dns_address, lambda: node.dns_address)
+
+    def isolated_driver(self) -> IsolatedNetwork:
+        from hivemind.drivers.network.isolated import IsolatedNetwork
+
+        return IsolatedNetwork(self.run / "network")
 
     def routed_driver(self) -> RoutedNetwork:
         """Not open: also to destroy what an earlier daemon left."""
