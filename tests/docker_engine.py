@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PREFIX = "hm-docker-"
@@ -76,7 +77,12 @@ class DockerEngine:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
-    def docker(self, method: str, path: str) -> object:
+    @property
+    def api(self) -> tuple[int, ...]:
+        """The newest version of the API that it speaks."""
+        return tuple(int(part) for part in self.ask("GET", "/version")["ApiVersion"].split("."))
+
+    def ask(self, method: str, path: str) -> Any:
         """One call of its API."""
         done = subprocess.run(
             ["curl", "-sS", "-X", method, "--unix-socket", self.socket, f"http://docker/v1.41{path}"],

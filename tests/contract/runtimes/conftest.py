@@ -20,6 +20,8 @@ class Bench:
     killed and started anew: the old object is dropped without a word."""
 
     image = ""
+    sized_at_start = True
+    """Whether a command finds its terminal with its size; otherwise it hears of it by SIGWINCH."""
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
     def __init__(self, make: Callable[[], Runtime]) -> None:
@@ -142,6 +144,7 @@ async def _containerd(tmp_path: Path, engine: Containerd) -> AsyncIterator[Bench
 
     bench = Bench(make)
     bench.image = load(images.store, debimage.build("busybox"))[0].digest
+    bench.sized_at_start = engine.api >= (1, 42)
     try:
         yield bench
         await bench.clean()

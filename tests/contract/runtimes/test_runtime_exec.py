@@ -66,8 +66,9 @@ async def test_without_stdin_the_command_reads_an_end(runtime: Runtime, id: str)
     await session.close()
 
 
-async def test_a_terminal_has_its_size_and_can_be_resized(runtime: Runtime, id: str) -> None:
-    command = ("sh", "-c", "stty size; read line; stty size")
+async def test_a_terminal_has_its_size_and_can_be_resized(bench: Bench, runtime: Runtime, id: str) -> None:
+    sized = "" if bench.sized_at_start else 'until test "$(stty size)" = "33 101"; do sleep 0.01; done;'
+    command = ("sh", "-c", f"{sized} stty size; read line; stty size")
     session = await runtime.exec(id, ExecSpec(args=command, tty=True, stdin=True, columns=101, rows=33))
     output = b""
     async with asyncio.timeout(20):

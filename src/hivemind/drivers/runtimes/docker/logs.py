@@ -1,7 +1,7 @@
 """Logs as the engine keeps them, line by line, and without a gap when the engine is started anew meanwhile.
 
-The engine gives each record its time. A line of more than 16 KiB is several records: each has a frame of its own,
-and only the last ends the line. From a terminal there are no frames; there such a record is known by its length.
+The engine gives each record its time. A line of more than 16 KiB is several records of the same time, each with a
+frame of its own. From a terminal there are no frames; there such a record is known by its length.
 """
 
 from __future__ import annotations
@@ -139,20 +139,26 @@ def _cut(line: bytes) -> Iterator[bytes]:
 
 
 class _Joiner:
-    """Records to lines."""
+    """Records to lines. All records of a line have its time, so one of another time begins another line."""
 
     def __init__(self) -> None:
         self._parts: dict[Stream, tuple[int, bytearray]] = {}
 
     def feed(self, stream: Stream, record: bytes) -> Iterator[LogLine]:
         head = _STAMP.match(record)
-        when = nanoseconds(head[0][:-1].decode("ascii")) if head else 0
-        first, parts = self._parts.setdefault(stream, (when, bytearray()))
+        before = self._parts.get(stream)
+        when = nanoseconds(head[0][:-1].decode("ascii")) if head else before[0] if before else 0
+        if before and before[0] != when:
+            yield _line(before[0], stream, bytes(before[1]))
+            before = None
+        parts = before[1] if before else bytearray()
         parts += record[head.end() :] if head else record
         whole = parts.endswith(b"\n")
         if whole or len(parts) >= LONGEST_LINE:
-            del self._parts[stream]
-            yield _line(first, stream, bytes(parts[:-1] if whole else parts))
+            self._parts.pop(stream, None)
+            yield _line(when, stream, bytes(parts[:-1] if whole else parts))
+        else:
+            self._parts[stream] = (when, parts)
 
     def rest(self) -> Iterator[LogLine]:
         """Lines that never got their end."""

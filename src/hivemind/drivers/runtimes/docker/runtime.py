@@ -157,7 +157,7 @@ class DockerRuntime:
                 await self._call(held, "POST", "/start")
             except NotFound as error:
                 raise Invalid(error.message) from None  # of what it needs: another container's network
-            held.learn(await self._inspect(held.engine_id))
+            self._update(held, await self._inspect(held.engine_id))
         return held.pid
 
     async def stop(self, id: str, signal: str, grace: float) -> Exit:

@@ -23,6 +23,7 @@ from hivemind.errors import Conflict, HivemindError, NotFound
 _WAITING = 16
 """Pieces of output that are read ahead of the caller; more slow the command down."""
 _KILLED = 128 + signal.SIGKILL
+_CANNOT_RUN, _NOT_FOUND = 126, 127
 _COULD_NOT_RUN = b"OCI runtime exec failed"
 _END_OF_FILE = b"\x04"
 _log = logging.getLogger(__name__)
@@ -55,13 +56,11 @@ class Session:
         self._tty = tty
         self._output: asyncio.Queue[tuple[Stream, bytes] | None] = asyncio.Queue(_WAITING)
         self._pump = asyncio.ensure_future(self._carry())
-        self._over = False
 
     async def read(self) -> tuple[Stream, bytes] | None:
-        if self._over:
-            return None
         item = await self._output.get()
-        self._over = item is None
+        if item is None:
+            self._output.put_nowait(None)  # it stays the end
         return item
 
     async def write(self, data: bytes) -> None:
@@ -85,7 +84,9 @@ class Session:
     async def close(self) -> None:
         self._pump.cancel()
         self._connection.close()
-        self._over = True
+        while not self._output.empty():
+            self._output.get_nowait()
+        self._output.put_nowait(None)  # for whoever is still reading
 
     async def _carry(self) -> None:
         frames = Plain() if self._tty else Frames()
@@ -122,15 +123,22 @@ class Execution(Session):
         self._id = id
         self._held = held
         self._exit = exit
+        self._refused = 0
+        self._begun = asyncio.Event()
+        """The first of its output is there, or its end."""
 
     async def close(self) -> None:
         if not self._exit.done():
             await self._kill()
+        await asyncio.shield(self._exit)
+        self._begun.set()
         await super().close()
-        await self._code()
 
     async def _code(self) -> int:
-        return await asyncio.shield(self._exit)
+        code = await asyncio.shield(self._exit)
+        if code in (_CANNOT_RUN, _NOT_FOUND):  # engines confuse them, but say which it was
+            await self._begun.wait()
+        return self._refused or code
 
     async def _kill(self) -> None:
         """The engine cannot kill a command, but its process is one of this machine."""
@@ -145,13 +153,18 @@ class Execution(Session):
 
     def _heard(self, stream: Stream, content: bytes) -> tuple[Stream, bytes]:
         """The engine says among the output why a command could not be run."""
-        if content.startswith(_COULD_NOT_RUN) and (said := re.search(rb'exec: ".*', content)):
-            return ("stdout" if self._tty else "stderr"), said[0].rstrip().removesuffix(b": unknown") + b"\n"
+        if content.startswith(_COULD_NOT_RUN) and not self._begun.is_set():
+            self._refused = _CANNOT_RUN if b"permission denied" in content else _NOT_FOUND
+            said = re.search(rb'exec: ".*', content)
+            stream = "stdout" if self._tty else "stderr"
+            content = (said[0] if said else content).rstrip().removesuffix(b": unknown") + b"\n"
+        self._begun.set()
         return stream, content
 
     async def _finish(self) -> None:
         """A command that never ran has no end that could be told of."""
         await settle(self._engine, self._id, self._exit, self._held)
+        self._begun.set()
 
 
 async def settle(engine: Engine, id: str, exit: asyncio.Future[int], held: Held) -> None:
