@@ -90,6 +90,11 @@ class DockerEngine:
         )  # fmt: skip
         return json.loads(done.stdout) if done.stdout.strip() else None
 
+    def reap(self) -> None:
+        """Waits for its process, which was killed."""
+        if self._process is not None:
+            self._process.wait(_PATIENCE)
+
     def _end(self, number: int) -> None:
         assert self._process
         self._process.send_signal(number)
@@ -122,6 +127,7 @@ def engine(netns: str = "") -> Iterator[DockerEngine]:
         yield made
     finally:
         clear(home)
+        made.reap()
         lock.close()
         guard.communicate()
 

@@ -116,6 +116,7 @@ async def _docker(tmp_path: Path, engine: DockerEngine) -> AsyncIterator[Bench]:
 
     bench = Bench(make)
     bench.image = load(images.store, debimage.build("busybox"))[0].digest
+    bench.sized_at_start = engine.api >= (1, 42)
     try:
         yield bench
         await bench.clean()
@@ -144,7 +145,6 @@ async def _containerd(tmp_path: Path, engine: Containerd) -> AsyncIterator[Bench
 
     bench = Bench(make)
     bench.image = load(images.store, debimage.build("busybox"))[0].digest
-    bench.sized_at_start = engine.api >= (1, 42)
     try:
         yield bench
         await bench.clean()
