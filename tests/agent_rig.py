@@ -84,13 +84,13 @@ class Rig:
         if agent:
             await agent.stop()
 
-    async def reboot(self) -> None:
+    async def reboot(self, **runtimes: FakeRuntime) -> None:
         """The power goes off and on: nothing runs any more, and nobody knows how it ended."""
         await self.kill()
         for id in self.running():
             self.machine.crash(id, code=None, reason="the machine was started anew")
         self.boots += 1
-        await self.start()
+        await self.start(**runtimes)
 
     async def _submit(self, operation: ReportAllocations) -> Outcome:
         await asyncio.sleep(0)

@@ -73,9 +73,7 @@ class Prober:
                 False, f"{self._what()}: no answer within {show_seconds(self.budget)}", timed_out=True
             )
         except OSError as error:
-            # asyncio puts the address into `strerror`; the number gives the plain words.
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            return Result(False, f"{self._what()}: {reason}"[:OUTPUT])
+            return Result(False, f"{self._what()}: {_plain(error)}"[:OUTPUT])
         except HivemindError as error:
             return Result(False, f"{self._what()}: {error}"[:OUTPUT])
 
@@ -107,3 +105,11 @@ class Prober:
         if isinstance(probe, GrpcProbe):
             return f"gRPC health of {probe.service or 'the server'} at {where}"
         return f"connecting to {where}"
+
+
+def _plain(error: OSError) -> str:
+    """asyncio puts the address into `strerror`, so the number gives the plain words; those of TLS have no number
+    of the system's."""
+    if why := getattr(error, "reason", ""):
+        return f"TLS: {str(why).replace('_', ' ').lower()}"
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
+import msgspec
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, RequestReceived, StreamEnded
 from msgspec.structs import replace
 
 from hivemind.agent.health import OUTPUT, Health, Result
 from hivemind.agent.probes import Prober
 from hivemind.agent.target import Target
 from hivemind.errors import Invalid, Unavailable
-from hivemind.model.check import Check, CommandProbe, HttpProbe, Probe, TcpProbe
+from hivemind.model.check import Check, CommandProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = "127.0.0.1"
@@ -24,7 +30,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @contextlib.asynccontextmanager
-async def listening(handler: Handler) -> AsyncIterator[int]:
+async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await handler(reader, writer)
@@ -33,7 +39,7 @@ async def listening(handler: Handler) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(served, LOOPBACK, 0)
+    server = await asyncio.start_server(served, LOOPBACK, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -254,3 +260,176 @@ async def test_it_probes_on_and_tells_every_change() -> None:
                 break
     assert [h.status for h in seen] == ["starting", "failing", "passing", "passing"]
     assert seen[0].started + 0.01 <= seen[0].due
+
+
+# -- HTTPS ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """Signed by itself, for a name that nobody asks for."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem"
+    subprocess.run(
+        [*command.split(), "-days", "2", "-subj", "/CN=elsewhere.example"], cwd=folder, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+async def test_https_takes_any_certificate(certificate: ssl.SSLContext) -> None:
+    requests: list[bytes] = []
+    handler = saying(b"HTTP/1.1 200 OK\r\n\r\n", requests)
+    async with listening(handler, certificate) as port:
+        result = await probe(HttpProbe(path="/up", port=port, scheme="https", headers={"host": "shop:1"}))
+    assert result == Result(True, f"GET https://127.0.0.1:{port}/up: 200 OK")
+    assert b"\r\nHost: shop:1\r\n" in requests[0]
+
+
+async def test_https_against_a_plain_server_is_unhealthy() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    async with listening(handler) as port:
+        result = await probe(HttpProbe(port=port, scheme="https"), timeout=5)
+    assert (result.ok, result.timed_out) == (False, False)
+    assert result.output == f"GET https://127.0.0.1:{port}/: TLS: wrong version number"
+
+
+async def test_headers_are_sent() -> None:
+    requests: list[bytes] = []
+    async with listening(saying(b"HTTP/1.1 200 OK\r\n\r\n", requests)) as port:
+        assert (await probe(HttpProbe(port=port, headers={"x-probe": "yes", "USER-AGENT": "me"}))).ok
+    lines = requests[0].decode().split("\r\n")
+    assert {"X-Probe: yes", "User-Agent: me"} <= set(lines)
+    assert sum(line.lower().startswith("user-agent") for line in lines) == 1
+
+
+@pytest.mark.parametrize("headers", [{"X\r\nY": "1"}, {"X": "1\r\nY: 2"}, {"": "1"}, {"X Y": "1"}])
+def test_headers_that_would_break_the_request_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"kind": "http", "headers": headers}, HttpProbe)
+
+
+# -- gRPC ----------------------------------------------------------------------------------------------------
+
+
+class HealthServer:
+    """A small real gRPC server that knows `grpc.health.v1.Health/Check` of some services."""
+
+    def __init__(self, states: dict[str, int], *, implemented: bool = True) -> None:
+        self._states = states
+        self._implemented = implemented
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        http = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        http.initiate_connection()
+        path, body = "", b""
+        while True:
+            writer.write(http.data_to_send())
+            await writer.drain()
+            if not (chunk := await reader.read(65536)):
+                return
+            for event in http.receive_data(chunk):
+                if isinstance(event, RequestReceived):
+                    path = dict(event.headers)[":path"]  # type: ignore[arg-type,assignment]
+                elif isinstance(event, DataReceived):
+                    body += event.data
+                elif isinstance(event, StreamEnded):
+                    self._answer(http, event.stream_id, path, body)
+
+    def _answer(self, http: H2Connection, stream: int, path: str, body: bytes) -> None:
+        head = [(":status", "200"), ("content-type", "application/grpc")]
+        assert body[0] == 0
+        assert int.from_bytes(body[1:5], "big") == len(body) - 5
+        # One byte of tag, then the length: two bytes from 128 on.
+        service = body[8 if len(body) > 6 and body[6] > 127 else 7 :].decode()
+        if path != "/grpc.health.v1.Health/Check" or not self._implemented:
+            http.send_headers(stream, [*head, ("grpc-status", "12"), ("grpc-message", "no")], end_stream=True)
+        elif service not in self._states:
+            http.send_headers(stream, [*head, ("grpc-status", "5")], end_stream=True)
+        else:
+            state = self._states[service]
+            message = bytes((8, state)) if state else b""
+            http.send_headers(stream, head)
+            http.send_data(stream, b"\0" + len(message).to_bytes(4, "big") + message)
+            http.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+
+@pytest.mark.parametrize(
+    ("service", "ok", "says"),
+    [
+        ("", True, "SERVING"),
+        ("db.v1.Store", False, "NOT_SERVING"),
+        ("new", False, "UNKNOWN"),
+        ("x" * 300, False, "NOT_SERVING"),
+        ("other", False, "it does not know that service"),
+    ],
+)
+async def test_grpc_health(service: str, ok: bool, says: str) -> None:
+    server = HealthServer({"": 1, "db.v1.Store": 2, "new": 0, "x" * 300: 2})
+    async with listening(server) as port:
+        result = await probe(GrpcProbe(port=port, service=service))
+    assert (result.ok, result.output.rpartition(": ")[2]) == (ok, says)
+
+
+async def test_grpc_without_health_is_said_so() -> None:
+    async with listening(HealthServer({}, implemented=False)) as port:
+        result = await probe(GrpcProbe(port=port))
+    assert not result.ok
+    assert (
+        result.output
+        == f"gRPC health of the server at 127.0.0.1:{port}: it does not implement grpc.health.v1"
+    )
+
+
+@pytest.mark.parametrize("response", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100, b""])
+async def test_what_speaks_no_http2_is_unhealthy(response: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(response)
+        await writer.drain()
+
+    async with listening(handler) as port:
+        result = await probe(GrpcProbe(port=port), timeout=5)
+    assert not result.ok
+    assert not result.timed_out
+
+
+async def test_a_grpc_server_that_says_nothing_times_out() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(handler) as port:
+        assert (await probe(GrpcProbe(port=port), timeout=0.05)).timed_out
+
+
+# -- slow and hung -------------------------------------------------------------------------------------------
+
+
+async def test_a_probe_without_an_answer_tells_what_the_processes_do() -> None:
+    async def run(arguments: tuple[str, ...]) -> tuple[int, str]:
+        await asyncio.Event().wait()
+        return 0, ""
+
+    check = Check(probe=CommandProbe(command=("x",)), timeout=0.02)
+    result = await Prober(check, target(run, doing="its processes are stopped")).probe()
+    assert result.output == "x: no answer within 20ms; its processes are stopped"
+    assert result.outcome(0.02) == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        (Result(True, latency=0.9), "passed"),
+        (Result(True, latency=1.1), "slow"),
+        (Result(False, latency=0.1), "failed"),
+        (Result(False, latency=2.0, timed_out=True), "timeout"),
+    ],
+)
+def test_an_answer_is_told_from_a_slow_one_and_from_none(result: Result, outcome: str) -> None:
+    assert result.outcome(2.0) == outcome
