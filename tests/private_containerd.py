@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "hivemind-test-containerd-"
+_SHIM_SOCKETS = Path("/run/containerd/s")
 _CONFIG = """version = 2
 root = "{home}/root"
 state = "{home}/state"
@@ -47,7 +48,11 @@ class Containerd:
         config.write_text(_CONFIG.format(home=self.home))
         with open(self.home / "log", "ab") as log:
             self._process = subprocess.Popen(
-                ["containerd", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+                ["containerd", "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
             )
         deadline = time.monotonic() + 30
         while True:
@@ -112,6 +117,22 @@ def _clear(home: Path) -> None:
     for mounted in reversed(_mounts(home)):
         subprocess.run(["umount", "--lazy", mounted], check=False)
     shutil.rmtree(home, ignore_errors=True)
+    _clear_sockets()
+
+
+def _clear_sockets() -> None:
+    """The shims' own, which are in one place whatever the configuration says: those that nobody listens at."""
+    for path in _SHIM_SOCKETS.glob("*"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue
+    for directory in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent):
+        with suppress(OSError):  # not empty: somebody else is there, too
+            directory.rmdir()
 
 
 def _processes(argument: str, program: str) -> list[int]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from h2.config import H2Configuration
@@ -226,17 +226,15 @@ class _Connection(asyncio.Protocol):
         if isinstance(event, ConnectionTerminated):
             self.close()
         elif isinstance(event, WindowUpdated):
-            for stream in self._streams.values():
-                stream.wake()
-        elif isinstance(event, DataReceived):
-            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            for each in self._streams.values():
+                each.wake()
+        elif isinstance(
+            event, DataReceived | ResponseReceived | TrailersReceived | StreamEnded | StreamReset
+        ):
+            if isinstance(event, DataReceived):
+                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             if stream := self._streams.get(event.stream_id):
-                stream.received(event.data)
-        elif isinstance(event, ResponseReceived | TrailersReceived):
-            if stream := self._streams.get(event.stream_id):
-                stream.headers(dict(event.headers))
-        elif isinstance(event, StreamEnded | StreamReset) and (stream := self._streams.get(event.stream_id)):
-            stream.end()
+                stream.heard(event)
 
 
 class Stream:
@@ -286,7 +284,21 @@ class Stream:
     def wake(self) -> None:
         self._news.set()
 
-    def received(self, data: bytes) -> None:
+    def heard(
+        self, event: DataReceived | ResponseReceived | TrailersReceived | StreamEnded | StreamReset
+    ) -> None:
+        if isinstance(event, DataReceived):
+            self._received(event.data)
+        elif isinstance(event, ResponseReceived | TrailersReceived):
+            self._headers(event.headers)
+        else:
+            self._end()
+
+    def lost(self) -> None:
+        self._broken = True
+        self._end()
+
+    def _received(self, data: bytes) -> None:
         self._buffer += data
         while len(self._buffer) >= _PREFIX:
             end = _PREFIX + int.from_bytes(self._buffer[1:_PREFIX], "big")
@@ -296,19 +308,16 @@ class Stream:
             del self._buffer[:end]
         self._news.set()
 
-    def headers(self, headers: Mapping[str, str]) -> None:
+    def _headers(self, headers: Iterable[tuple[Any, Any]]) -> None:
         """Of the answer or after it: with gRPC, the verdict may come in either."""
-        if "grpc-status" in headers:
-            self._status = int(headers["grpc-status"])
-            self._said = unquote(headers.get("grpc-message", ""))
+        told = dict(headers)
+        if "grpc-status" in told:
+            self._status = int(told["grpc-status"])
+            self._said = unquote(told.get("grpc-message", ""))
 
-    def end(self) -> None:
+    def _end(self) -> None:
         self.ended = True
         self._news.set()
-
-    def lost(self) -> None:
-        self._broken = True
-        self.end()
 
     def _refuse(self) -> NoReturn:
         if self._broken or self._status is None:

@@ -34,7 +34,7 @@ class Command:
 
     def __init__(self, api: Api, container: str, files: Path, spec: ExecSpec, cgroup: Cgroup) -> None:
         self._api = api
-        self._at: dict[str, str] = {"container_id": container, "exec_id": files.name}
+        self._at: dict[str, Any] = {"container_id": container, "exec_id": files.name}
         self._files = files
         self._spec = spec
         self._cgroup = cgroup
@@ -122,9 +122,9 @@ class Command:
         self._drop_all()
         await self._clear()
 
-    def _make_pipes(self) -> dict[str, str]:
+    def _make_pipes(self) -> dict[str, Any]:
         streams: tuple[Stream, ...] = ("stdout",) if self._spec.tty else ("stdout", "stderr")
-        made: dict[str, str] = {}
+        made: dict[str, Any] = {}
         for stream in streams:
             path = self._files / stream
             os.mkfifo(path, 0o600)

@@ -127,7 +127,7 @@ class Library:
 
     async def _unpack(self, parent: str, layer: Descriptor, diff_id: str, lease: str) -> str:
         chain = _chain_id(parent, diff_id)
-        at = {"snapshotter": self._snapshotter}
+        at: dict[str, Any] = {"snapshotter": self._snapshotter}
         try:
             await self._api.call("snapshots.v1.Snapshots/Stat", **at, key=chain)
             return chain

@@ -93,7 +93,7 @@ TASK_CREATE = Schema(
     terminal=flag(7),
     options=one(9, ANY),
 )
-OPTIONS = Schema(io_uid=integer(4), io_gid=integer(5), binary_name=text(6))
+RUNC_OPTIONS = Schema(io_uid=integer(4), io_gid=integer(5), root=text(7))
 TASK_PID = Schema(container_id=text(1), pid=integer(2))
 TASK_ID = Schema(container_id=text(1), exec_id=text(2))
 TASK_STARTED = Schema(pid=integer(1))

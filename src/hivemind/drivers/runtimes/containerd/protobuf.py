@@ -104,9 +104,8 @@ def _put(out: bytearray, field: Field, value: Any) -> None:
         out += _varint(field.number << 3 | _VARINT) + _varint(int(value))
         return
     if field.schema is not None:
-        raw = field.schema.encode(value)
-    else:
-        raw = value.encode() if field.kind == "text" else value
+        value = field.schema.encode(value)
+    raw: bytes = value.encode() if field.kind == "text" else value
     out += _varint(field.number << 3 | _LENGTH) + _varint(len(raw)) + raw
 
 

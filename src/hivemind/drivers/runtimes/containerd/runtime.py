@@ -15,7 +15,7 @@ import re
 import shutil
 import signal as signals
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from hivemind.drivers.runtimes.containerd.exec import Command
 from hivemind.drivers.runtimes.containerd.explain import explain
 from hivemind.drivers.runtimes.containerd.images import Images, Library
 from hivemind.drivers.runtimes.containerd.inside import processes_of, root_of
+from hivemind.drivers.runtimes.containerd.protobuf import Value
 from hivemind.drivers.runtimes.containerd.pumps import Pumps
 from hivemind.drivers.runtimes.containerd.record import Directory, Record, boot_id
 from hivemind.drivers.runtimes.containerd.spool import Spool
@@ -110,7 +111,7 @@ class ContainerdRuntime:
         try:
             await self._probe()
             self._library = Library(self._api, self._images, self._snapshotter, self._owner)
-            tasks = {task["container_id"]: task for task in await self._all_tasks()}
+            tasks = {task["id"]: task for task in await self._all_tasks()}
             found = [path.name for path in (self._state / "containers").iterdir()]
             await asyncio.gather(*(self._adopt(id, tasks.get(self._named(id))) for id in found))
             await self._library.sweep()
@@ -326,10 +327,10 @@ class ContainerdRuntime:
                 "snapshot_key": name,
             },
         )
-        spool = {stream: str(path) for stream, path in Spool.paths_in(directory.path).items()}
+        spool: dict[str, Any] = {stream: str(path) for stream, path in Spool.paths_in(directory.path).items()}
         if spec.tty:
             del spool["stderr"]
-        options = messages.OPTIONS.encode({"io_uid": account.uid, "io_gid": account.gid})
+        options = {"io_uid": account.uid, "io_gid": account.gid, "root": str(self._run / "runc")}
         task = await self._api.call(
             "tasks.v1.Tasks/Create",
             container_id=name,
@@ -337,11 +338,11 @@ class ContainerdRuntime:
             stdin=str(directory.stdin) if spec.stdin else "",
             **spool,
             terminal=spec.tty,
-            options={"type_url": _OPTIONS, "value": options},
+            options={"type_url": _OPTIONS, "value": messages.RUNC_OPTIONS.encode(options)},
         )
         return int(task["pid"])
 
-    async def _snapshot(self, image: str, name: str) -> list[dict[str, Any]]:
+    async def _snapshot(self, image: str, name: str) -> Sequence[Value]:
         """Its writable layer. It stays until it is removed, whatever refers to it."""
         for last in (False, True):
             try:
@@ -352,7 +353,7 @@ class ContainerdRuntime:
                     parent=await self._library.chain(image),
                     labels={"containerd.io/gc.root": "hivemind"},
                 )
-                return list(prepared["mounts"])
+                return prepared["mounts"]  # type: ignore[no-any-return]
             except NotFound:  # the image was removed from containerd behind our back
                 if last:
                     raise
@@ -382,7 +383,8 @@ class ContainerdRuntime:
         await self._gone("containers.v1.Containers/Delete", id=name)
         await self._gone("snapshots.v1.Snapshots/Remove", snapshotter=self._snapshotter, key=name)
         self._cgroup(id).remove()
-        shutil.rmtree(self._run / "exec" / id, ignore_errors=True)
+        for left in (self._run / "exec" / id, self._run / "runc" / self._namespace / name):
+            shutil.rmtree(left, ignore_errors=True)
         await asyncio.to_thread(directory.remove)
 
     async def _gone(self, method: str, **fields: Any) -> None:
@@ -525,14 +527,14 @@ class ContainerdRuntime:
                 hint=f"its {self._snapshotter} plugin must work: see ctr plugins ls",
             ) from error
 
-    async def _mounts(self, name: str) -> list[dict[str, Any]]:
+    async def _mounts(self, name: str) -> Sequence[Value]:
         answer = await self._api.call(
             "snapshots.v1.Snapshots/Mounts", snapshotter=self._snapshotter, key=name
         )
-        return list(answer["mounts"])
+        return answer["mounts"]  # type: ignore[no-any-return]
 
-    async def _all_tasks(self) -> list[dict[str, Any]]:
-        return list((await self._api.call("tasks.v1.Tasks/List"))["tasks"])
+    async def _all_tasks(self) -> Sequence[Value]:
+        return (await self._api.call("tasks.v1.Tasks/List"))["tasks"]  # type: ignore[no-any-return]
 
     async def _with_secrets(self, held: Held) -> ContainerSpec:
         """After a restart of the daemon only containerd knows them."""
