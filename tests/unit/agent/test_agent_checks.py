@@ -345,7 +345,7 @@ async def test_after_a_reboot_it_waits_for_what_it_needs_as_seen_now(box: Rig) -
 
 async def test_a_crash_waits_for_nobody(box: Rig) -> None:
     runtime = await started(box)
-    db = await serving(box, "db", check=command("db", retries=1000))
+    db = await serving(box, "db", readiness=command("db", retries=1))
     web = await serving(box, "web", depends_on={"db": "healthy"})
     runtime.answers = {"db": 1}
     await box.until(lambda: box.status(db.id).message)
