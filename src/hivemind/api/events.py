@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response, StreamingResponse
@@ -30,6 +30,11 @@ class EventsQuery(ListQuery, frozen=True, kw_only=True):
     tail: Annotated[int, Meta(ge=1, le=10_000, description="list only the newest so many")] | UnsetType = (
         UNSET
     )
+    since: Annotated[int, Meta(ge=0, description="milliseconds since 1970; what happened then or later")] = 0
+    until: Annotated[int, Meta(ge=0, description="milliseconds since 1970; then or earlier; 0: no bound")] = 0
+    level: Literal["", "info", "warning"] = ""
+    by: Annotated[str, Meta(max_length=253, description="who had it done")] = ""
+    name: Annotated[str, Meta(max_length=253, description="what it is about: web, web.0, node-1")] = ""
     project: Annotated[str, _TEXT] = ""
     node: Annotated[str, Meta(max_length=253, description="id of the node that saw it")] = ""
     allocation: Annotated[str, _TEXT] = ""
@@ -84,6 +89,11 @@ def matches(event: Event, query: EventsQuery) -> bool:
         and query.allocation in ("", event.allocation)
         and query.node in ("", event.node)
         and (not query.type or event.type == query.type or event.type.startswith(f"{query.type}."))
+        and query.level in ("", event.level)
+        and query.by in ("", event.by)
+        and query.name in ("", event.name)
+        and event.time >= query.since
+        and (not query.until or event.time <= query.until)
         and event.id > query.after
     )
 

@@ -194,7 +194,8 @@ async def _first(socket: WebSocket, type: type[R], timeout: float) -> R:
         return msgspec.json.decode(message.get("bytes") or message.get("text") or b"", type=type)
     except msgspec.DecodeError as error:
         raise Invalid(
-            f"the first message is no {type.__name__}: {error}", hint='send JSON, like {"args": ["sh"]} to exec'
+            f"the first message is no {type.__name__}: {error}",
+            hint='send JSON, like {"args": ["sh"]} to exec',
         ) from None
 
 

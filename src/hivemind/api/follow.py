@@ -8,10 +8,10 @@ import time
 from starlette.websockets import WebSocket
 
 from hivemind.api.endpoint import Call, encode_line
-from hivemind.api.logs import LogsQuery, Marks, Source, entries, history, tail_of
+from hivemind.api.logs import LogsQuery, Marks, Source, history, reading, tail_of
 from hivemind.api.streams import rang
 from hivemind.drivers.runtimes.contract import LogQuery
-from hivemind.errors import HivemindError, Unavailable
+from hivemind.errors import HivemindError, Invalid, Unavailable
 from hivemind.model.allocation import Allocation
 from hivemind.model.answers import LogEntry
 
@@ -19,9 +19,10 @@ _QUEUE = 256
 
 
 async def follow(call: Call, socket: WebSocket, source: Source) -> None:
+    follower = Follower(call, source)
     await socket.accept()
     listening = asyncio.create_task(_until_closed(socket))
-    sending = asyncio.create_task(Follower(call, source).run(socket))
+    sending = asyncio.create_task(follower.run(socket))
     try:
         await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
@@ -44,6 +45,11 @@ class Follower:
         self.call = call
         self.source = source
         self.query: LogsQuery = call.query
+        if self.query.previous:
+            raise Invalid(
+                "an instance that has ended writes no more", hint="leave out `previous`, or do not follow"
+            )
+        self.read = reading(call)
         self.queue: asyncio.Queue[LogEntry | None] = asyncio.Queue(_QUEUE)
         self.feeds: dict[str, asyncio.Task[None]] = {}
         self.failure: HivemindError | None = None
@@ -52,7 +58,7 @@ class Follower:
         backend, tail, since = self.call.backend, tail_of(self.query), self.query.since
         start, marks = time.time_ns(), Marks()
         present = self.source.allocations()
-        async for entry in history(backend, present, tail, since, marks=marks):
+        async for entry in history(self.read, present, tail, since, marks=marks):
             await socket.send_bytes(encode_line(entry))
         with self.call.streams.bell() as bell:
             undo = backend.store.subscribe("allocation/", lambda entries: bell.set())
@@ -96,7 +102,7 @@ class Follower:
     async def _feed(self, allocation: Allocation, mark: tuple[int, int]) -> None:
         """From the mark on, without the lines of that very moment that were sent already."""
         moment, sent = mark
-        coming = entries(self.call.backend, allocation, LogQuery(follow=True, since=moment))
+        coming = self.read.entries(allocation, LogQuery(follow=True, since=moment))
         async for entry in coming:
             if entry.time == moment and sent:
                 sent -= 1

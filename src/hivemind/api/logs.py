@@ -15,8 +15,9 @@ from starlette.websockets import WebSocket
 from hivemind.api.backend import Backend
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
+from hivemind.api.pattern import Pattern
 from hivemind.api.views import find
-from hivemind.drivers.runtimes.contract import LogQuery
+from hivemind.drivers.runtimes.contract import LogLine, LogQuery
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.allocation import ALLOCATION, Allocation
 from hivemind.model.answers import STREAM_FORMAT, LogEntry
@@ -32,6 +33,17 @@ class LogsQuery(Spec, frozen=True, kw_only=True):
     )
     since: Annotated[int, _NANOSECONDS] = 0
     until: Annotated[int, _NANOSECONDS] = 0
+    grep: Annotated[
+        str,
+        Meta(
+            max_length=1000,
+            description="only lines in which this regular expression is found; `tail` counts these",
+        ),
+    ] = ""
+    previous: Annotated[
+        bool, Meta(description="of the instance that ended last, before the one that runs")
+    ] = False
+    container: Annotated[str, Meta(max_length=63, description="a companion's name")] = ""
 
 
 def log_endpoints() -> list[Endpoint]:
@@ -100,10 +112,15 @@ async def _of_allocation(call: Call) -> Source:
 
 
 async def _read(call: Call, source: Source) -> Response:
-    query = call.query
+    query: LogsQuery = call.query
     if query.until and query.until < query.since:
         raise Invalid("`until` is before `since`", hint="exchange them")
-    found = history(call.backend, source.allocations(), tail_of(query), query.since, query.until)
+    read = reading(call)
+    allocations = source.allocations()
+    if query.previous:
+        read = previous = Previous(call.backend, query.container, read.pattern)
+        allocations = previous.chosen(allocations)
+    found = history(read, allocations, tail_of(query), query.since, query.until)
     first = await anext(found, None)  # what goes wrong at once is still told by the status
     return StreamingResponse(_lines(first, found), media_type=STREAM_FORMAT)
 
@@ -123,8 +140,83 @@ Marks = dict[str, tuple[int, int]]
 """Allocation -> time of the last line read, and how many lines of that very time were."""
 
 
+class Reading:
+    """How the log of one allocation is read: of which of its containers, and which lines."""
+
+    def __init__(self, backend: Backend, container: str = "", pattern: Pattern | None = None) -> None:
+        self._backend = backend
+        self._container = container
+        self.pattern = pattern
+
+    def lines(self, allocation: Allocation, query: LogQuery) -> AsyncIterator[LogLine]:
+        """Raises `NotFound` when there is no log."""
+        return self._backend.logs(allocation.id, query, self._container)
+
+    async def entries(
+        self, allocation: Allocation, query: LogQuery, marks: Marks | None = None
+    ) -> AsyncGenerator[LogEntry]:
+        """Nothing for an allocation that keeps no log: not yet started, or removed long ago."""
+        try:
+            async for line in self.lines(allocation, query):
+                if self.pattern is not None and not self.pattern.found_in(line.text):
+                    continue
+                if marks is not None:
+                    before, count = marks.get(allocation.id, (0, 0))
+                    marks[allocation.id] = (line.time, count + 1 if before == line.time else 1)
+                yield LogEntry(
+                    time=line.time,
+                    stream=line.stream,
+                    text=line.text,
+                    allocation=allocation.id,
+                    slot=allocation.slot,
+                )
+        except NotFound:
+            return
+
+
+class Previous(Reading):
+    """Of the instance that ended last; where a replica has ended none yet, of the one that it replaced."""
+
+    def chosen(self, allocations: Iterable[Allocation]) -> list[Allocation]:
+        """The newest of each replica, if it has something earlier. Raises `NotFound` when none has."""
+        newest: dict[int, Allocation] = {}
+        for allocation in sorted(allocations, key=lambda a: a.attempt):
+            newest[allocation.slot] = allocation
+        found = [allocation for allocation in newest.values() if self._earlier(allocation, LogQuery())]
+        if not found:
+            raise NotFound(
+                "there is no log of an earlier instance",
+                hint="nothing has been restarted, or what was is not kept any more",
+            )
+        return found
+
+    async def lines(self, allocation: Allocation, query: LogQuery) -> AsyncIterator[LogLine]:
+        if earlier := self._earlier(allocation, query):
+            async for line in earlier:
+                yield line
+
+    def _earlier(self, allocation: Allocation, query: LogQuery) -> AsyncIterator[LogLine] | None:
+        before = [
+            other
+            for other in self._backend.state.allocations_of(allocation.app)
+            if other.slot == allocation.slot and other.attempt < allocation.attempt
+        ]
+        for candidate in (allocation, *sorted(before, key=lambda a: -a.attempt)):
+            try:
+                return self._backend.looking.previous_logs(candidate.id, query, self._container)
+            except NotFound:
+                continue
+        return None
+
+
+def reading(call: Call) -> Reading:
+    """As the query asks. Raises `Invalid` for a pattern that cannot be used."""
+    query: LogsQuery = call.query
+    return Reading(call.backend, query.container, Pattern(query.grep) if query.grep else None)
+
+
 async def history(
-    backend: Backend,
+    read: Reading,
     allocations: Iterable[Allocation],
     tail: int | None,
     since: int,
@@ -134,8 +226,8 @@ async def history(
     """What stands in the logs, merged by time; with `tail` only the last so many lines of it all."""
     if tail == 0:
         return
-    query = LogQuery(tail=tail, since=since, until=until)
-    merged = _merge([entries(backend, allocation, query, marks) for allocation in allocations])
+    query = LogQuery(tail=None if read.pattern else tail, since=since, until=until)
+    merged = _merge([read.entries(allocation, query, marks) for allocation in allocations])
     if tail is None:
         async for entry in merged:
             yield entry
@@ -145,26 +237,6 @@ async def history(
         last.append(entry)
     for entry in last:
         yield entry
-
-
-async def entries(
-    backend: Backend, allocation: Allocation, query: LogQuery, marks: Marks | None = None
-) -> AsyncGenerator[LogEntry]:
-    """Nothing for an allocation that keeps no log: not yet started, or removed long ago."""
-    try:
-        async for line in backend.logs(allocation.id, query):
-            if marks is not None:
-                before, count = marks.get(allocation.id, (0, 0))
-                marks[allocation.id] = (line.time, count + 1 if before == line.time else 1)
-            yield LogEntry(
-                time=line.time,
-                stream=line.stream,
-                text=line.text,
-                allocation=allocation.id,
-                slot=allocation.slot,
-            )
-    except NotFound:
-        return
 
 
 async def _merge(sources: list[AsyncGenerator[LogEntry]]) -> AsyncIterator[LogEntry]:
