@@ -83,23 +83,43 @@ class Hivemind:
         allocation: str = "",
         node: str = "",
         type: str = "",
+        level: str = "",
+        by: str = "",
+        name: str = "",
+        since: int = 0,
+        until: int = 0,
         limit: int | None = None,
     ) -> list[Event]:
         """What happened, oldest first; with `limit` (up to 10000) only the newest so many.
 
-        `allocation` and `node` are ids; a node's events are those it saw."""
+        `allocation` and `node` are ids; a node's events are those it saw. `since` and `until` are milliseconds since
+        1970, both included; 0: no bound."""
         query = {
-            "project": project, "app": app, "allocation": allocation, "node": node, "type": type, "tail": limit,
+            "project": project, "app": app, "allocation": allocation, "node": node, "type": type, "level": level,
+            "by": by, "name": name, "since": since or None, "until": until or None, "tail": limit,
         }  # fmt: skip
         return list(Collection[Event](self._connection, EVENT).each(query=query))
 
     def events_follow(
-        self, *, project: str = "", app: str = "", type: str = "", after: str | None = None
+        self,
+        *,
+        project: str = "",
+        app: str = "",
+        allocation: str = "",
+        node: str = "",
+        type: str = "",
+        level: str = "",
+        by: str = "",
+        name: str = "",
+        after: str | None = None,
     ) -> Iterator[Event]:
         """Events as they happen, without end; `after` an event's id, or from now when None.
 
         A broken connection is taken up again where it broke; `Unavailable` once that fails too."""
-        query = {"project": project, "app": app, "type": type}
+        query = {
+            "project": project, "app": app, "allocation": allocation, "node": node, "type": type, "level": level,
+            "by": by, "name": name,
+        }  # fmt: skip
         for message in server_sent_events(self._connection, "/v1/events", query, after):
             yield understood(message.data, Event)
 

@@ -94,17 +94,27 @@ class Apps(Collection[AppDocument]):
         tail: int | None = None,
         since: int = 0,
         until: int = 0,
+        grep: str = "",
+        previous: bool = False,
     ) -> Iterator[LogEntry]:
-        """What all its replicas wrote, dead ones too, by time (nanoseconds since 1970; 0: no bound)."""
+        """What all its replicas wrote, dead ones too, by time (nanoseconds since 1970; 0: no bound).
+
+        `grep`: only lines in which this regular expression is found. `previous`: of the instances that ended last."""
         path = f"{self.path(name, project)}/logs"
-        return _logs(self._connection, path, {"tail": tail, "since": since or None, "until": until or None})
+        return _logs(self._connection, path, _asked(tail, since, until, grep, previous=previous))
 
     def logs_follow(
-        self, name: str, project: str = DEFAULT_PROJECT, *, tail: int | None = None, since: int = 0
+        self,
+        name: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        tail: int | None = None,
+        since: int = 0,
+        grep: str = "",
     ) -> Iterator[LogEntry]:
         """The same, then what comes, replicas that join later included, until the app is gone."""
         path = f"{self.path(name, project)}/logs"
-        return _follow(self._connection, path, {"tail": tail, "since": since or None})
+        return _follow(self._connection, path, _asked(tail, since, 0, grep))
 
     def attach_next(
         self, name: str, project: str = DEFAULT_PROJECT, *, columns: int = 0, rows: int = 0
@@ -175,16 +185,29 @@ class Allocations(Collection[AllocationDocument]):
         tail: int | None = None,
         since: int = 0,
         until: int = 0,
+        grep: str = "",
+        previous: bool = False,
+        container: str = "",
     ) -> Iterator[LogEntry]:
+        """As of an app; `container`: of a companion."""
         path = f"{self.path(id, project)}/logs"
-        return _logs(self._connection, path, {"tail": tail, "since": since or None, "until": until or None})
+        return _logs(
+            self._connection, path, _asked(tail, since, until, grep, previous=previous, container=container)
+        )
 
     def logs_follow(
-        self, id: str, project: str = DEFAULT_PROJECT, *, tail: int | None = None, since: int = 0
+        self,
+        id: str,
+        project: str = DEFAULT_PROJECT,
+        *,
+        tail: int | None = None,
+        since: int = 0,
+        grep: str = "",
+        container: str = "",
     ) -> Iterator[LogEntry]:
         """Ends when the allocation has ended and all was read."""
         path = f"{self.path(id, project)}/logs"
-        return _follow(self._connection, path, {"tail": tail, "since": since or None})
+        return _follow(self._connection, path, _asked(tail, since, 0, grep, container=container))
 
     def stats(self, id: str, project: str = DEFAULT_PROJECT, *, container: str = "") -> AllocationStats:
         """`container` here and below: a companion's name, or the app's own container."""
@@ -312,6 +335,19 @@ class Nodes(Collection[NodeDocument]):
         return understood(
             self._connection.call("POST", f"{self.path(name)}/{verb}", body=b"{}").body, NodeDocument
         )
+
+
+def _asked(
+    tail: int | None, since: int, until: int, grep: str, *, previous: bool = False, container: str = ""
+) -> dict[str, object]:
+    return {
+        "tail": tail,
+        "since": since or None,
+        "until": until or None,
+        "grep": grep or None,
+        "previous": "true" if previous else None,
+        "container": container or None,
+    }
 
 
 def _logs(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[LogEntry]:

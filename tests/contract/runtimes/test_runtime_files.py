@@ -168,14 +168,13 @@ async def test_changes_are_told(runtime: Runtime, id: str) -> None:
 
 
 async def test_processes_are_told(runtime: Runtime, id: str) -> None:
-    session = await runtime.exec(id, ExecSpec(args=("sh", "-c", "read line"), stdin=True))
+    session = await runtime.exec(id, ExecSpec(args=("sh", "-c", "echo up; read line"), stdin=True))
     try:
-        async with asyncio.timeout(20):
-            while not any("read line" in told.command for told in await runtime.processes(id)):
-                await asyncio.sleep(0.01)
+        assert await session.read() == ("stdout", b"up\n")
         found = await runtime.processes(id)
     finally:
         await session.close()
+    assert any("read line" in told.command for told in found)
     main = next(told for told in found if "ready" in told.command)
     assert main.user == "root" and main.state in "RSD" and main.memory > 0
     assert abs(main.started - time.time() * 1000) < 60_000
