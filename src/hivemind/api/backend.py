@@ -71,9 +71,11 @@ class Backend(Protocol):
     administrator: Identity
     """Whose key signs for a local administrator on the unix socket."""
     looking: Looking
-    images: ImageDesk
     vault: Vault
     """Seals what must not be read in the ledger; done before the operation is signed."""
+
+    @property
+    def images(self) -> ImageDesk: ...
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         """Signs, has it agreed and applied. Raises the error that the operation was refused with.

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
+from hivemind.api.sealed import opened
 from hivemind.api.views import VIEWS, find
 from hivemind.api.writes import put_registry
 from hivemind.drivers.images.access import Access
@@ -20,7 +21,7 @@ def registry_endpoints() -> list[Endpoint]:
             "POST",
             f"{home(REGISTRY)}/login",
             "registries.login",
-            "Sign in to a registry from this node, and keep that for the whole hive if the registry agrees.",
+            "Keep how a registry is reached, for the whole hive; who signs in is tried out from this node before.",
             _login,
             (Answer(200, "The registry.", (RegistryDocument,), etag=True),),
             body=RegistryManifest,
@@ -33,16 +34,17 @@ def registry_endpoints() -> list[Endpoint]:
 async def _login(call: Call) -> Response:
     body: RegistryManifest = call.body
     body.validate()
-    await call.backend.images.sign_in(
-        Access(
+    credential = body.credential or opened(call, body)
+    if body.username or credential.identity_token:
+        access = Access(
             host=body.name,
             username=body.username,
-            password=body.password or "",
-            identity_token=body.identity_token or "",
+            password=credential.password,
+            identity_token=credential.identity_token,
             insecure=body.insecure,
             ca=body.ca,
         )
-    )
+        await call.backend.images.sign_in(access)
     await call.submit(put_registry(call, None, False))
     record = await find(call.backend, "Registry", None, body.name)
     document = VIEWS["Registry"].document(call.backend, record)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 
 from hivemind.api.endpoint import Call
-from hivemind.model.base import encode
+from hivemind.model.base import decode, encode
 from hivemind.model.content import ContentKind, Piece, sealing_context
-from hivemind.model.image_registry import RegistryManifest
+from hivemind.model.image_registry import Credential, RegistryManifest
 from hivemind.model.image_registry import sealing_context as registry_context
 from hivemind.security.sealing import NONCE_BYTES
 
@@ -35,3 +35,11 @@ def credential(call: Call, manifest: RegistryManifest) -> bytes | None:
         return b""
     context = registry_context(manifest.name)
     return call.backend.vault.seal(encode(given), context, os.urandom(NONCE_BYTES))
+
+
+def opened(call: Call, manifest: RegistryManifest) -> Credential:
+    """What the hive keeps for the manifest's user of that registry; an empty one where there is nothing."""
+    known = call.state.registries.get(manifest.name)
+    if known is None or not known.sealed or known.username != manifest.username:
+        return Credential()
+    return decode(call.backend.vault.open(known.sealed, registry_context(manifest.name)), Credential)

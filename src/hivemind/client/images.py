@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from hivemind.client.collection import Collection
@@ -14,6 +14,9 @@ from hivemind.model.base import encode
 from hivemind.model.image import IMAGE, ImageDetails, ImageDocument
 from hivemind.model.image_registry import REGISTRY, RegistryDocument, RegistryManifest
 from hivemind.model.names import DEFAULT_PROJECT
+
+if TYPE_CHECKING:
+    from hivemind.client.push import PushedImage
 
 _CHUNK = 1 << 18
 _UNPACKING = 1800.0
@@ -37,9 +40,10 @@ class Images(Collection[ImageDocument]):
 
     def push_archive(
         self, path: str, name: str = "", on_sent: Callable[[int, int], None] | None = None
-    ) -> list[str]:
-        """Brings the images of an archive on this machine to the node, only the layers that it lacks; the names
-        under which they are there. `name`: for the only image of the archive. `on_sent` hears bytes done, of all."""
+    ) -> list[PushedImage]:
+        """Brings the images of an archive on this machine to the node, only the layers that it lacks.
+
+        `name`: for the only image of the archive. `on_sent` hears how many bytes are done, of how many."""
         from hivemind.client.push import push_archive
 
         return push_archive(self._connection, path, name, on_sent)

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from hivemind.cli.command import Command, Group
-from hivemind.cli.declarations import apps, containers, contents, hive, images, resources, rollouts, tokens
+from hivemind.cli.declarations import (
+    apps,
+    containers,
+    contents,
+    hive,
+    images,
+    registries,
+    resources,
+    rollouts,
+    tokens,
+)
 
-GROUPS: tuple[Group, ...] = (apps.GROUP, *rollouts.GROUPS, *contents.GROUPS, *hive.GROUPS, images.GROUP, tokens.GROUP)
+GROUPS: tuple[Group, ...] = (
+    apps.GROUP,
+    *rollouts.GROUPS,
+    *contents.GROUPS,
+    *hive.GROUPS,
+    images.GROUP,
+    registries.GROUP,
+    tokens.GROUP,
+)
 COMMANDS: tuple[Command, ...] = (
     *apps.COMMANDS,
     *rollouts.COMMANDS,
     *contents.COMMANDS,
     *containers.COMMANDS,
     *images.COMMANDS,
+    *registries.COMMANDS,
     *resources.COMMANDS,
     *tokens.COMMANDS,
     *hive.COMMANDS,

@@ -43,3 +43,10 @@ EXEC = (
     Option("--workdir", "Run in this directory.", short="-w", metavar="DIR"),
 )
 COMMAND_LINE = Argument("COMMAND", "The command and its arguments.", rest=True)
+
+PULL = Option(
+    "--pull",
+    "When the registry is asked: if the node lacks the image (missing), always, never.",
+    metavar="WHEN",
+    choices=("missing", "always", "never"),
+)

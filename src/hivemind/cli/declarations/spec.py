@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from hivemind.cli.command import BYTES, CORES, FLAG, INTEGER, SECONDS, Option
+from hivemind.cli.declarations.isolation import ISOLATION, PLACE_IN_NETWORK
+from hivemind.cli.declarations.options import PULL
 
 PROCESS = (
+    PULL,
     Option("--entrypoint", "Replaces the image's entry point.", metavar="'CMD ARG…'"),
     Option("--env", "Sets a variable; `K` alone takes it from here.", short="-e", metavar="K=V", many=True),
     Option(
@@ -87,4 +90,7 @@ CONTENTS = (
            metavar="HOW", choices=("roll", "ignore")),
 )  # fmt: skip
 
-REPLICA = (*PROCESS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS)
+REPLICA = (
+    *PROCESS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS,
+    *ISOLATION, *PLACE_IN_NETWORK,
+)  # fmt: skip

@@ -16,6 +16,7 @@ from hivemind.model.app import AppSpec, Restart
 def changes(args: Values, base: AppSpec) -> dict[str, Any]:
     return {
         "image": args.get("image"),
+        "pull": args.get("pull"),
         "command": _command(args),
         "entrypoint": words(args.entrypoint, "--entrypoint") if args.entrypoint is not None else None,
         "env": environment(args) if args.given("env", "env_file") else None,

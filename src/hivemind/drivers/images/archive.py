@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import IO
 
 from hivemind.drivers.images.blobs import Blobs
-from hivemind.drivers.images.layers import DAMAGED, GZIP, ZSTD, decompressed
+from hivemind.drivers.images.layers import DAMAGED, decompressed
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
     INDEXES,
-    NAME,
     OCI_CONFIG,
-    OCI_LAYER,
-    REF_NAME,
     Descriptor,
     Index,
     Manifest,
     SavedImage,
     T,
     choose,
+    layer_type,
+    name_of,
     parse,
 )
 from hivemind.drivers.images.store import ImageStore
@@ -95,20 +94,13 @@ def _load_layout(store: ImageStore, members: dict[str, str]) -> list[Image]:
 
 
 def _add_layout_image(store: ImageStore, descriptor: Descriptor) -> Image:
-    names = [name] if (name := _name_of(descriptor)) else []
+    names = [name] if (name := name_of(descriptor)) else []
     for _ in range(NESTING_LIMIT):
         if descriptor.media_type not in INDEXES:
             return store.add(descriptor.digest, names, descriptor.media_type)
         inner = parse(store.blobs.read(descriptor.digest, DOCUMENT_LIMIT), Index, "the archive's inner index")
         descriptor = choose(inner)
     raise Invalid("the archive's indexes point to each other too deeply", hint="build or save it again")
-
-
-def _name_of(descriptor: Descriptor) -> str:
-    """Tools write a full name into either annotation; a bare tag names nothing."""
-    notes = descriptor.annotations or {}
-    name = notes.get(NAME) or notes.get(REF_NAME, "")
-    return name if NAME in notes or ":" in name or "/" in name else ""
 
 
 def _load_saved(store: ImageStore, members: dict[str, str]) -> list[Image]:
@@ -129,8 +121,7 @@ def _descriptor(store: ImageStore, media_type: str, digest: str) -> Descriptor:
     path = store.blobs.path(digest)
     if not media_type:
         with path.open("rb") as file:
-            magic = file.read(4)
-        media_type = OCI_LAYER + ("+gzip" if magic.startswith(GZIP) else "+zstd" if magic == ZSTD else "")
+            media_type = layer_type(file.read(4))
     return Descriptor(media_type, digest, path.stat().st_size)
 
 

@@ -310,7 +310,7 @@ def _trust(access: Access) -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             raise Invalid(
                 f"the authority given for {access.host} is no certificate: {error}",
-                hint="give a PEM file: hivemind registry login HOST --ca FILE",
+                hint="give a PEM file: hivemind registry login HOST --ca-cert FILE",
             ) from error
     return context
 
@@ -323,7 +323,7 @@ def _explained(where: str, timeout: float) -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise Unavailable(
             f"the certificate of {where} is not trusted: {error.verify_message}",
-            hint=f"name its authority: hivemind registry login {where} --ca FILE",
+            hint=f"name its authority: hivemind registry login {where} --ca-cert FILE",
         ) from error
     except TimeoutError as error:
         raise TimedOut(f"{where} did not answer within {timeout:g} s", hint="check the network") from error

@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from hivemind.drivers.images.blobs import PREFIX, Blobs, disk_errors, hex_of, sync_directory
+from hivemind.drivers.images.manifest import GZIP, ZSTD
 from hivemind.drivers.images.tarball import CHUNK
 from hivemind.drivers.images.unpack import Limits, unpack
 from hivemind.errors import Corrupt, Invalid, TooLarge
-
-GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
-
 
 DAMAGED = (zlib.error, gzip.BadGzipFile, EOFError)
 

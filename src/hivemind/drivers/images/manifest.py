@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from hivemind.drivers.images.blobs import hex_of
+from hivemind.drivers.images.healthcheck import HealthConfig, check_of
 from hivemind.errors import Invalid, Unsupported
 from hivemind.model.image import ImageConfig
 
@@ -27,6 +28,8 @@ DOCUMENT_LIMIT = 4 * 2**20
 """Bytes of a manifest, index or configuration. Registries refuse larger manifests too."""
 LAYERS_LIMIT = 500
 """The kernel's overlay takes so many lower directories."""
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
 NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -97,6 +100,8 @@ class _Start(msgspec.Struct, frozen=True, rename="pascal"):
     stop_signal: str | None = None
     exposed_ports: dict[str, object] | None = None
     labels: dict[str, str] | None = None
+    healthcheck: HealthConfig | None = None
+    shell: list[str] | None = None
 
 
 class _Rootfs(msgspec.Struct, frozen=True):
@@ -123,6 +128,7 @@ class Configuration(msgspec.Struct, frozen=True):
             stop_signal=given.stop_signal or "SIGTERM",
             ports=tuple(sorted(given.exposed_ports or ())),
             labels=given.labels or {},
+            healthcheck=check_of(given.healthcheck, given.shell),
         )
 
     @property
@@ -144,6 +150,19 @@ def parse(data: bytes, type: type[T], what: str) -> T:
         raise Invalid(
             f"{what} cannot be read: {error}", hint="the image is damaged or of an unknown format"
         ) from None
+
+
+def layer_type(start: bytes) -> str:
+    """The media type of a layer by its first bytes."""
+    packed = "+gzip" if start.startswith(GZIP) else "+zstd" if start.startswith(ZSTD) else ""
+    return OCI_LAYER + packed
+
+
+def name_of(descriptor: Descriptor) -> str:
+    """Tools write a full name into either annotation; a bare tag names nothing."""
+    notes = descriptor.annotations or {}
+    name = notes.get(NAME) or notes.get(REF_NAME, "")
+    return name if NAME in notes or ":" in name or "/" in name else ""
 
 
 def parse_manifest(data: bytes) -> Manifest:
