@@ -29,6 +29,8 @@ class Option(NamedTuple):
     hidden: bool = False
     alias: str = ""
     """Another long spelling."""
+    switch: bool = False
+    """Of a flag: None when it is not given, so that `--init=false` takes back what was set before."""
     into: str = ""
     """The attribute its value arrives under, where the name is taken."""
 

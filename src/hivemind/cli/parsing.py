@@ -65,7 +65,7 @@ class _Parse:
         self.options = {s: o for o in (*GLOBAL_OPTIONS, *command.options) for s in o.spellings}
         self.by_flag = {a.flag: a for a in command.arguments if a.flag}
         self.values: dict[str, Any] = {o.key: [] if o.many else None for o in self.options.values()}
-        self.values |= {o.key: False for o in self.options.values() if o.kind == FLAG}
+        self.values |= {o.key: False for o in self.options.values() if o.kind == FLAG and not o.switch}
         self.values |= {a.key: [] if a.many or a.rest else None for a in command.arguments}
         self.values |= common
         self.filled: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
+from hivemind.cli.declarations.isolation import PERMISSIONS
 from hivemind.cli.declarations.options import OUTPUT, PLAIN_OUTPUT, WAITING
 
 SECTION = "Hive"
@@ -33,6 +34,20 @@ COMMANDS = (
             ("project create --name shop",)),
     Command(("project", "rm"), "Remove an empty project.", f"{_PROJECTS}:rm", (_PROJECT,), (),
             ("project rm shop",), alias="delete"),
+    *(
+        Command(("project", verb), summary, f"{_PROJECTS}:{verb}",
+                (_PROJECT._replace(flag=""), Argument("PERMISSION", "What its apps may ask for.", many=True,
+                 choices=PERMISSIONS)), (), (example,), about)
+        for verb, summary, example, about in (
+            ("allow", "Let the apps of a project ask for what is dangerous.",
+             "project allow shop devices host-network",
+             "Only an administrator may. privileged: --privileged. capabilities: --cap-add beyond docker's own."
+             " unconfined: another seccomp or AppArmor profile. host-users: --userns host. devices: --device."
+             " host-network: --network host. bind: paths of the node as volumes."),
+            ("deny", "Take permissions away from a project.", "project deny shop devices",
+             "What runs keeps running; the next deploy that needs them is refused."),
+        )
+    ),
     Command(("daemon",), "Run this machine's node.", "hivemind.cli.commands.daemon:daemon", (),
             (Option("--config", "Settings file (/etc/hivemind/hivemind.toml).", short="-c", metavar="FILE",
                     completes="file"),
