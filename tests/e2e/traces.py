@@ -34,13 +34,14 @@ class Traces:
         self._home = home
         self._client = client
         self._data, self._run = home / "d", home / "r"
-        self._base = {self._run / "network/netns", self._run / "oci/ns", self._run / "oci/ns/mnt"}
+        kept = ("network/netns", "network/isolated", "oci", "oci/ns", "oci/ns/mnt", "process", "contents")
+        self._base = {self._run / place for place in kept}
 
     def must_be_clean(self) -> None:
         """Waits: namespaces and control groups go in the kernel's own time."""
 
         def look() -> bool:
-            assert self.leaks() == []
+            assert (found := self.leaks()) == [], found
             return True
 
         eventually(look, "the machine clean", 30)

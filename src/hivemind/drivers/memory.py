@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 from pathlib import Path
 
 from hivemind.drivers.runtimes.oci import kernel
 from hivemind.errors import Unavailable, Unsupported
+
+log = logging.getLogger(__name__)
 
 _MEMORY = ("tmpfs", "ramfs")
 _NOSUID, _NODEV, _NOEXEC = 0x2, 0x4, 0x8
@@ -29,6 +32,15 @@ def memory_directory(path: Path) -> Path:
             hint="start the daemon as root, or with --run-dir on a tmpfs such as /run/user/UID or /dev/shm",
         )
     return path
+
+
+def prefer_memory(path: Path) -> None:
+    """Puts `path` into memory where that is easily had: as root, and nothing is in it yet."""
+    if os.geteuid() == 0 and not in_memory(path) and not (path.is_dir() and any(path.iterdir())):
+        try:
+            memory_directory(path)
+        except (Unavailable, Unsupported) as error:
+            log.warning("%s", error)
 
 
 def forget_memory(path: Path) -> None:

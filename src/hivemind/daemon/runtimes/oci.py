@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from hivemind.daemon.runtimes.site import Site
+from hivemind.drivers.memory import forget_memory, prefer_memory
 from hivemind.drivers.network.contract import Network
 from hivemind.drivers.runtimes.contract import Runtime
 from hivemind.drivers.runtimes.oci.runtime import OciRuntime
@@ -13,6 +14,7 @@ from hivemind.errors import Unsupported
 
 async def assemble(site: Site) -> tuple[Runtime, Network]:
     network = await site.routed()
+    prefer_memory(site.run / "oci")  # what containers shall keep secret may lie there
     runtime = _driver(site)
     await runtime.open()
     if runtime.why_host_users:
@@ -30,6 +32,7 @@ async def destroy(site: Site) -> None:
         # What made the containers is not here any more; what it left still is.
         pass
     await runtime.destroy()
+    forget_memory(site.run / "oci")
 
 
 def _driver(site: Site) -> OciRuntime:
