@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hivemind.drivers.runtimes.contract import ContainerSpec
+from hivemind.drivers.runtimes.process.isolation import refuse_isolation
 from hivemind.errors import Invalid, Unavailable, Unsupported
 
 _BAD_COMMAND = {
@@ -40,6 +41,7 @@ def check(spec: ContainerSpec, *, why_no_limits: str) -> None:
             "the process runtime gives commands neither a terminal nor input",
             hint="leave out --tty and --interactive, or start the daemon with --runtime oci",
         )
+    refuse_isolation(spec)
     for mount in spec.mounts:
         if mount.source != mount.target or mount.readonly:
             raise Unsupported(
