@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from typing import Any
@@ -25,7 +26,7 @@ def run() -> None:
 def main(words: list[str], terminal: Terminal | None = None) -> int:
     """Runs one command line and returns its exit code. Nothing but a defect raises."""
     terminal = terminal or Terminal()
-    verbose = "-v" in words or "--verbose" in words
+    verbose = _wants_trace(words)
     try:
         code = _dispatch(words, terminal)
         terminal.out.flush()
@@ -42,6 +43,12 @@ def main(words: list[str], terminal: Terminal | None = None) -> int:
     except RecursionError:
         _explain(Invalid("that is nested too deeply"), terminal, verbose)
         return Invalid.exit_code
+
+
+def _wants_trace(words: list[str]) -> bool:
+    """`-v` means a volume to some commands: it counts before the command, and as the last word."""
+    before = itertools.takewhile(lambda word: word.startswith("-"), words)
+    return "--verbose" in words or "-v" in before or words[-1:] == ["-v"]
 
 
 def _dispatch(words: list[str], terminal: Terminal) -> int:

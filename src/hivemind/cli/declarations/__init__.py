@@ -13,12 +13,14 @@ from hivemind.cli.declarations import (
     resources,
     rollouts,
     tokens,
+    volumes,
 )
 
 GROUPS: tuple[Group, ...] = (
     apps.GROUP,
     *rollouts.GROUPS,
     *contents.GROUPS,
+    *volumes.GROUPS,
     *hive.GROUPS,
     images.GROUP,
     registries.GROUP,
@@ -28,6 +30,7 @@ COMMANDS: tuple[Command, ...] = (
     *apps.COMMANDS,
     *rollouts.COMMANDS,
     *contents.COMMANDS,
+    *volumes.COMMANDS,
     *containers.COMMANDS,
     *images.COMMANDS,
     *registries.COMMANDS,

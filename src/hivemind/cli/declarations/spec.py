@@ -16,6 +16,12 @@ PROCESS = (
     Option("--user", "Runs as this user.", short="-u", metavar="USER[:GROUP]"),
     Option("--workdir", "Runs in this directory.", short="-w", metavar="DIR"),
 )
+MOUNTS = (
+    Option("--volume", "Mounts a volume, made if there is none, or a path of the node; :ro read-only, :per-replica one"
+           " for each replica.", short="-v", metavar="NAME|/PATH:/PATH[:ro]", many=True, completes="volume"),
+    Option("--mount", "The same in words: type=volume|bind|tmpfs, source, target, readonly, subpath, per-replica.",
+           metavar="K=V,…", many=True),
+)  # fmt: skip
 NETWORK = (
     Option("--port", "Publishes a port of the container on the node; `80` alone only names it.", short="-p",
            metavar="[HOST:]PORT[/udp]", many=True, alias="--publish"),
@@ -91,6 +97,7 @@ CONTENTS = (
 )  # fmt: skip
 
 REPLICA = (
-    *PROCESS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS,
+    *PROCESS,
+    *MOUNTS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS,
     *ISOLATION, *PLACE_IN_NETWORK,
 )  # fmt: skip
