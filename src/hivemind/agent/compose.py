@@ -129,7 +129,7 @@ def _own_env(allocation: Allocation, node_name: str, attachment: Attachment) -> 
         "HIVEMIND_REVISION": str(allocation.revision),
         "HIVEMIND_NODE": node_name,
     }
-    if not attachment.netns:
+    if not attachment.apart:
         env |= _port_env(attachment.ports)
     return env
 

@@ -47,11 +47,13 @@ def network(
     """Fields of a `ContainerSpec`. `name`: what the container is called, `search`: where its project's names are.
 
     Raises `Unsupported` when the node's address is to be written and this network has none."""
-    own = options.hostname or (name if attachment.netns else "")
+    own = options.hostname or (name if attachment.apart else "")
     if not own and options.mode == "host" and attachment.nameserver:
         own = node_name
     return {
         "netns": attachment.netns,
+        "network": attachment.network,
+        "ip": attachment.ip if attachment.network else "",
         "hostname": own,
         "resolv_conf": resolv_conf(options, attachment, search),
         "hosts": hosts(options, attachment, own),
@@ -75,7 +77,7 @@ def resolv_conf(options: NetworkOptions, attachment: Attachment, search: str) ->
 
 def hosts(options: NetworkOptions, attachment: Attachment, name: str) -> str:
     """Empty: the runtime's own way."""
-    if not (attachment.netns or attachment.nameserver or options.extra_hosts):
+    if not (attachment.apart or attachment.nameserver or options.extra_hosts):
         return ""
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     if name:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
+import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from hivemind.drivers.network.contract import Network, Published
+from hivemind.drivers.network import netns
+from hivemind.drivers.network.contract import Attachment, Network, Published
+from hivemind.drivers.network.docker import DockerNetwork
 from hivemind.drivers.network.fake import FakeNetwork
 from hivemind.drivers.network.host import HostNetwork
 from hivemind.drivers.network.routed import RoutedNetwork
@@ -21,11 +25,34 @@ pytestmark = pytest.mark.anyio
 
 NODE = "ab" * 32
 ROUTED = pytest.param("routed", marks=pytest.mark.real)
+DOCKER = pytest.param("docker", marks=pytest.mark.real)
+
+
+class Settled(DockerNetwork):
+    """Stands in for containers, which only a runtime makes: what is attached is an address of the bridge itself."""
+
+    async def attach(self, allocation: str, ports: Iterable[str]) -> Attachment:
+        made = await super().attach(allocation, ports)
+        self._settle(made.ip)
+        return made
+
+    def _settle(self, ip: str) -> None:
+        subprocess.run(["ip", "address", "replace", f"{ip}/32", "dev", self.link], check=True)
 
 
 @pytest.fixture
-def make(kind: str, tmp_path: Path) -> Callable[[], Network]:
+def make(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[], Network]]:
     """Each call is a new daemon's life over the same state."""
+    if kind != "docker":
+        yield _maker(kind, tmp_path)
+        return
+    engine = request.getfixturevalue("docker_engine")
+    owner = hashlib.sha256(bytes(tmp_path)).hexdigest()[:12]
+    with netns.entered(engine.netns):
+        yield lambda: Settled(engine.socket, owner, tmp_path / "state")
+
+
+def _maker(kind: str, tmp_path: Path) -> Callable[[], Network]:
     if kind == "fake":
         fake = FakeNetwork()
         return lambda: fake
@@ -57,8 +84,8 @@ def public() -> int:
     raise AssertionError("no port is free")
 
 
-every = pytest.mark.parametrize("kind", ["fake", "host", ROUTED])
-carrying = pytest.mark.parametrize("kind", ["host", ROUTED])
+every = pytest.mark.parametrize("kind", ["fake", "host", ROUTED, DOCKER])
+carrying = pytest.mark.parametrize("kind", ["host", ROUTED, DOCKER])
 
 
 @every

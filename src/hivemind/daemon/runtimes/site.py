@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,7 @@ from hivemind.errors import Unsupported
 
 if TYPE_CHECKING:
     from hivemind.drivers.network.direct import DirectNetwork
+    from hivemind.drivers.network.docker import DockerNetwork, NoDockerNetwork
     from hivemind.drivers.network.host import HostNetwork
     from hivemind.drivers.network.isolated import IsolatedNetwork
     from hivemind.drivers.network.routed import RoutedNetwork
@@ -31,6 +33,8 @@ class Site:
         self.run = Path(settings.node.run_dir)
         self.problems: list[str] = []
         """What the runtimes that were put together had to do without."""
+        self.owner = sha256(f"{node} {self.data.absolute()}".encode()).hexdigest()[:12]
+        """Twelve hex digits that no other node has on an engine that several share."""
         self._opened: dict[str, Network] = {}
 
     async def routed(self) -> Network:
@@ -43,6 +47,10 @@ class Site:
         """The machine's own network, ports shared."""
         return self._opened.get("host") or await self._open("host", self.host_driver())
 
+    async def docker(self) -> Network:
+        """A network that the docker engine makes. Raises `Unsupported`, `Unavailable`."""
+        return self._opened.get("docker") or await self._open("docker", self.docker_driver())
+
     async def modes(self, networks: Mapping[str, Network]) -> dict[str, Network]:
         """Networks by runtime and mode, as `oci/host`, for apps that want another than the ordinary one.
 
@@ -52,6 +60,9 @@ class Site:
             if network is self._opened.get("routed"):
                 found[f"{runtime}/host"] = await self._direct("direct", network)
                 found[f"{runtime}/none"] = await self._isolated()
+            elif network is self._opened.get("docker"):
+                found[f"{runtime}/host"] = await self._direct("docker-host", network)
+                found[f"{runtime}/none"] = await self._open("docker-none", self.no_docker_driver())
             elif network is self._opened.get("host"):
                 found[f"{runtime}/host"] = await self._direct("loopback", None)
                 if os.geteuid() == 0:
@@ -88,6 +99,24 @@ class Site:
             subnet=self.settings.network.subnet,
             published_at=self.settings.network.publish_host,
         )
+
+    def docker_driver(self) -> DockerNetwork:
+        from hivemind.drivers.network.docker import DockerNetwork
+
+        node = self.settings.node
+        routed = {"auto", "oci", "containerd"}.intersection((node.runtime, *node.runtimes))
+        return DockerNetwork(
+            self.settings.engines.docker_socket,
+            self.owner,
+            self.data / "network",
+            subnet="auto" if routed else self.settings.network.subnet,  # one subnet is not for two networks
+            published_at=self.settings.network.publish_host,
+        )
+
+    def no_docker_driver(self) -> NoDockerNetwork:
+        from hivemind.drivers.network.docker import NoDockerNetwork
+
+        return NoDockerNetwork(self.data / "network")
 
     def host_driver(self) -> HostNetwork:
         from hivemind.drivers.network.host import HostNetwork

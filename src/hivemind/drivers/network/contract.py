@@ -18,12 +18,19 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     ip: str
     """Where the node (and other containers) reach it."""
     netns: str = ""
-    """Path of its network namespace; empty when it shares the host's."""
+    """Path of its network namespace; empty when it shares the host's, and where an engine makes them."""
+    network: str = ""
+    """Name of the engine's network that its containers are put in."""
     ports: dict[str, int] = {}
     """`"80/tcp"` -> the port it must listen on at `ip`. On a shared network these differ from the declared
     ones and are handed to the process as environment variables (PORT, PORT_80)."""
     nameserver: str = ""
     """Where it asks for names; empty: as the host does."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether it has a network of its own, and not the host's."""
+        return bool(self.netns or self.network)
 
 
 class Published(msgspec.Struct, frozen=True, order=True):

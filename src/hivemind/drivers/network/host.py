@@ -7,7 +7,6 @@ they pause while the daemon is down.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import socket
 from collections.abc import Iterable, Mapping
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from hivemind.drivers.network.contract import Attachment, Backend, Published
-from hivemind.drivers.network.holding import bind, reason
-from hivemind.drivers.network.proxy import Forwarder, Proxy
+from hivemind.drivers.network.holding import bind
+from hivemind.drivers.network.proxied import ProxiedPorts
 from hivemind.drivers.network.records import Record, Records, check_allocation, port_number
 from hivemind.errors import Invalid, Unavailable
 
@@ -36,9 +35,8 @@ class HostNetwork:
         self._bind = bind
         self._records = Records(state_dir / "attachments")
         self._attached: dict[str, Attachment] = {}
-        self._served: dict[Published, Proxy | Forwarder] = {}
+        self._ports = ProxiedPorts(bind)
         self._opened = False
-        self._publishing = asyncio.Lock()
 
     async def open(self) -> None:
         try:
@@ -52,9 +50,7 @@ class HostNetwork:
         self._opened = True
 
     async def close(self) -> None:
-        for served in self._served.values():
-            served.close()
-        self._served.clear()
+        self._ports.close()
         self._opened = False
 
     async def attach(self, allocation: str, ports: Iterable[str]) -> Attachment:
@@ -84,23 +80,7 @@ class HostNetwork:
 
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         self._check_open()
-        async with self._publishing:
-            for port in self._served.keys() - table.keys():
-                self._served.pop(port).close()
-            refused = {}
-            for port, backends in table.items():
-                served = self._served.get(port)
-                if served is None:
-                    served = (Proxy if port.protocol == "tcp" else Forwarder)(port, self._bind)
-                try:
-                    await served.update(backends)
-                except OSError as error:
-                    served.close()
-                    self._served.pop(port, None)
-                    refused[port] = reason(port, error)
-                else:
-                    self._served[port] = served
-            return refused
+        return await self._ports.publish(table)
 
     async def prune(self, keep: set[str]) -> None:
         for allocation in self._attached.keys() - keep:
@@ -114,7 +94,7 @@ class HostNetwork:
     def _free(self, port: str, besides: set[int]) -> int:
         """A port that no allocation has and nobody is bound to, from a random place on."""
         taken = {number for known in self._attached.values() for number in known.ports.values()} | besides
-        taken |= {published.port for published in self._served}
+        taken |= {published.port for published in self._ports}
         protocol: Literal["tcp", "udp"] = "tcp" if port.endswith("/tcp") else "udp"
         start = random.randrange(_FIRST, _LAST)
         for number in chain(range(start, _LAST), range(_FIRST, start)):
