@@ -39,14 +39,30 @@ RESTART = Option(
 )
 HEALTH = (
     Option("--health-cmd", "Healthy while this command, run inside, exits with 0.", metavar="'CMD ARG…'"),
-    Option("--health-http", "Healthy while this path answers 200-399.", metavar="[PORT]/PATH"),
+    Option("--health-http", "Healthy while this path answers 200-399.", metavar="[https:][PORT]/PATH"),
     Option("--health-tcp", "Healthy while this port accepts connections.", metavar="PORT", kind=INTEGER),
+    Option("--health-grpc", "Healthy while grpc.health.v1 says SERVING there.", metavar="PORT[/SERVICE]"),
     Option("--health-interval", "Time between two checks (5s).", kind=SECONDS, metavar="TIME"),
     Option("--health-timeout", "How long one check may take (2s).", kind=SECONDS, metavar="TIME"),
     Option("--health-retries", "Failures in a row that make it unhealthy (3).", kind=INTEGER, metavar="N"),
     Option("--health-start-period", "Failures do not count this long after the start.", kind=SECONDS,
            metavar="TIME"),
-    Option("--no-healthcheck", "Takes the health check away.", kind=FLAG),
+    Option("--no-healthcheck", "Takes the health check away; the image's own counts no more either.", kind=FLAG),
+    Option("--startup", "Nothing else is checked until this has passed once; restarted when it fails.",
+           metavar="CHECK"),
+    Option("--liveness", "Restarted when this fails: tcp:5432,interval=10s,retries=5, or none.", metavar="CHECK"),
+    Option("--readiness", "Nothing is sent there while this fails: http:8080/ready,timeout=1s, or none.",
+           metavar="CHECK"),
+    Option("--post-start", "Done right after the start; ready only then. A command, or http:PORT/PATH.",
+           metavar="HOOK"),
+    Option("--pre-stop", "Done before the stop signal, within the grace period.", metavar="HOOK"),
+)  # fmt: skip
+COMPANIONS = (
+    Option("--init-container", "Runs to its end before the app starts; `NAME=` takes it away.",
+           metavar="'NAME=IMAGE CMD…'", many=True),
+    Option("--sidecar", "Runs beside the app, in its network.", metavar="'NAME=IMAGE CMD…'", many=True),
+    Option("--depends-on", "Waits until this app is started, healthy or completed.", metavar="APP[:CONDITION]",
+           many=True),
 )  # fmt: skip
 STOP = (
     Option("--stop-signal", "The signal that asks it to end (the image's own, else SIGTERM).", metavar="SIGNAL"),
@@ -98,6 +114,6 @@ CONTENTS = (
 
 REPLICA = (
     *PROCESS,
-    *MOUNTS, *NETWORK, *LIMITS, RESTART, *HEALTH, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS,
+    *MOUNTS, *NETWORK, *LIMITS, RESTART, *HEALTH, *COMPANIONS, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS,
     *ISOLATION, *PLACE_IN_NETWORK,
 )  # fmt: skip
