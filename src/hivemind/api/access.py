@@ -6,6 +6,7 @@ foreign web page has nothing to abuse; the Host check keeps such a page from rea
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -47,12 +48,14 @@ SIGN_IN = "give it with --token or HIVEMIND_TOKEN; in a request: Authorization: 
 ANYONE = Caller(None, Role.VIEWER)
 
 
-def caller(backend: Backend, connection: HTTPConnection) -> Caller:
-    """Raises `Unauthenticated` without a good token, `Forbidden` for foreign users of the unix socket."""
+def caller(backend: Backend, connection: HTTPConnection, *, basic: bool = False) -> Caller:
+    """With `basic` the token may come as the password of whatever user.
+
+    Raises `Unauthenticated` without a good token, `Forbidden` for foreign users of the unix socket."""
     peer: Peer = connection.scope["state"]["peer"]
     header = connection.headers.get("authorization")
     if header is not None:
-        return _bearer(backend, header)
+        return _bearer(backend, _from_basic(header) if basic else header)
     if not peer.unix:
         raise Unauthenticated("this needs a token", hint=SIGN_IN)
     if peer.uid not in (0, os.geteuid()):
@@ -61,6 +64,17 @@ def caller(backend: Backend, connection: HTTPConnection) -> Caller:
             hint="use sudo, or send a token: Authorization: Bearer hm_…",
         )
     return Caller(backend.administrator, Role.ADMIN, "the local administrator")
+
+
+def _from_basic(header: str) -> str:
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() != "basic":
+        return header
+    try:
+        _, _, password = base64.b64decode(rest, validate=True).decode().partition(":")
+    except ValueError:
+        raise Unauthenticated("the sign-in is malformed", hint="give a token as the password") from None
+    return f"Bearer {password}"
 
 
 def _bearer(backend: Backend, header: str) -> Caller:

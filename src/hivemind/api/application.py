@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hivemind.api.access import ANYONE, SIGN_IN, Caller, caller, check_host
 from hivemind.api.backend import Backend
+from hivemind.api.distribution import Distribution
 from hivemind.api.endpoint import Call, Endpoint, reply
 from hivemind.api.intake import body_of, query_of
 from hivemind.api.settings import ApiSettings
@@ -52,7 +53,9 @@ class Application:
             if "WEBSOCKET" in m
         ]
         plain = [Route(p, _OverHttp(here, m), include_in_schema=False) for p, m in by_path.items()]
-        self._router = Router([*sockets, *plain], redirect_slashes=False, default=_nowhere)
+        registry = Distribution(backend, settings)
+        images = [Route("/v2", registry), Route("/v2/{path:path}", registry)]
+        self._router = Router([*sockets, *plain, *images], redirect_slashes=False, default=_nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._active >= self._limit:

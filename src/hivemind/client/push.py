@@ -32,11 +32,14 @@ from hivemind.drivers.images.manifest import (
     parse_manifest,
 )
 from hivemind.errors import Invalid, NotFound
+from hivemind.model.answers import PROBLEM_FORMAT
 from hivemind.model.base import encode
 from hivemind.model.image import Reference, parse_reference
 
 OnSent = Callable[[int, int], None]
 _CHUNK = 1 << 18
+_PLAIN = {"Accept": PROBLEM_FORMAT}
+"""Errors shall come as the rest of the API tells them."""
 _SILENCE = 1800.0
 
 
@@ -95,7 +98,7 @@ class _Pushing:
             "PUT",
             f"{home}/manifests/{reference.tag}",
             body=image.manifest,
-            headers={"Content-Type": image.media_type},
+            headers={"Content-Type": image.media_type, **_PLAIN},
             timeout=_SILENCE,
         )
         return PushedImage(
@@ -109,19 +112,23 @@ class _Pushing:
         if self._is_there(home, blob):
             self._advance(blob.size)
             return 0
-        where = self.connection.call("POST", f"{home}/blobs/uploads/", body=b"").headers["location"]
+        where = self.connection.call("POST", f"{home}/blobs/uploads/", body=b"", headers=_PLAIN).headers[
+            "location"
+        ]
         self.connection.call(
             "PUT",
             f"{where}?digest={blob.digest}",
             body=self._pieces(member),
-            headers={"Content-Type": "application/octet-stream"},
+            headers={"Content-Type": "application/octet-stream", **_PLAIN},
             timeout=_SILENCE,
         )
         return blob.size
 
     def _is_there(self, home: str, blob: Descriptor) -> bool:
         try:
-            self.connection.call("GET", f"{home}/blobs/{blob.digest}", headers={"Range": "bytes=0-0"})
+            self.connection.call(
+                "GET", f"{home}/blobs/{blob.digest}", headers={"Range": "bytes=0-0", **_PLAIN}
+            )
         except NotFound:
             return False
         return True

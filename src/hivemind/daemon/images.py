@@ -68,6 +68,7 @@ class NodeImages:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
+        await self.store.uploads.close()
 
     @property
     def problems(self) -> tuple[str, ...]:

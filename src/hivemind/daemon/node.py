@@ -101,6 +101,7 @@ class Node:
         machinery.images.keyring = HiveKeyring(
             self._ledger.state, self._vault, docker_config(self._settings.image.docker_config)
         )
+        machinery.images.unpacks = "oci" in machinery.runtimes
         images = NodeImages(
             machinery.images, self._ledger.state, machinery.runtimes, events, self.name,
             budget=self._settings.image.image_budget, reserve=self._settings.image.disk_reserve,

@@ -38,7 +38,7 @@ MEMBERS_LIMIT = 20_000
 NESTING_LIMIT = 3
 
 
-def load(store: ImageStore, path: Path) -> list[Image]:
+def load(store: ImageStore, path: Path, *, unpack: bool = True) -> list[Image]:
     """All images of an archive. Raises `Invalid` for what is no image archive, else as `ImageStore.add`."""
     with store.arriving(sweep=True), path.open("rb") as file:
         try:
@@ -50,9 +50,9 @@ def load(store: ImageStore, path: Path) -> list[Image]:
                 hint="write one with `docker save -o image.tar NAME` or `skopeo copy … oci-archive:image.tar`",
             ) from error
         if "index.json" in members:
-            return _load_layout(store, members)
+            return _load_layout(store, members, unpack)
         if "manifest.json" in members:
-            return _load_saved(store, members)
+            return _load_saved(store, members, unpack)
     raise Invalid(
         "the archive holds neither index.json nor manifest.json, so it is no image",
         hint="an exported file system is not an image; use `docker save`, not `docker export`",
@@ -85,32 +85,34 @@ def _take_in(blobs: Blobs, stream: IO[bytes]) -> dict[str, str]:
     return members
 
 
-def _load_layout(store: ImageStore, members: dict[str, str]) -> list[Image]:
+def _load_layout(store: ImageStore, members: dict[str, str], unpack: bool) -> list[Image]:
     index = _read(store, members, "index.json", Index)
-    images = [_add_layout_image(store, descriptor) for descriptor in index.manifests]
+    images = [_add_layout_image(store, descriptor, unpack) for descriptor in index.manifests]
     if not images:
         raise Invalid("the archive's index names no image", hint="build or save it again")
     return images
 
 
-def _add_layout_image(store: ImageStore, descriptor: Descriptor) -> Image:
+def _add_layout_image(store: ImageStore, descriptor: Descriptor, unpack: bool) -> Image:
     names = [name] if (name := name_of(descriptor)) else []
     for _ in range(NESTING_LIMIT):
         if descriptor.media_type not in INDEXES:
-            return store.add(descriptor.digest, names, descriptor.media_type)
+            return store.add(descriptor.digest, names, descriptor.media_type, unpack=unpack)
         inner = parse(store.blobs.read(descriptor.digest, DOCUMENT_LIMIT), Index, "the archive's inner index")
         descriptor = choose(inner)
     raise Invalid("the archive's indexes point to each other too deeply", hint="build or save it again")
 
 
-def _load_saved(store: ImageStore, members: dict[str, str]) -> list[Image]:
+def _load_saved(store: ImageStore, members: dict[str, str], unpack: bool) -> list[Image]:
     images = []
     for saved in _read(store, members, "manifest.json", tuple[SavedImage, ...]):
         config = _descriptor(store, OCI_CONFIG, _member(members, saved.config))
         layers = [_descriptor(store, "", _member(members, layer)) for layer in saved.layers]
         body = encode(Manifest(config=config, layers=tuple(layers)))
         images.append(
-            store.add(store.blobs.put(body), [str(parse_reference(t)) for t in saved.repo_tags or ()])
+            store.add(
+                store.blobs.put(body), [str(parse_reference(t)) for t in saved.repo_tags or ()], unpack=unpack
+            )
         )
     if not images:
         raise Invalid("the archive's manifest.json names no image", hint="save it again")

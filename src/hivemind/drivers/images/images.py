@@ -13,6 +13,7 @@ from hivemind.drivers.images.access import Access, Keyring, anonymous
 from hivemind.drivers.images.blobs import NoRoom, disk_errors, write_all
 from hivemind.drivers.images.manifest import Descriptor, Manifest, Platform
 from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.images.uploads import Uploads
 from hivemind.drivers.runtimes.contract import OnProgress, PullPolicy, PullProgress
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.image import Image, parse_reference
@@ -25,6 +26,9 @@ class Images:
         self.store = store
         self.keyring = keyring
         """How registries are reached; the daemon gives the hive's once it knows it."""
+        self.unpacks = True
+        """Whether images are readied for being stacked when they come; engines of their own unpack themselves."""
+        self.uploads = Uploads(store)
         self.make_room: Callable[[NoRoom], Awaitable[bool]] = _no_more_room
         """Asked when the disk has no room; True: trying again may help."""
         self.on_arrival: Callable[[], None] = lambda: None
@@ -75,15 +79,17 @@ class Images:
         *,
         policy: PullPolicy = "missing",
         platform: str = "",
-        unpack: bool = True,
+        unpack: bool | None = None,
     ) -> Image:
         """The image under this name: the one that is here, else fetched from its registry; with `always` the
-        registry is asked first, with `never` not at all. `unpack` readies its layers for being stacked.
+        registry is asked first, with `never` not at all. `unpack` readies its layers for being stacked; None: if this node does that (`unpacks`).
         `platform` (`linux/arm64`) is another one than this machine's.
 
         Cancelling stops the transfer. Raises `NotFound` and as `registry.pull`."""
         wanted = Platform.read(platform) if platform else None
-        unpack = unpack and (wanted is None or wanted == Platform.here())
+        unpack = (self.unpacks if unpack is None else unpack) and (
+            wanted is None or wanted == Platform.here()
+        )
         here = self.store.find(reference)
         asks = policy == "always" and not parse_reference(reference).digest
         if here and not asks and self.store.suits(here, wanted):
@@ -150,7 +156,7 @@ class Images:
                     await asyncio.to_thread(self._spool, spool.fileno(), chunk)
             if not os.path.getsize(name):
                 raise Invalid("the archive is empty", hint="send what `docker save` writes")
-            images = await asyncio.to_thread(load, self.store, Path(name))
+            images = await asyncio.to_thread(load, self.store, Path(name), unpack=self.unpacks)
             self.on_arrival()
             return images
         finally:
