@@ -130,7 +130,7 @@ def _clear_sockets() -> None:
                 path.unlink(missing_ok=True)
             except OSError:
                 continue
-    for directory in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent):
+    for directory in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent / "runc", _SHIM_SOCKETS.parent):
         with suppress(OSError):  # not empty: somebody else is there, too
             directory.rmdir()
 

@@ -22,6 +22,8 @@ METHODS: dict[str, tuple[Schema, Schema]] = {
     "content.v1.Content/Info": (m.CONTENT_INFO, m.EMPTY),
     "content.v1.Content/Write": (m.CONTENT_WRITE, m.CONTENT_WRITTEN),
     "content.v1.Content/Abort": (m.CONTENT_ABORT, m.EMPTY),
+    "content.v1.Content/List": (m.CONTENT_LIST, m.NAMES),
+    "snapshots.v1.Snapshots/List": (m.SNAPSHOT_LIST, m.NAMES),
     "snapshots.v1.Snapshots/Prepare": (m.SNAPSHOT_PREPARE, m.SNAPSHOT_MOUNTS),
     "snapshots.v1.Snapshots/Mounts": (m.SNAPSHOT_KEY, m.SNAPSHOT_MOUNTS),
     "snapshots.v1.Snapshots/Commit": (m.SNAPSHOT_COMMIT, m.EMPTY),

@@ -50,7 +50,7 @@ class Channel:
 
     def __init__(self, path: str, *, patience: float = 10.0, timeout: float = 120.0) -> None:
         self._path = path
-        self._patience = patience
+        self.patience = patience
         self._timeout = timeout
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
@@ -101,7 +101,7 @@ class Channel:
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + self._patience, _FIRST_PAUSE
+        deadline, pause = loop.time() + self.patience, _FIRST_PAUSE
         while True:
             try:
                 _, connection = await loop.create_unix_connection(_Connection, self._path)

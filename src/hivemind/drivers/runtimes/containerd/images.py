@@ -96,9 +96,9 @@ class Library:
         for image in (await self._api.call("images.v1.Images/List", filters=[]))["images"]:
             if image["name"].startswith(f"{self._owner}/"):
                 await self._quietly("images.v1.Images/Delete", name=image["name"], sync=True)
-        async with self._lease() as lease:
-            pass
-        await self._quietly("leases.v1.Leases/Delete", id=lease, sync=True)
+        self._chains.clear()
+        await self._api.call("leases.v1.Leases/Create", id=f"{self._owner}-last")
+        await self._quietly("leases.v1.Leases/Delete", id=f"{self._owner}-last", sync=True)
 
     def _has(self, digest: str) -> bool:
         try:

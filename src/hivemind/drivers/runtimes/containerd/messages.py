@@ -45,11 +45,15 @@ CONTENT_WRITE = Schema(
 )
 CONTENT_WRITTEN = Schema(action=integer(1), offset=integer(4), total=integer(5), digest=text(6))
 CONTENT_ABORT = Schema(ref=text(1))
+CONTENT_LIST = Schema(filters=texts(1))
 STAT, WRITE, COMMIT = 0, 1, 2
+
+NAMES = Schema(info=many(1, Schema(name=text(1))))
 
 SNAPSHOT_PREPARE = Schema(snapshotter=text(1), key=text(2), parent=text(3), labels=labels(4))
 SNAPSHOT_KEY = Schema(snapshotter=text(1), key=text(2))
 SNAPSHOT_COMMIT = Schema(snapshotter=text(1), name=text(2), key=text(3), labels=labels(4))
+SNAPSHOT_LIST = Schema(snapshotter=text(1))
 SNAPSHOT_MOUNTS = Schema(mounts=many(1, MOUNT))
 
 DIFF_APPLY = Schema(diff=one(1, DESCRIPTOR), mounts=many(2, MOUNT))

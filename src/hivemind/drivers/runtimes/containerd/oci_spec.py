@@ -23,10 +23,11 @@ SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 
 
 def configuration(
-    spec: ContainerSpec, account: Account, directory: Directory, cgroup: str, server: int
+    spec: ContainerSpec, account: Account, directory: Directory, cgroup: str, open_files: int
 ) -> dict[str, Any]:
-    """`server`: containerd's process, whose limit of open files a container cannot exceed. Writes the files that
-    the container sees instead of its image's. Raises `Invalid`, `NotFound`, `Unsupported`."""
+    """`open_files`: the most that a container may have. Writes the files that it sees instead of its image's.
+
+    Raises `Invalid`, `NotFound`, `Unsupported`."""
     for mount in spec.mounts:
         if not mount.target.startswith("/"):
             raise Invalid(f"mount target {mount.target!r} is not absolute", hint="begin it with /")
@@ -45,7 +46,7 @@ def configuration(
         netns=spec.netns,
         files=_write_files(directory, spec),
         sources={mount.target: mount.source for mount in spec.mounts if mount.source},
-        open_files=open_files(server),
+        open_files=open_files,
         devices=devices.find(spec) if spec.devices or spec.privileged else (),
         init_program=init.find() if spec.init else "",
     )
@@ -74,8 +75,8 @@ def _apparmor() -> frozenset[str] | None:
     return frozenset(line.rpartition(" (")[0] for line in text.splitlines())
 
 
-def exec_process(spec: ContainerSpec, command: ExecSpec, account: Account, server: int) -> dict[str, Any]:
-    return bundle.exec_process(exposed(spec), command, account, open_files(server))
+def exec_process(spec: ContainerSpec, command: ExecSpec, account: Account, open_files: int) -> dict[str, Any]:
+    return bundle.exec_process(exposed(spec), command, account, open_files)
 
 
 def exposed(spec: ContainerSpec) -> ContainerSpec:
@@ -83,10 +84,9 @@ def exposed(spec: ContainerSpec) -> ContainerSpec:
     return replace(spec, env=spec.env | spec.secret_env, secret_env={})
 
 
-def open_files(server: int) -> int:
-    return min(
-        resource.prlimit(server, resource.RLIMIT_NOFILE)[1], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    )
+def open_files_of(server: int) -> int:
+    """The limit of containerd, which its containers cannot exceed."""
+    return resource.prlimit(server, resource.RLIMIT_NOFILE)[1]
 
 
 def _write_files(directory: Directory, spec: ContainerSpec) -> dict[str, str]:

@@ -84,29 +84,34 @@ class ContainerdRuntime:
         address: str = "/run/containerd/containerd.sock",
         namespace: str = "hivemind",
         snapshotter: str = "overlayfs",
+        patience: float = 10.0,
     ) -> None:
-        """`state_dir` outlives restarts of the machine, `run_dir` need not. Several nodes may share a namespace."""
+        """`state_dir` outlives restarts of the machine, `run_dir` need not. Several nodes may share a namespace.
+        `patience`: seconds that a call waits for a containerd that is being restarted."""
         self._state = state_dir.absolute()
         self._run = run_dir.absolute()
         self._images = images
         self._address = address
         self._namespace = namespace
         self._snapshotter = snapshotter
+        self._patience = patience
         digest = hashlib.sha256(os.fsencode(self._state)).hexdigest()
         self._owner, self._slice = f"hm{digest[:8]}", f"hivemind-{digest[:12]}"
         self._api: Api
         self._library: Library
         self._pumps: Pumps
-        self._server = 0
+        self._open_files = 0
         self._held: dict[str, Held] = {}
         self._making: set[str] = set()
+        self._clearing: set[str] = set()
+        """Failed while containerd went away, which is still to take back what it has of them."""
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         for made in (self._state / "containers", self._run):
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._api = Api(Channel(self._address), self._namespace)
+        self._api = Api(Channel(self._address, patience=self._patience), self._namespace)
         self._pumps = Pumps()
         try:
             await self._probe()
@@ -158,6 +163,8 @@ class ContainerdRuntime:
             )
         if spec.id in self._held or spec.id in self._making:
             raise Conflict(f"container {spec.id} exists already")
+        if spec.id in self._clearing:
+            raise Unavailable(f"what an earlier try left of container {spec.id} is still being cleared away")
         self._making.add(spec.id)
         await asyncio.shield(self._spawn(self._create(spec)))
 
@@ -214,7 +221,7 @@ class ContainerdRuntime:
         held.must_run("run a command inside")
         with root_of(held) as root:
             account = users.find_account(root, spec.user or held.record.spec.user)
-        process = oci_spec.exec_process(await self._with_secrets(held), spec, account, self._server)
+        process = oci_spec.exec_process(await self._with_secrets(held), spec, account, self._open_files)
         files = self._run / "exec" / id / os.urandom(8).hex()
         command = Command(self._api, held.name, files, spec, held.cgroup)
         await command.run(process, self._spawn)
@@ -312,7 +319,7 @@ class ContainerdRuntime:
         mounts = await self._snapshot(spec.image, name)
         account = await rootfs.look_inside(mounts, directory.rootfs, spec.user, spec.workdir)
         configuration = await asyncio.to_thread(
-            oci_spec.configuration, spec, account, directory, f"/{self._slice}/{spec.id}", self._server
+            oci_spec.configuration, spec, account, directory, f"/{self._slice}/{spec.id}", self._open_files
         )
         labels = {key: text for key, text in spec.labels.items() if len(f"{key}{text}".encode()) <= _LABEL}
         await self._api.call(
@@ -365,14 +372,14 @@ class ContainerdRuntime:
         try:
             await self._demolish(directory, id)
         except Unavailable:
-            self._making.add(id)
+            self._clearing.add(id)
             self._spawn(self._clear_away_later(directory, id))
 
     async def _clear_away_later(self, directory: Directory, id: str) -> None:
         try:
             await self._insist(lambda: self._demolish(directory, id))
         finally:
-            self._making.discard(id)
+            self._clearing.discard(id)
 
     async def _demolish(self, directory: Directory, id: str) -> None:
         """Takes away every trace of a container, however far its creation came. Safe to repeat."""
@@ -507,12 +514,13 @@ class ContainerdRuntime:
     # -- small things ----------------------------------------------------------------------------------------
 
     async def _probe(self) -> None:
-        self._server = await self._api.channel.peer()
-        if not self._server:
+        server = await self._api.channel.peer()
+        if not server:
             raise Unsupported(
                 f"containerd at {self._address} runs in another process namespace",
                 hint="run the daemon on the machine itself, beside containerd",
             )
+        self._open_files = oci_spec.open_files_of(server)
         try:
             await self._api.call("namespaces.v1.Namespaces/Create", namespace={"name": self._namespace})
         except Conflict:
