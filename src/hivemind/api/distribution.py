@@ -11,6 +11,7 @@ import re
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -106,11 +107,7 @@ class Distribution:
         _only(request, "GET", "HEAD")
         wanted = parse_reference(f"{name}:tag")
         references = [parse_reference(n) for image in self._images.list() for n in image.names]
-        tags = [
-            r.tag
-            for r in references
-            if r.tag and (r.registry, r.repository) == (wanted.registry, wanted.repository)
-        ]
+        tags = [r.tag for r in references if r.tag and msgspec.structs.replace(r, tag="tag") == wanted]
         if not tags:
             raise NotFound(f"this node has no image of the name {name}")
         return JSONResponse({"name": name, "tags": sorted(tags)})

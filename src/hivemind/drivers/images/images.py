@@ -82,8 +82,8 @@ class Images:
         unpack: bool | None = None,
     ) -> Image:
         """The image under this name: the one that is here, else fetched from its registry; with `always` the
-        registry is asked first, with `never` not at all. `unpack` readies its layers for being stacked; None: if this node does that (`unpacks`).
-        `platform` (`linux/arm64`) is another one than this machine's.
+        registry is asked first, with `never` not at all. `platform` (`linux/arm64`) is another one than this
+        machine's. `unpack` readies its layers for being stacked; None: if this node does that (`unpacks`).
 
         Cancelling stops the transfer. Raises `NotFound` and as `registry.pull`."""
         wanted = Platform.read(platform) if platform else None
