@@ -11,13 +11,52 @@ from collections.abc import Iterator
 from typing import Any
 
 from hivemind.client.exec import ExecSession
-from hivemind.errors import Unavailable
+from hivemind.errors import Invalid, Unavailable
 
 _CHUNK = 1 << 16
+DETACH = "ctrl-p,ctrl-q"
 
 
-def attach(session: ExecSession, *, interactive: bool, tty: bool) -> int:
-    """Until the command ends. Returns its exit code."""
+class Detach:
+    """Finds the keys that leave among those that are typed. With no keys nothing leaves."""
+
+    def __init__(self, keys: bytes) -> None:
+        self._keys = keys
+        self._held = b""
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """What is to be passed on, and whether the keys came. The beginning of the keys is held back until it is
+        known what comes of it."""
+        if not self._keys:
+            return data, False
+        whole = self._held + data
+        found = whole.find(self._keys)
+        if found >= 0:
+            return whole[:found], True
+        for length in range(min(len(self._keys) - 1, len(whole)), 0, -1):
+            if whole.endswith(self._keys[:length]):
+                self._held = whole[-length:]
+                return whole[:-length], False
+        self._held = b""
+        return whole, False
+
+
+def detach_keys(text: str) -> bytes:
+    """`ctrl-p,ctrl-q` as what a terminal sends. Raises `Invalid`."""
+    keys = b""
+    for word in filter(None, text.lower().split(",")):
+        letter = word.removeprefix("ctrl-")
+        if word != letter and len(letter) == 1 and letter in "abcdefghijklmnopqrstuvwxyz@[\\]^_":
+            keys += bytes((ord(letter.upper()) & 0x1F,))
+        elif len(word) == 1 and word.isascii():
+            keys += word.encode()
+        else:
+            raise Invalid(f"{word!r} is no key", hint=f"write the keys like {DETACH}")
+    return keys
+
+
+def attach(session: ExecSession, *, interactive: bool, tty: bool, detach: bytes = b"") -> int | None:
+    """Until the command ends: its exit code. None when the `detach` keys were typed."""
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.ExitStack() as stack:
@@ -25,7 +64,9 @@ def attach(session: ExecSession, *, interactive: bool, tty: bool) -> int:
         if tty and sys.stdin.isatty():
             stack.enter_context(_raw(sys.stdin.fileno()))
             resized = stack.enter_context(_resizes())
-        _pump(session, sys.stdin.fileno() if interactive else -1, resized)
+        keys = Detach(detach if tty and sys.stdin.isatty() else b"")
+        if not _pump(session, sys.stdin.fileno() if interactive else -1, resized, keys):
+            return None
     if session.exit_code is None:
         raise Unavailable("the session ended before the command did", hint="run it again")
     return session.exit_code
@@ -37,8 +78,8 @@ def size() -> tuple[int, int]:
     return columns or 80, rows or 24
 
 
-def _pump(session: ExecSession, keys: int, resized: int) -> None:
-    """Carries bytes both ways with `select`; nothing here asks twice."""
+def _pump(session: ExecSession, keys: int, resized: int, detach: Detach) -> bool:
+    """Carries bytes both ways with `select`; nothing here asks twice. False when the keys to leave came."""
     sources = [session.fileno(), *(fd for fd in (keys, resized) if fd >= 0)]
     while True:
         ready = [] if session.pending else select.select(sources, [], [])[0]
@@ -47,15 +88,18 @@ def _pump(session: ExecSession, keys: int, resized: int) -> None:
             session.resize(*size())
         if keys in ready:
             data = _read(keys)
-            if data:
-                session.write(data)
-            else:
+            passed, left = detach.feed(data)
+            if passed:
+                session.write(passed)
+            if left:
+                return False
+            if not data:
                 session.close_stdin()
                 sources.remove(keys)
         if session.pending or session.fileno() in ready:
             output = session.read()
             if output is None:
-                return
+                return True
             stream, data = output
             _write_all(2 if stream == "stderr" else 1, data)
 

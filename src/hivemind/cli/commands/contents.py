@@ -133,7 +133,7 @@ def rm(context: Context, resource: Resource) -> None:
 
 
 def _collection(context: Context, resource: Resource) -> Any:
-    return context.hive.collection(resource)
+    return context.hive.secrets if resource is SECRET else context.hive.configs
 
 
 def _told(context: Context, resource: Resource, document: Any, text: str) -> None:

@@ -33,7 +33,7 @@ def execute(context: Context) -> int:
         rows=rows,
     )
     with session:
-        return attach(session, interactive=args.interactive, tty=args.tty)
+        return attach(session, interactive=args.interactive, tty=args.tty) or 0
 
 
 def _taken(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 
 from hivemind.cli import convergence
@@ -10,7 +11,7 @@ from hivemind.cli.changes import Changes
 from hivemind.cli.commands.logs import Printer
 from hivemind.cli.context import Context
 from hivemind.cli.flags.app import manifest
-from hivemind.errors import HivemindError, Invalid, NotFound, Unsupported
+from hivemind.errors import HivemindError, Invalid, NotFound
 from hivemind.model.allocation import AllocationDocument
 from hivemind.model.app import AppManifest, AppSpec, Restart
 from hivemind.model.image import parse_reference
@@ -20,34 +21,57 @@ _INTERRUPTED = 130
 
 def run(context: Context) -> int:
     args = context.args
-    if args.interactive or args.tty:
-        raise Unsupported(
-            "run cannot tie a terminal to the main process yet",
-            hint="run it with -d, then look inside: hivemind exec -it NAME sh",
-        )
     if args.detach and args.rm:
         raise Invalid(
             "--rm needs somebody who waits for the end", hint="leave out -d, or remove it later: hivemind rm"
         )
+    if args.tty and args.interactive and not args.detach and not sys.stdin.isatty():
+        raise Invalid("standard input is not a terminal", hint="leave out -t")
     name = args.name or _made_up(args.image)
     wished = manifest(args, name, AppManifest(name=name, spec=AppSpec(restart=Restart(policy="no"))))
-    changes = convergence.watch(context, name)
-    app = context.hive.apps.create(wished, context.project)
     if args.detach:
+        changes = convergence.watch(context, name)
+        app = context.hive.apps.create(wished, context.project)
         convergence.settle(
             context, changes, name, _under_way, f"{name}: starting", deployment=app.status.deployment
         )
         context.print(name)
         return 0
+    left = False
     try:
+        if args.tty or args.interactive:
+            code = _attached(context, wished)
+            left = code is None
+            return code or 0
+        changes = convergence.watch(context, name)
+        context.hive.apps.create(wished, context.project)
         return _follow(context, changes, name)
     except KeyboardInterrupt:
         context.note("")
         _stop(context, name)
         return _INTERRUPTED
     finally:
-        if args.rm:
+        if args.rm and not left:
             _remove(context, name)
+
+
+def _attached(context: Context, wished: AppManifest) -> int | None:
+    """With this terminal or input tied to it from its first moment on. None when the person left and it goes on."""
+    from hivemind.cli.attach import attach, detach_keys, size
+
+    args, name = context.args, wished.name
+    keys = detach_keys(args.detach_keys)
+    columns, rows = size() if args.tty else (0, 0)
+    with context.hive.apps.attach_next(name, context.project, columns=columns, rows=rows) as session:
+        changes = convergence.watch(context, name)
+        app = context.hive.apps.create(wished, context.project)
+        convergence.settle(
+            context, changes, name, _begun, f"{name}: starting", deployment=app.status.deployment
+        )
+        code = attach(session, interactive=args.interactive, tty=args.tty, detach=keys)
+    if code is None:
+        context.note(f"\r\nleft; it goes on: hivemind attach {name}")
+    return code
 
 
 def _made_up(image: str) -> str:
@@ -60,6 +84,11 @@ def _made_up(image: str) -> str:
 def _under_way(view: convergence.View) -> bool:
     """It runs, or ran and has already ended."""
     return any(a.status.started or a.status.last or a.exit_code is not None for a in view.allocations)
+
+
+def _begun(view: convergence.View) -> bool:
+    """The same; one that was removed at once by somebody else is none of our waiting, either."""
+    return view.app is None or _under_way(view)
 
 
 def _follow(context: Context, changes: Changes, name: str) -> int:

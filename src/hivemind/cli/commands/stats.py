@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +12,6 @@ from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
 from hivemind.cli.tables import render
 from hivemind.cli.targets import Replica, resolve
-from hivemind.errors import Conflict, NotFound, Unsupported
 from hivemind.model.allocation import AllocationDocument
 from hivemind.model.answers import AllocationStats
 from hivemind.model.quantity import show_bytes
@@ -19,87 +19,105 @@ from hivemind.model.quantity import show_bytes
 _INTERVAL = 2.0
 _FIRST = 0.5
 """Seconds between the two looks that a share of the CPU needs at least."""
-_HEADERS = ("NAME", "ID", "CPU", "MEMORY", "LIMIT", "MEM", "NET RX", "NET TX", "PIDS")
+_HEADERS = ("NAME", "CPU", "MEM USAGE / LIMIT", "MEM", "NET I/O", "PIDS")
 
 
 @dataclass(frozen=True)
-class Sample:
-    at: float
+class Usage:
+    """`cores`: in use between the last two looks."""
+
+    allocation: AllocationDocument
     stats: AllocationStats
+    cores: float
+
+
+class Meter:
+    """Looks again and again at all replicas that are named, or at all there are."""
+
+    def __init__(self, context: Context, names: Sequence[str], scope: str | None) -> None:
+        self._hive = context.hive
+        self._scope = scope
+        self._targets = [resolve(context, name) for name in names]
+        self._before: dict[str, tuple[float, float]] = {}
+        self._known: dict[str, AllocationDocument] = {}
+
+    def look(self) -> list[Usage]:
+        """By name. A first look at a replica knows no share of the CPU yet."""
+        now, found = time.monotonic(), {s.allocation: s for s in self._hive.stats(project=self._scope or "")}
+        if not found.keys() <= self._known.keys():
+            self._known = {a.id: a for a in self._hive.allocations.list(self._scope)}
+        used = []
+        for id, stats in found.items():
+            allocation = self._known.get(id)
+            if allocation is None or not self._wanted(allocation):
+                continue
+            at, seconds = self._before.get(id, (now, stats.cpu_seconds))
+            cores = max(stats.cpu_seconds - seconds, 0.0) / (now - at) if now > at else 0.0
+            used.append(Usage(allocation, stats, cores))
+        self._before = {id: (now, stats.cpu_seconds) for id, stats in found.items()}
+        return sorted(used, key=lambda u: (u.allocation.project, u.allocation.app, u.allocation.slot))
+
+    def _wanted(self, allocation: AllocationDocument) -> bool:
+        return not self._targets or any(
+            allocation.id == target.id if isinstance(target, Replica) else allocation.app == target.name
+            for target in self._targets
+        )
+
+
+def usages(context: Context, names: Sequence[str]) -> list[Usage]:
+    """One measurement of everything in the hive, or of what is named."""
+    meter = Meter(context, names, context.project if names else None)
+    meter.look()
+    time.sleep(_FIRST)
+    return meter.look()
 
 
 def stats(context: Context) -> None:
     interval = context.args.get("interval", _INTERVAL)
-    before = _look(context)
+    live = context.terminal.interactive and not context.args.no_stream
+    meter = Meter(context, context.args.name, context.scope)
+    meter.look()
     time.sleep(min(_FIRST, interval))
     while True:
-        now = _look(context)
-        _show(context, before, now)
+        used = meter.look()
+        if live:
+            context.terminal.out.write("\x1b[H\x1b[2J")
+        _show(context, used)
         if context.args.no_stream:
             return
-        before = now
         time.sleep(interval)
 
 
-def _look(context: Context) -> dict[str, tuple[AllocationDocument, Sample]]:
-    found = {}
-    for allocation in _chosen(context):
-        try:
-            used = context.hive.allocations.stats(allocation.id, allocation.project)
-        except (NotFound, Conflict, Unsupported):  # it ended between the two questions
-            continue
-        found[allocation.id] = (allocation, Sample(time.monotonic(), used))
-    return found
-
-
-def _chosen(context: Context) -> list[AllocationDocument]:
-    wanted = [resolve(context, name) for name in context.args.name]
-    every = context.hive.allocations.list(context.scope)
-    running = [a for a in every if a.state in ("placed", "healthy") and a.status.phase == "running"]
-    if wanted:
-        apps = {t.name for t in wanted if not isinstance(t, Replica)}
-        ids = {t.id for t in wanted if isinstance(t, Replica)}
-        running = [a for a in running if a.app in apps or a.id in ids]
-    return sorted(running, key=lambda a: (a.project, a.app, a.slot))
-
-
-def _show(
-    context: Context,
-    before: dict[str, tuple[AllocationDocument, Sample]],
-    now: dict[str, tuple[AllocationDocument, Sample]],
-) -> None:
-    shares = {id: _share(before.get(id, (None, sample))[1], sample) for id, (_, sample) in now.items()}
+def _show(context: Context, used: list[Usage]) -> None:
     if context.args.output == "json":
         items = [
-            {"name": a.name, "cpu": round(shares[id], 4), **msgspec.to_builtins(sample.stats)}
-            for id, (a, sample) in now.items()
+            {"name": u.allocation.name, "cpu": round(u.cores, 4), **msgspec.to_builtins(u.stats)} for u in used
         ]
         show_data(context, {"items": items})
         return
-    rows = [_row(a, sample.stats, shares[id]) for id, (a, sample) in now.items()]
-    if context.terminal.interactive and not context.args.no_stream:
-        context.terminal.out.write("\x1b[H\x1b[2J")
-    for line in render(_HEADERS, rows, context.terminal.width):
+    rows = [_row(u) for u in used]
+    headers = list(_HEADERS)
+    if context.args.output == "wide":
+        headers += ["ID", "NODE"]
+        for row, u in zip(rows, used, strict=True):
+            row += [u.allocation.id, u.allocation.node or "-"]
+    if context.args.all_projects:
+        headers.insert(0, "PROJECT")
+        for row, u in zip(rows, used, strict=True):
+            row.insert(0, u.allocation.project)
+    for line in render(headers, rows, context.terminal.width):
         context.print(line)
     context.terminal.out.flush()
 
 
-def _share(before: Sample, now: Sample) -> float:
-    """Cores in use between two samples."""
-    passed = now.at - before.at
-    return max(now.stats.cpu_seconds - before.stats.cpu_seconds, 0.0) / passed if passed > 0 else 0.0
-
-
-def _row(allocation: AllocationDocument, used: AllocationStats, share: float) -> tuple[str, ...]:
-    limit = used.memory_limit
-    return (
-        allocation.name,
-        allocation.id,
-        f"{share:.1%}",
-        show_bytes(used.memory),
-        show_bytes(limit) if limit else "-",
-        f"{used.memory / limit:.1%}" if limit else "-",
-        show_bytes(used.net_rx),
-        show_bytes(used.net_tx),
-        str(used.pids),
-    )
+def _row(used: Usage) -> list[str]:
+    stats = used.stats
+    limit = stats.memory_limit
+    return [
+        used.allocation.name,
+        f"{used.cores:.1%}",
+        f"{show_bytes(stats.memory)} / {show_bytes(limit) if limit else '-'}",
+        f"{stats.memory / limit:.1%}" if limit else "-",
+        f"{show_bytes(stats.net_rx)} / {show_bytes(stats.net_tx)}",
+        str(stats.pids),
+    ]

@@ -173,12 +173,9 @@ class LocalDriver:
         try:
             if kept.size:
                 (aside / "data").mkdir()
-                image = source / "disk.img", aside / "disk.img"
-                if busy:
-                    await self.find(wanted)
-                    await disk.copy_frozen(image[0], source / "data", image[1])
-                else:
-                    await disk.copy(*image)
+                # Frozen also if nobody writes: only then the copy can be mounted without writing to it.
+                await self.find(wanted)
+                await disk.copy_frozen(source / "disk.img", source / "data", aside / "disk.img")
             else:
                 await copy_tree(source / "data", aside / "data")
             _write(aside, kept)

@@ -40,6 +40,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     id: str
+    """Or its beginning, which is all that some versions say."""
     added: int
 
 
@@ -64,12 +65,11 @@ class Repository:
     async def open(self, *, make: bool) -> None:
         """Raises `Forbidden` for a wrong password, `NotFound` if nothing was ever backed up there, unless `make`."""
         try:
-            await self._run("cat", "config")
+            await self._run("unlock")  # takes away only what a process that is dead has left
         except NotFound:
             if not make:
                 raise
             await self._run("init")
-        await self._run("unlock")  # only what a process that is dead has left
 
     async def backup(self, top: Path, labels: Labels, heard: Callable[[float], None]) -> Made:
         """Of a directory called `data`. `heard` gets how much of it is done, from 0 to 1."""
@@ -94,9 +94,7 @@ class Repository:
             raise self._explained(error) from None
         if not last.get("snapshot_id"):
             raise Unavailable("restic ended without saying what it stored")
-        # It shortens the id; the whole one is needed to find it again without doubt.
-        [found] = [b for b in await self.list() if b.id.startswith(last["snapshot_id"])]
-        return Made(id=found.id, added=int(last.get("data_added", 0)))
+        return Made(id=last["snapshot_id"], added=int(last.get("data_added", 0)))
 
     async def restore(self, id: str, place: Path) -> None:
         """Into an empty directory called `data`, with its owner and mode. Raises `NotFound`."""
