@@ -18,6 +18,7 @@ from hivemind.drivers.runtimes.contract import (
     ProcessInfo,
     Stats,
 )
+from hivemind.model.allocation import CheckResult
 from hivemind.model.answers import Info
 from hivemind.security.identity import Identity
 from hivemind.security.sealing import Vault
@@ -97,6 +98,9 @@ class Backend(Protocol):
         """Over all instances of the allocation, ended ones too, as long as they are kept."""
 
     async def stats(self, allocation: str, container: str = "") -> Stats: ...
+
+    def checks(self, allocation: str) -> list[CheckResult]:
+        """What its checks found last, oldest first. `NotFound` when it is not on this node."""
 
     def metrics(self) -> str:
         """Prometheus text exposition 0.0.4."""

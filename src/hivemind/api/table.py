@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hivemind.api.checks import check_endpoints
 from hivemind.api.collection import collection_endpoints
 from hivemind.api.contents import content_endpoints
 from hivemind.api.endpoint import Endpoint
@@ -29,6 +30,7 @@ def endpoints() -> tuple[Endpoint, ...]:
         content_endpoints,
         log_endpoints,
         inside_endpoints,
+        check_endpoints,
         looking_endpoints,
         volume_endpoints,
         collection_endpoints,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from hivemind.client.collection import Collection, D
 from hivemind.client.connection import Connection, understood
 from hivemind.client.streams import lines
-from hivemind.model.allocation import ALLOCATION, AllocationDocument
+from hivemind.model.allocation import ALLOCATION, AllocationDocument, CheckResult
 from hivemind.model.answers import (
     AllocationStats,
     AttachRequest,
     ChangeEntry,
     ChangeList,
+    CheckList,
     ExecRequest,
     LogEntry,
     Page,
@@ -214,6 +215,11 @@ class Allocations(Collection[AllocationDocument]):
         path = f"{self.path(id, project)}/stats"
         answer = self._connection.call("GET", path, query={"container": container})
         return understood(answer.body, AllocationStats)
+
+    def checks(self, id: str, project: str = DEFAULT_PROJECT) -> list[CheckResult]:
+        """What its checks and hooks found last, oldest first."""
+        answer = self._connection.call("GET", f"{self.path(id, project)}/checks")
+        return understood(answer.body, CheckList).items
 
     def processes(
         self, id: str, project: str = DEFAULT_PROJECT, *, container: str = ""

@@ -23,6 +23,7 @@ from hivemind.drivers.runtimes.contract import (
     LogQuery,
     Stats,
 )
+from hivemind.model.allocation import CheckResult
 from hivemind.security.identity import Identity
 from hivemind.security.sealing import Vault
 from hivemind.state.forecast import forecast
@@ -112,6 +113,9 @@ class NodeBackend:
 
     def logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
         return self._agent.logs(allocation, query, container)
+
+    def checks(self, allocation: str) -> list[CheckResult]:
+        return self._agent.checks(allocation)
 
     async def stats(self, allocation: str, container: str = "") -> Stats:
         return await self._agent.stats(allocation, container)

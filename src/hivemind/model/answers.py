@@ -7,6 +7,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from hivemind.errors import HivemindError, from_code
+from hivemind.model.allocation import CheckResult
 from hivemind.model.base import Document
 from hivemind.model.image import ImageDocument
 
@@ -103,6 +104,12 @@ class AllocationStats(Document, frozen=True, kw_only=True):
     pids: int
     net_rx: int
     net_tx: int
+
+
+class CheckList(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks of an allocation found, oldest first."""
+
+    items: list[CheckResult]
 
 
 class ImageList(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from hivemind.drivers.runtimes.contract import (
     Stats,
 )
 from hivemind.errors import Conflict, NotFound
-from hivemind.model.allocation import AllocationStatus, Phase
+from hivemind.model.allocation import AllocationStatus, CheckResult, Phase
 from hivemind.model.base import encode
 from hivemind.model.event import Event
 from hivemind.model.principal import Principal, Role
@@ -209,6 +209,11 @@ class MemoryBackend:
             for line in lines[sent:]:
                 yield line
             sent = len(lines)
+
+    def checks(self, allocation: str) -> list[CheckResult]:
+        if allocation not in self.running:
+            raise NotFound(f"{allocation} is not here")
+        return [CheckResult(time=5, check="liveness", outcome="slow", latency=1.5, output="GET /: 200")]
 
     async def stats(self, allocation: str) -> Stats:
         if allocation not in self.running:

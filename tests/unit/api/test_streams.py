@@ -246,6 +246,12 @@ def test_stats(running: Running) -> None:
     assert (stats.allocation, stats.cpu_seconds, stats.memory, stats.net_tx) == (only, 1.5, 1000, 5)
 
 
+def test_checks(running: Running) -> None:
+    [only] = deploy(running, 1)
+    [found] = running.local.allocations.checks(only)
+    assert (found.check, found.outcome, found.latency, found.output) == ("liveness", "slow", 1.5, "GET /: 200")
+
+
 # -- images -----------------------------------------------------------------------------------------------------
 
 

@@ -10,18 +10,20 @@ from typing import Any
 
 import msgspec
 
+from hivemind.cli import inside
 from hivemind.cli.commands.get import fetch, kind
 from hivemind.cli.context import Context
 from hivemind.cli.output import age, table
 from hivemind.cli.tables import printable
-from hivemind.model.allocation import ALLOCATION, AllocationDocument
+from hivemind.errors import NotFound
+from hivemind.model.allocation import ALLOCATION, AllocationDocument, CheckResult
 from hivemind.model.app import APP, AppDocument
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT, Event
 from hivemind.model.quantity import show_bytes, show_seconds
 from hivemind.model.resource import Resource
 
-_TIMES = {"created", "updated", "joined", "started", "ended", "placed", "observed", "time"}
+_TIMES = {"created", "updated", "joined", "started", "ended", "placed", "observed", "time", "resumes"}
 _SIZES = {"memory", "memory_reserved", "memory_used", "size", "disk_free"}
 _SPANS = {"grace", "interval", "timeout", "start_period", "min_healthy_time", "healthy_deadline"}
 _EVENTS = 10
@@ -62,6 +64,8 @@ def describe_app(context: Context, name: str) -> None:
     _section(context, "Replicas", _replicas(context, live) if live else ["  none"])
     if ended:
         _section(context, "Ended", _replicas(context, ended))
+    if beside := inside.companions(context, live):
+        _section(context, "Companions", beside)
     deployments = [d for d in hive.deployments.list(project, app=app.name) if d.app in (app.name, app.id)]
     if deployments:
         _section(context, "Deployments", table(context, DEPLOYMENT, deployments[-5:]))
@@ -107,6 +111,8 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
     shown = getattr(document, "shown", "")
     context.print(f"{context.terminal.paint(name, 'bold')}  {context.terminal.mood(shown)}".rstrip())
     values = msgspec.to_builtins(document)
+    if isinstance(document, AllocationDocument):
+        values["status"] = {k: v for k, v in values["status"].items() if k not in ("companions", "checks")}
     _print_tree(context, {k: v for k, v in values.items() if k not in ("kind", "name")}, 1)
     hive = context.hive
     if resource.kind == "Node":
@@ -116,7 +122,20 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
         about = [e for e in hive.events(node=document.id, limit=1000) if not e.type.startswith("app.")]
         _print_events(context, about[-_EVENTS:])
     elif resource.kind == "Allocation":
+        if beside := inside.companions(context, [document]):
+            _section(context, "Companions", beside)
+        if found := inside.checks(context, _checks(context, document)):
+            _section(context, "Checks", found)
         _print_events(context, hive.events(allocation=document.id, limit=_EVENTS))
+
+
+def _checks(context: Context, allocation: AllocationDocument) -> list[CheckResult]:
+    """All that its node remembers; where nothing of it is there any more, what stands in the store."""
+    try:
+        return context.hive.allocations.checks(allocation.id, allocation.project)
+    except NotFound:
+        parts = (*allocation.status.companions, allocation.status)
+        return [result for part in parts for result in part.checks]
 
 
 def _print_events(context: Context, events: list[Event]) -> None:
