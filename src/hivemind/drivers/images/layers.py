@@ -61,7 +61,8 @@ class Layers:
             content.mkdir(mode=0o755)
             try:
                 with self.blobs.path(blob).open("rb") as file, decompressed(file) as plain:
-                    stream = _Counted(plain, self.limits, self.blobs.check_room)
+                    size = os.fstat(file.fileno()).st_size
+                    stream = _Counted(plain, self.limits, size, self.blobs.check_room)
                     unpack(cast(IO[bytes], stream), content, self.limits)
                     found = stream.finish()
             except (Invalid, TooLarge):
@@ -112,12 +113,16 @@ def _disk_usage(path: Path) -> int:
 
 
 class _Counted:
-    """Hashes what is read and stops a layer whose archive alone, files or padding, outgrows the limit."""
+    """Hashes what is read and stops a layer whose archive alone, files or padding, outgrows the limits, or the disk."""
 
-    def __init__(self, source: IO[bytes], limits: Limits, check_room: Callable[[int], None]) -> None:
-        self._check_room = check_room
+    def __init__(
+        self, source: IO[bytes], limits: Limits, compressed: int, check_room: Callable[[int], None]
+    ) -> None:
         self._source = source
+        self._check_room = check_room
         self._left = limits.bytes + limits.entries * 2048 + 2**20
+        self._suspicious = self._left - max(limits.ratio_from, compressed * limits.ratio)
+        """What is left when so much came of so little that it can only be a bomb."""
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
@@ -126,9 +131,10 @@ class _Counted:
         except DAMAGED as error:
             raise Invalid(f"a layer cannot be decompressed: {error}", hint="the image is damaged") from error
         self._left -= len(data)
-        if self._left < 0:
+        if self._left < max(self._suspicious, 0):
             raise TooLarge(
-                "a layer unpacks to more than is allowed", hint="raise the limit if it is to be trusted"
+                "a layer unpacks to far more than it may, as if to fill the disk",
+                hint="do not trust where it came from",
             )
         self._check_room(len(data))
         self._hash.update(data)

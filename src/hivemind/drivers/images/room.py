@@ -33,12 +33,23 @@ class Room:
 
     @property
     def low(self) -> bool:
-        return self.free() < self.reserve()
+        return self.free() < self.reserve() or not self._names_left()
+
+    def _names_left(self) -> bool:
+        """A disk is full of small files long before its bytes are used up."""
+        status = os.statvfs(self._root)
+        return not status.f_files or status.f_favail > status.f_files // 100
 
     def check(self, size: int) -> None:
         """Raises `NoRoom` when `size` more bytes would leave too little."""
         with disk_errors("an image", self._root):
             free, reserve = self.free(), self.reserve()
+            names_left = self._names_left()
+        if not names_left:
+            raise NoRoom(
+                f"the disk that holds {self._root} has hardly any files left to give (inodes)",
+                hint="remove what is not needed (hivemind image prune --all)",
+            )
         if free - size < reserve:
             raise NoRoom(
                 f"the disk that holds {self._root} is nearly full: {show_bytes(free)} are free, {show_bytes(size)} "
