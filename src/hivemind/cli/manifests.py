@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hivemind.cli.parsing import nearest
+from hivemind.cli.sequence import after_what_they_need
 from hivemind.cli.yaml12 import Located, documents
 from hivemind.errors import Invalid
 from hivemind.model.names import DEFAULT_PROJECT
@@ -55,7 +56,14 @@ def load(paths: Iterable[str], project: str = DEFAULT_PROJECT) -> list[Manifest]
             f"{', '.join(paths)}: no document in it", hint="a document has `kind: App`, `name` and `spec`"
         )
     _refuse_twins(found)
-    return sorted(found, key=lambda m: _FIRST.get(m.resource.kind, 9))
+    found.sort(key=lambda m: _FIRST.get(m.resource.kind, 9))
+    others = [manifest for manifest in found if manifest.resource.kind != "App"]
+    apps = [manifest for manifest in found if manifest.resource.kind == "App"]
+    return others + after_what_they_need(
+        apps,
+        key=lambda m: (m.project, m.value.name),
+        needs=lambda m: [(m.project, name) for name in sorted(m.value.spec.depends_on)],
+    )
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
