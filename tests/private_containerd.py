@@ -11,9 +11,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from hivemind.drivers.runtimes.containerd.api import Api
+from hivemind.drivers.runtimes.containerd.channel import Channel
 
 _PREFIX = "hivemind-test-containerd-"
 _SHIM_SOCKETS = Path("/run/containerd/s")
@@ -78,10 +82,33 @@ class Containerd:
     def mounts(self) -> list[str]:
         return _mounts(self.home)
 
+    async def held(self, namespace: str) -> dict[str, int]:
+        """How much there is of each kind in a namespace, where there is any."""
+        channel = Channel(self.address)
+        api = Api(channel, namespace)
+        kinds = {"tasks": "tasks.v1.Tasks", "containers": "containers.v1.Containers",
+                 "images": "images.v1.Images", "leases": "leases.v1.Leases"}  # fmt: skip
+        try:
+            found = {kind: len((await api.call(f"{service}/List"))[kind]) for kind, service in kinds.items()}
+            found["snapshots"] = await _count(
+                api, "snapshots.v1.Snapshots/List", {"snapshotter": "overlayfs"}
+            )
+            found["content"] = await _count(api, "content.v1.Content/List", {})
+        finally:
+            channel.close()
+        return {kind: count for kind, count in found.items() if count}
+
     def remove(self) -> None:
         """Whatever is left of it."""
         self.kill(signal.SIGTERM)
         _clear(self.home)
+
+
+async def _count(api: Api, method: str, request: dict[str, Any]) -> int:
+    async def just() -> AsyncIterator[dict[str, Any]]:
+        yield request
+
+    return sum([len(answer["info"]) async for answer in api.exchange(method, just())])
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Traces:
         )
 
     def _files(self) -> Iterator[Trace]:
-        for runtime in ("oci", "process"):
+        for runtime in ("oci", "containerd", "process"):
             for path in _listed(self._data / runtime / "containers"):
                 yield Trace("record", path.name, _owner(path.name))
         for path in _listed(self._data / "oci/exits"):
@@ -91,7 +91,7 @@ class Traces:
                     yield Trace("mount", str(point.relative_to(self._home)), _owner(str(point)))
 
     def _cgroups(self) -> Iterator[Trace]:
-        for runtime in ("oci", "process"):
+        for runtime in ("oci", "containerd", "process"):
             scope = "hivemind-" + hashlib.sha256(os.fsencode(self._data / runtime)).hexdigest()[:12]
             for parent in [*_CGROUPS.glob(f"*/{scope}"), *_CGROUPS.glob(scope)]:
                 if not self._home.exists():
