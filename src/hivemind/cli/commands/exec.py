@@ -31,6 +31,7 @@ def execute(context: Context) -> int:
         stdin=args.interactive,
         columns=columns,
         rows=rows,
+        container=args.container or "",
     )
     with session:
         return attach(session, interactive=args.interactive, tty=args.tty) or 0

@@ -57,10 +57,10 @@ def run(context: Context) -> int:
 
 def _attached(context: Context, wished: AppManifest) -> int | None:
     """With this terminal or input tied to it from its first moment on. None when the person left and it goes on."""
-    from hivemind.cli.attach import attach, detach_keys, size
+    from hivemind.cli.attach import DETACH, attach, detach_keys, size
 
     args, name = context.args, wished.name
-    keys = detach_keys(args.detach_keys)
+    keys = detach_keys(args.get("detach_keys", DETACH))
     columns, rows = size() if args.tty else (0, 0)
     with context.hive.apps.attach_next(name, context.project, columns=columns, rows=rows) as session:
         changes = convergence.watch(context, name)

@@ -91,7 +91,8 @@ def stats(context: Context) -> None:
 def _show(context: Context, used: list[Usage]) -> None:
     if context.args.output == "json":
         items = [
-            {"name": u.allocation.name, "cpu": round(u.cores, 4), **msgspec.to_builtins(u.stats)} for u in used
+            {"name": u.allocation.name, "cpu": round(u.cores, 4), **msgspec.to_builtins(u.stats)}
+            for u in used
         ]
         show_data(context, {"items": items})
         return

@@ -9,6 +9,7 @@ from hivemind.cli.declarations import (
     contents,
     hive,
     images,
+    looking,
     registries,
     resources,
     rollouts,
@@ -32,13 +33,14 @@ COMMANDS: tuple[Command, ...] = (
     *contents.COMMANDS,
     *volumes.COMMANDS,
     *containers.COMMANDS,
+    *looking.COMMANDS,
     *images.COMMANDS,
     *registries.COMMANDS,
     *resources.COMMANDS,
     *tokens.COMMANDS,
     *hive.COMMANDS,
 )
-SECTIONS = ("Nouns", containers.SECTION, resources.SECTION, hive.SECTION)
+SECTIONS = ("Nouns", containers.SECTION, looking.SECTION, resources.SECTION, hive.SECTION)
 """In the order in which `hivemind --help` lists them."""
 
 

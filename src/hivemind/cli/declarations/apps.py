@@ -16,7 +16,7 @@ from hivemind.cli.declarations.options import (
     TARGET,
     WAITING,
 )
-from hivemind.cli.declarations.spec import REPLICA
+from hivemind.cli.declarations.spec import REPLICA, TERMINAL
 
 _HANDLERS = "hivemind.cli.commands.app"
 
@@ -33,6 +33,7 @@ COMMANDS = (
             REPLICAS,
             Option("--command", "Replaces the image's command.", metavar="'CMD ARG…'", into="command_line"),
             *REPLICA,
+            *TERMINAL,
             Option(
                 "--replace",
                 "Forget the app's present settings instead of keeping what is not named.",

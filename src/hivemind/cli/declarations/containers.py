@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, SECONDS, Argument, Command, Option
+from hivemind.cli.declarations.looking import DETACH_KEYS
 from hivemind.cli.declarations.options import (
     ALL_PROJECTS,
     APPS,
@@ -14,7 +15,7 @@ from hivemind.cli.declarations.options import (
     TIMEOUT,
     WAITING,
 )
-from hivemind.cli.declarations.spec import REPLICA
+from hivemind.cli.declarations.spec import REPLICA, TERMINAL
 
 SECTION = "Containers (docker's meanings)"
 
@@ -32,17 +33,20 @@ COMMANDS = (
             Option("--rm", "Remove it when it has ended.", kind=FLAG),
             Option("--name", "Its name (one is made up).", metavar="NAME"),
             *REPLICA,
-            Option("--interactive", "", short="-i", kind=FLAG, hidden=True),
-            Option("--tty", "", short="-t", kind=FLAG, hidden=True),
+            *TERMINAL,
+            DETACH_KEYS,
             TIMEOUT,
         ),
         (
             "run --rm busybox echo hello",
             "run -d --name web -p 8080:80 nginx",
             "run -e MODE=test --memory 64MiB busybox env",
+            "run --rm -it busybox sh",
+            "echo hello | hivemind run --rm -i busybox cat",
         ),
         "Deploys an app of one replica that is not restarted (unless --restart says so). Without -d, prints what"
-        " it writes and exits with its exit code; Ctrl-C stops it.",
+        " it writes and exits with its exit code; Ctrl-C stops it. With -it this terminal is its terminal: Ctrl-C goes"
+        " to it, and ctrl-p ctrl-q leaves it running. With -i alone, what is piped in is its input.",
         SECTION,
     ),
     Command(
@@ -61,11 +65,16 @@ COMMANDS = (
     ),
     Command(
         ("logs",),
-        "Show what an app or one replica wrote.",
+        "Show what apps or replicas wrote.",
         "hivemind.cli.commands.logs:logs",
-        (TARGET,),
+        (TARGET._replace(many=True),),
         LOGS,
-        ("logs -f web", "logs --tail 100 web.0"),
+        (
+            "logs -f web",
+            "logs --tail 100 web.0",
+            "logs --previous web.0",
+            "logs --since 1h --grep 'ERROR|WARN' web worker",
+        ),
         section=SECTION,
     ),
     Command(
@@ -122,7 +131,7 @@ COMMANDS = (
             Option("--no-stream", "Print once.", kind=FLAG),
             Option("--interval", "Time between two looks (2s).", kind=SECONDS, metavar="TIME"),
             ALL_PROJECTS,
-            OUTPUT._replace(choices=("table", "json"), help="How to print: table or json."),
+            OUTPUT._replace(choices=("table", "wide", "json"), help="How to print: table, wide or json."),
         ),
         ("stats", "stats --no-stream web"),
         section=SECTION,
@@ -137,12 +146,15 @@ COMMANDS = (
             Option("--until", "Stop there; a time that has passed prints and ends.", metavar="TIME"),
             Option("--filter", "Only where it holds: app=web, type=allocation.exited, level=warning.", short="-f",
                    metavar="K=V", many=True),
+            Option("--type", "Only of this type: allocation.exited, or all of allocation.", metavar="TYPE"),
+            Option("--follow", "Go on with what comes; so it is, unless --until has passed.", kind=FLAG),
             Option("--no-follow", "Print what is known and end.", kind=FLAG),
             OUTPUT._replace(choices=("table", "wide", "json"), help="How to print: table, wide or json."),
             ALL_PROJECTS,
         ),
-        ("events", "events --since 1h --filter app=web --no-follow"),
-        "As in docker, follows by itself and -f is a filter. `hivemind get events` lists what was.",
+        ("events", "events --since 1h --filter app=web --no-follow", "events --type allocation --since 10m"),
+        "As in docker, follows by itself and -f is a filter: several for the same key mean one of them."
+        " `hivemind get events` lists what was.",
         SECTION,
     ),
 )  # fmt: skip

@@ -111,6 +111,10 @@ CONTENTS = (
     Option("--on-change", "When a config or secret that it uses changes: roll to it, or ignore that.",
            metavar="HOW", choices=("roll", "ignore")),
 )  # fmt: skip
+TERMINAL = (
+    Option("--interactive", "Keeps its input open, for `attach`; with run, passes this one on.", short="-i", kind=FLAG),
+    Option("--tty", "Gives it a terminal.", short="-t", kind=FLAG),
+)
 
 REPLICA = (
     *PROCESS,

@@ -6,14 +6,24 @@ from typing import Any
 
 import msgspec
 
-from hivemind.cli.flags import checks, companions, contents, isolation, mounts, network, process, terminal, update
+from hivemind.cli.flags import (
+    checks,
+    companions,
+    contents,
+    isolation,
+    mounts,
+    network,
+    process,
+    terminal,
+    update,
+)
 from hivemind.cli.flags.text import pairs
 from hivemind.cli.parsing import Values
 from hivemind.errors import Invalid
 from hivemind.model.app import AppManifest, AppSpec
 from hivemind.model.quantity import read
 
-_CONCERNS = (process, network, checks, companions, update, contents, isolation, mounts)
+_CONCERNS = (process, network, checks, companions, update, contents, isolation, mounts, terminal)
 """Each says with `changes(args, base)` which fields of the spec were given (None: not), and with `taken_away(args)`,
 if it has that, which go back to their default."""
 
