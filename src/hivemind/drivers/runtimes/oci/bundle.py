@@ -178,6 +178,9 @@ def _outermost_first(mounts: tuple[Mount, ...]) -> list[Mount]:
 def _from_spec(mount: Mount, source: str) -> dict[str, Any]:
     if mount.source:
         return _bind(mount.target, source or mount.source, readonly=mount.readonly)
+    if source:
+        access = "ro" if mount.readonly else "rw"
+        return _mount(mount.target, "bind", source, ("bind", "rprivate", "nosuid", "nodev", access))
     size = [f"size={mount.size}"] if mount.size else []
     options = ("nosuid", "nodev", f"mode={mount.mode:o}", *size)
     return _mount(mount.target, "tmpfs", "tmpfs", (*options, *(["ro"] if mount.readonly else [])))

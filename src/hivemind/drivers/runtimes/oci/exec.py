@@ -23,7 +23,7 @@ import msgspec
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec
 from hivemind.drivers.runtimes.input import Input
-from hivemind.drivers.runtimes.oci import bundle, terminal, users
+from hivemind.drivers.runtimes.oci import bundle, joining, terminal, users
 from hivemind.drivers.runtimes.oci.idmap import Users
 from hivemind.drivers.runtimes.oci.monitor import Programs, complaint
 
@@ -204,6 +204,7 @@ def launch(
         msgspec.json.encode(bundle.exec_process(container, spec, account, limit))
     )
     command = [
+        *(joining.inside(programs, pid) if own else ()),
         *(programs.runtime, "--root", programs.root, "--log", str(files / "log"), "--log-format", "json"),
         *("exec", "--process", str(files / "process.json"), "--pid-file", str(files / "pid")),
     ]

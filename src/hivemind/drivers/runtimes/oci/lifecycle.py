@@ -25,6 +25,7 @@ from hivemind.drivers.runtimes.oci import (
     filters,
     idmap,
     init,
+    joining,
     limits,
     monitor,
     rights,
@@ -70,7 +71,10 @@ def build(
         cgroup=cgroup,
         netns=borrowed.netns,
         files=_write_files(directory, spec, own),
-        sources=rootfs.attach_sources(directory, _mapped(borrowed, own), own),
+        sources={
+            **rootfs.attach_sources(directory, _mapped(borrowed, own), own),
+            **rootfs.mount_memory(directory, [mount for mount in spec.mounts if not mount.source], own),
+        },
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         users=own,
         sysfs=sysfs,
@@ -85,6 +89,7 @@ def build(
     filters.learn(programs, spec.id, configuration)
     if own:
         _hand_over_output(pid, own.outside(account.uid))
+        joining.prepare(programs, spec.id)
     made = msgspec.structs.replace(record, pid=pid, monitor=watcher)
     directory.save(made)
     return made

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hivemind.drivers.runtimes.contract import ContainerSpec
+from hivemind.drivers.runtimes.contract import ContainerSpec, Mount
 from hivemind.drivers.runtimes.oci import idmap, kernel
 from hivemind.drivers.runtimes.oci.idmap import Unmappable, Users
 from hivemind.drivers.runtimes.oci.record import Directory
@@ -113,6 +113,25 @@ def give_owned(spec: ContainerSpec, trees: dict[str, int], account: Account, use
             if os.path.isdir(top):
                 for name in os.listdir(top):
                     os.chown(os.path.join(top, name), uid, gid, follow_symlinks=False)
+
+
+def mount_memory(directory: Directory, mounts: Sequence[Mount], users: Users | None = None) -> dict[str, str]:
+    """The tmpfs of a spec, by target. Mounted here, because runc gives one the mode of the directory it covers."""
+    sources = directory.place(users) / "sources"
+    found = {}
+    for index, mount in enumerate(mounts):
+        place = sources / f"memory{index}"
+        sources.mkdir(exist_ok=True)
+        sources.chmod(0o755)
+        place.mkdir()
+        owner = users.first if users else 0
+        size = f",size={mount.size}" if mount.size else ""
+        kernel.mount(
+            "tmpfs", str(place), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV,
+            f"mode={mount.mode:o},uid={owner},gid={owner}{size}",
+        )  # fmt: skip
+        found[mount.target] = str(place)
+    return found
 
 
 def mount_sysfs(directory: Directory) -> str:
