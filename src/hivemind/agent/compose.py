@@ -72,7 +72,7 @@ def compose(
             **template.env,
         },
         secret_env={name: value for name, value in provision.secret_env.items() if name not in template.env},
-        mounts=provision.mounts,
+        mounts=tuple(sorted(provision.mounts, key=lambda mount: mount.target)),  # what contains others first
         user=user_of(template, config),
         workdir=template.workdir or config.workdir or "/",
         tty=template.tty,

@@ -12,6 +12,7 @@ from pathlib import Path
 from hivemind.agent.agent import Agent
 from hivemind.agent.contents import Contents
 from hivemind.agent.gpus import Gpus
+from hivemind.agent.scratch import Scratch
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity
@@ -131,7 +132,9 @@ class Node:
             networks=machinery.networks,
             submit=lambda operation: self.submit(operation, self._key),
             set_zone=names.set_zone,
-            providers=(contents, Gpus(data / "gpus.json", detect_gpus()), volumes.mounting),
+            providers=(
+                contents, Gpus(data / "gpus.json", detect_gpus()), Scratch(data / "scratch"), volumes.mounting,
+            ),  # fmt: skip
             boot=capacity.boot(),
         )
         await agent.start()

@@ -59,6 +59,15 @@ class TmpfsMount(Spec, frozen=True, kw_only=True, tag="tmpfs", tag_field="kind")
     mode: FileMode = 0o1777
 
 
+class ScratchMount(Spec, frozen=True, kw_only=True, tag="scratch", tag_field="kind"):
+    """A directory of the replica, empty at first: its containers that mount the same `source` share it. It is kept
+    while they restart and gone when the replica is replaced."""
+
+    source: Name
+    target: AbsolutePath
+    readonly: bool = False
+
+
 class ConfigMount(Spec, frozen=True, kw_only=True, tag="config", tag_field="kind"):
     """A config's keys as files of the directory `target`, or one `key` as the file `target`. Read-only."""
 
@@ -77,7 +86,7 @@ class SecretMount(Spec, frozen=True, kw_only=True, tag="secret", tag_field="kind
     mode: FileMode = 0o400
 
 
-Mount = VolumeMount | BindMount | TmpfsMount | ConfigMount | SecretMount
+Mount = VolumeMount | BindMount | TmpfsMount | ScratchMount | ConfigMount | SecretMount
 
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:

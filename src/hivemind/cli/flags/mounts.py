@@ -8,7 +8,7 @@ from typing import Any
 from hivemind.cli.parsing import Values
 from hivemind.errors import Invalid
 from hivemind.model.app import AppSpec
-from hivemind.model.mount import BindMount, Mount, TmpfsMount, VolumeMount
+from hivemind.model.mount import BindMount, Mount, ScratchMount, TmpfsMount, VolumeMount
 from hivemind.model.names import Name
 from hivemind.model.quantity import parse_bytes, read
 
@@ -21,6 +21,7 @@ _SAME = {
 _FIELDS = {
     "volume": {"source", "target", "readonly", "subpath", "per-replica"},
     "bind": {"source", "target", "readonly"},
+    "scratch": {"source", "target", "readonly"},
     "tmpfs": {"target", "size", "mode"},
 }
 
@@ -31,7 +32,7 @@ def changes(args: Values, base: AppSpec) -> dict[str, Any]:
         return {}
     wished = [short(text) for text in args.volume if text] + [long(text) for text in args.mount if text]
     targets = {mount.target for mount in wished}
-    kept = (m for m in base.mounts if not isinstance(m, VolumeMount | BindMount) and not _given(m, targets))
+    kept = (m for m in base.mounts if not isinstance(m, VolumeMount | BindMount | ScratchMount) and not _given(m, targets))
     return {"mounts": (*kept, *wished)}
 
 
@@ -73,7 +74,7 @@ def long(text: str) -> Mount:
         found[_SAME.get(name, name)] = value if equals else "true"
     kind = found.pop("type", "volume")
     if kind not in _FIELDS:
-        raise Invalid(f"--mount {text}: there is no type {kind!r}", hint="volume, bind or tmpfs")
+        raise Invalid(f"--mount {text}: there is no type {kind!r}", hint="volume, bind, scratch or tmpfs")
     if strange := sorted(set(found) - _FIELDS[kind]):
         known = ", ".join(sorted(_FIELDS[kind]))
         raise Invalid(f"--mount {text}: {strange[0]!r} is not understood", hint=f"a {kind} has {known}")
@@ -93,6 +94,8 @@ def _made(kind: str, found: dict[str, str], option: str) -> Mount:
     readonly = _flag(found, "readonly", option)
     if kind == "bind":
         return BindMount(source=found["source"], target=target, readonly=readonly)
+    if kind == "scratch":
+        return ScratchMount(source=_name(found["source"], option), target=target, readonly=readonly)
     return VolumeMount(
         source=_name(found["source"], option), target=target, readonly=readonly,
         subpath=found.get("subpath") or None, per_replica=_flag(found, "per-replica", option),
