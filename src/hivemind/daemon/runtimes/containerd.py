@@ -13,7 +13,6 @@ from hivemind.drivers.network.contract import Network
 from hivemind.drivers.runtimes.containerd.runtime import ContainerdRuntime
 from hivemind.drivers.runtimes.contract import Runtime
 
-
 _log = logging.getLogger(__name__)
 _KEPT = "engine.json"
 

@@ -77,6 +77,7 @@ class Spool:
         self._mark = directory / "taken"
         self._max_size, self._max_files = max_size, max_files
         self._kept: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
+        self._whole = False
         self.readers: list[Reader] = []
 
     @staticmethod
@@ -118,6 +119,9 @@ class Spool:
     def _step(self, mark: int) -> bool:
         raw = os.pread(mark, _MARK.size, 0)
         *taken, inode, size, last = _MARK.unpack(raw) if len(raw) == _MARK.size else (0, 0, 0, 0, 0)
+        if not self._whole:
+            self._close_gap()
+            self._whole = True
         self._undo(inode, size)
         more = False
         for index, stream in enumerate(STREAMS):
@@ -136,6 +140,14 @@ class Spool:
             self._give_back(stream, taken[index])
             more = more or len(data) == _STEP
         return more
+
+    def _close_gap(self) -> None:
+        """A rotation that was cut off has left a number out, and whoever reads would stop there."""
+        older = [self.log.with_name(f"log.{number}") for number in range(1, self._max_files)]
+        there = [path for path in older if path.exists()]
+        for path, place in zip(there, older, strict=False):
+            if path != place:
+                path.rename(place)
 
     def _undo(self, inode: int, size: int) -> None:
         """A step that was cut off wrote to the end of the log, or began a new one."""
