@@ -168,5 +168,4 @@ def main(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(_ROOT / "src"))
     main(Path(sys.argv[1]))

@@ -19,6 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from tests import docker_engine
+
 ROOT = Path(__file__).resolve().parents[2]
 SESSIONS = "hm-e2e-"
 """Short, because the paths of unix sockets must be."""
@@ -46,16 +48,27 @@ def inside(home: Path) -> list[str]:
     return ["nsenter", f"--net={path}"] if path.exists() else []
 
 
+def rely_on(home: Path, engine: Path | None) -> None:
+    """Notes that the home's containers run on an engine of the tests, with which all of them end."""
+    note = home / "engine"
+    note.unlink(missing_ok=True)
+    if engine is not None and home.exists():
+        note.symlink_to(engine)
+
+
 def clear(home: Path) -> None:
     """Kills the home's daemon, lets Hivemind destroy the node, and removes namespace and directory."""
     _kill_daemon(home)
+    note = home / "engine"
+    if note.is_symlink():
+        docker_engine.clear(note.readlink())
     words = ["daemon", "--destroy", "--data-dir", str(home / "d"), "--run-dir", str(home / "r")]
     done = subprocess.run(
         [*inside(home), *COMMAND, *words], env=environment(), cwd="/", capture_output=True, text=True
     )
     if (NAMESPACES / netns_of(home)).exists():
         subprocess.run(["ip", "netns", "del", netns_of(home)], check=True)
-    if done.returncode:
+    if done.returncode and not note.is_symlink():
         raise AssertionError(f"{home} could not be destroyed: {done.stderr}")
     shutil.rmtree(home)
 

@@ -49,7 +49,8 @@ class Site:
 
     async def docker(self) -> Network:
         """A network that the docker engine makes. Raises `Unsupported`, `Unavailable`."""
-        return self._opened.get("docker") or await self._open("docker", self.docker_driver())
+        driver = self.docker_driver(self.settings.engines.docker_socket)
+        return self._opened.get("docker") or await self._open("docker", driver)
 
     async def modes(self, networks: Mapping[str, Network]) -> dict[str, Network]:
         """Networks by runtime and mode, as `oci/host`, for apps that want another than the ordinary one.
@@ -100,13 +101,13 @@ class Site:
             published_at=self.settings.network.publish_host,
         )
 
-    def docker_driver(self) -> DockerNetwork:
+    def docker_driver(self, socket: str) -> DockerNetwork:
         from hivemind.drivers.network.docker import DockerNetwork
 
         node = self.settings.node
         routed = {"auto", "oci", "containerd"}.intersection((node.runtime, *node.runtimes))
         return DockerNetwork(
-            self.settings.engines.docker_socket,
+            socket,
             self.owner,
             self.data / "network",
             subnet="auto" if routed else self.settings.network.subnet,  # one subnet is not for two networks
