@@ -78,6 +78,13 @@ class _Slot:
         )
 
     @property
+    def useless(self) -> list[Allocation]:
+        """Stale ones that nobody misses: those that do not get healthy, and all but the best. A revision that was
+        superseded on its way would otherwise leave a slot with two, and the next one make three of them."""
+        best = max(self.stale, key=lambda a: (a.state, -a.attempt), default=None)
+        return [a for a in self.stale if a is not best or a.failing or a.state is AllocationState.PENDING]
+
+    @property
     def doubled(self) -> list[Allocation]:
         """All fresh ones but the best: a drained node that came back may hold a second."""
         if len(self.fresh) < 2:
@@ -169,7 +176,7 @@ def _roll(spec: AppSpec, view: Sequence[_Slot]) -> list[Step]:
         if slot.served:
             steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]
             continue
-        useless = [a for a in slot.stale if a.failing or a.state is AllocationState.PENDING]
+        useless = slot.useless
         steps += [Halt(a.id, f"replaced by revision {revision}") for a in useless]
         serving = [a for a in slot.stale if a not in useless]
         if serving and not slot.fresh:

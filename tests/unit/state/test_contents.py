@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 
 from hive import ADMIN, Hive
 from hivemind.model.allocation import AllocationState
@@ -28,12 +27,12 @@ from hivemind.state.state import Outcome, State
 USES = (SecretMount(source="db", target="/run/db"),)
 
 
-def put(hive: Hive, kind: ContentKind = "secret", name: str = "db", *, refused: bool = False, **more: Any) -> Outcome:
+def put(
+    hive: Hive, kind: ContentKind = "secret", name: str = "db", *, refused: bool = False, **more: Any
+) -> Outcome:
     values = more.pop("values", {"password": b"one"})
     data = {k: Piece(value=v, digest="" if kind == "config" else f"d-{v!r}") for k, v in values.items()}
-    return hive.do(
-        PutContent(kind=kind, project="default", name=name, data=data, **more), refused=refused
-    )
+    return hive.do(PutContent(kind=kind, project="default", name=name, data=data, **more), refused=refused)
 
 
 def pinned(hive: Hive, app: str = "web") -> dict[str, int]:
@@ -95,7 +94,9 @@ def test_single_keys_are_set_and_removed() -> None:
     assert sorted(hive.state.contents["secret/default/db/00000003"].data) == ["user"]
     assert put(hive, values={}, keep=True, remove=("nothing",), refused=True).code == "not-found"
     assert "at least one key" in put(hive, values={}, keep=True, remove=("user",), refused=True).message
-    assert "at least one key" in put(hive, values={}, refused=True).message, "a document without values is no wish"
+    assert "at least one key" in put(hive, values={}, refused=True).message, (
+        "a document without values is no wish"
+    )
 
 
 def test_a_key_that_an_app_names_cannot_go() -> None:
@@ -213,7 +214,9 @@ def test_configs_of_other_projects_are_their_own() -> None:
     put(hive)
     hive.deploy(mounts=USES)
     hive.settle()
-    hive.do(PutContent(kind="secret", project="shop", name="db", data={"password": Piece(value=b"x", digest="x")}))
+    hive.do(
+        PutContent(kind="secret", project="shop", name="db", data={"password": Piece(value=b"x", digest="x")})
+    )
     assert hive.app().revision == 1
     refused = hive.do(DeleteProject(name="shop"), refused=True)
     assert "secret" in refused.message
