@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from agent_rig import IMAGE, SERVE, Rig, rig
+from hivemind.agent.compose import place_of
 from hivemind.drivers.network.contract import Published
 from hivemind.errors import HivemindError, Unavailable
 from hivemind.model.allocation import AllocationState, Desired
-from hivemind.model.app import Restart, Update
+from hivemind.model.app import Companion, Restart, Update
 from hivemind.model.check import Check, CommandProbe
 from hivemind.model.network import Port
 from hivemind.model.template import Stop
@@ -22,8 +23,9 @@ from hivemind.state.operations import DeleteApp, Operation, RestartApp, ScaleApp
 from virtual_time import VirtualLoop
 
 APPS = ("one", "two")
+NAMES = {"init": [(), (), ("one",), ("one", "two")], "side": [(), (), ("log",), ("log", "proxy")]}
 _KEPT = 2
-"""Containers of one allocation at most: the newest and the one before it."""
+"""Instances of one container at most: the newest and the one before it."""
 
 
 class Storm:
@@ -47,7 +49,10 @@ class Storm:
                 self._misfortune()
                 if self.dice.random() < 0.3:
                     self._wish()
-                await self.box.start()
+                if self.dice.random() < 0.3:
+                    await self.box.reboot()
+                else:
+                    await self.box.start()
 
     def _wish(self) -> None:
         name, kind = self.dice.choice(APPS), self.dice.randrange(8)
@@ -67,7 +72,9 @@ class Storm:
             name,
             replicas=self.dice.randrange(4),
             command=self.dice.choice([SERVE, SERVE, ("sh", "-c", "sleep 3"), ("no-such-thing",)]),
-            check=self.dice.choice([None, checked]),
+            **self.dice.choice([{}, {"check": checked}, {"startup": checked, "liveness": checked}]),
+            init_containers=self._companions(["sleep 1", "sleep 1; exit 0", "exit 1"]),
+            sidecars=self._companions(["while :; do sleep 3600; done", "sleep 20", "exit 0"], checked),
             ports=self.dice.choice([(), (Port(container=80, host=8000 + APPS.index(name)),)]),
             restart=Restart(policy=self.dice.choice(["always", "always", "on-failure", "no"])),
             update=Update(
@@ -77,6 +84,18 @@ class Storm:
                 healthy_deadline=60,
             ),
             stop=Stop(grace=self.dice.choice([0, 5])),
+        )
+
+    def _companions(self, scripts: list[str], check: Check | None = None) -> tuple[Companion, ...]:
+        return tuple(
+            Companion(
+                name=name,
+                image=IMAGE,
+                command=("sh", "-c", self.dice.choice(scripts)),
+                readiness=self.dice.choice([None, check]),
+                stop=Stop(grace=self.dice.choice([0, 5])),
+            )
+            for name in self.dice.choice(NAMES["side" if check else "init"])
         )
 
     def _misfortune(self) -> None:
@@ -102,7 +121,13 @@ class Storm:
     def _deploy_well(self, name: str) -> None:
         app = self.box.hive.app(name)
         if not app.stopped:
-            self.box.deploy(name, replicas=app.replicas, env={"CALM": "1"})
+            self.box.deploy(
+                name,
+                replicas=app.replicas,
+                env={"CALM": "1"},
+                init_containers=(Companion(name="once", image=IMAGE, command=("sh", "-c", "sleep 1")),),
+                sidecars=(Companion(name="beside", image=IMAGE, command=SERVE),),
+            )
 
     def _at_rest(self) -> bool:
         state = self.box.hive.state
@@ -123,11 +148,14 @@ def check(box: Rig) -> None:
     for app in state.apps.values():
         live = [a for a in state.allocations_of(app.id) if a.live]
         assert [a.slot for a in live] == ([] if app.stopped else list(range(app.replicas)))
-    running = [id.rpartition(".")[0] for id in box.running()]
-    assert sorted(running) == sorted(wanted), "exactly one container runs for each live allocation"
-    kept = [id.rpartition(".")[0] for id in box.machine.containers]
-    assert set(kept) <= set(state.allocations), "no container without an allocation"
-    assert all(kept.count(id) <= _KEPT for id in kept)
+    running = [(place.allocation, place.name) for place in map(place_of, box.running())]
+    parts = [(id, name) for id in wanted for name in ("", *beside(box, id))]
+    assert sorted(running) == sorted(parts), (
+        "exactly one container runs for each live allocation, and its sidecars"
+    )
+    kept = [(place.allocation, place.name) for place in map(place_of, box.machine.containers)]
+    assert {id for id, _ in kept} <= set(state.allocations), "no container without an allocation"
+    assert all(kept.count(part) <= _KEPT for part in kept)
     assert set(box.network.attachments()) == wanted
     observed = {entry.key.removeprefix("allocation/") for entry in box.store.range("allocation/")}
     assert wanted <= observed <= set(state.allocations)
@@ -143,6 +171,11 @@ def check(box: Rig) -> None:
     assert box.agent
     here = {a.id for a in state.allocations.values() if a.node}
     assert set(box.agent._workers) == here, "each allocation has somebody who cares for it"
+
+
+def beside(box: Rig, id: str) -> list[str]:
+    spec = box.hive.state.spec_of(box.hive.state.allocations[id])
+    return [companion.name for companion in spec.sidecars]
 
 
 def states_only_ascend(box: Rig) -> None:
