@@ -2,145 +2,30 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import hashlib
-import http.client
 import json
-import os
-import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from debimage import build, program
+from debimage import build
 from ociarchive import Layer, write_archive
+from tests.private_registry import Registry, running
 
-from hivemind.drivers.images.access import Access, Keyring, anonymous
 from hivemind.drivers.images.archive import load
+from hivemind.drivers.images.blobs import Incoming
 from hivemind.drivers.images.images import Images
-from hivemind.drivers.images.manifest import OCI_MANIFEST
 from hivemind.drivers.images.registry import pull
+from hivemind.drivers.images.room import Room
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import PullProgress
 from hivemind.errors import Corrupt, NotFound, Unauthenticated, Unavailable
 
 pytestmark = pytest.mark.real
-
-# The user "ann" with the password "sesame", as `htpasswd -B` writes it.
-HTPASSWD = "ann:$2y$05$abcdefghijklmnopqrstuuKcS.CYWVYVaLiiCKrrc0A5s3mGesJ9O\n"
-
-
-class Registry:
-    """A docker-registry process of our own on loopback."""
-
-    def __init__(self, folder: Path, secure: bool) -> None:
-        self.data = folder / "data"
-        self.folder = folder
-        self.secure = secure
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.host = f"127.0.0.1:{free.getsockname()[1]}"
-        self.process: subprocess.Popen[str] | None = None
-        if secure:
-            self._make_certificate()
-            (folder / "htpasswd").write_text(HTPASSWD)
-
-    def _make_certificate(self) -> None:
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ]
-        command += ["-days", "2", "-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"]
-        command += ["-keyout", str(self.folder / "key.pem"), "-out", str(self.folder / "cert.pem")]
-        subprocess.run(command, check=True, capture_output=True)
-
-    def start(self) -> None:
-        config: dict[str, object] = {
-            "version": "0.1",
-            "storage": {"filesystem": {"rootdirectory": str(self.data)}},
-        }
-        server: dict[str, object] = {"addr": self.host}
-        if self.secure:
-            server["tls"] = {"certificate": f"{self.folder}/cert.pem", "key": f"{self.folder}/key.pem"}
-            config["auth"] = {"htpasswd": {"realm": "tests", "path": f"{self.folder}/htpasswd"}}
-        (self.folder / "config.yml").write_text(json.dumps(config | {"http": server}))
-        binary = str(program("docker-registry", "usr/bin/docker-registry"))
-        self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", binary, "serve", str(self.folder / "config.yml")],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
-        )
-        assert self.process.stderr
-        for line in self.process.stderr:
-            if "listening on" in line:
-                break
-        else:
-            raise AssertionError("the registry did not start")
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-
-    def kill(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-
-    @property
-    def keyring(self) -> Keyring:
-        return self.known_to("ann", "sesame") if self.secure else anonymous
-
-    def known_to(self, username: str = "", password: str = "") -> Keyring:
-        ca = (self.folder / "cert.pem").read_text()
-        return lambda host: Access(host=host, username=username, password=password, ca=ca)
-
-    def _send(
-        self, method: str, url: str, body: bytes = b"", media_type: str = "application/octet-stream"
-    ) -> str:
-        if self.secure:
-            context = ssl.create_default_context(cafile=f"{self.folder}/cert.pem")
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(self.host, context=context)
-        else:
-            connection = http.client.HTTPConnection(self.host)
-        authorization = "Basic " + base64.b64encode(b"ann:sesame").decode()
-        connection.request(method, url, body, {"Authorization": authorization, "Content-Type": media_type})
-        answer = connection.getresponse()
-        assert answer.status in (201, 202), answer.read()
-        location = answer.headers.get("Location", "")
-        connection.close()
-        return location
-
-    def push(self, source: ImageStore, digest: str, repository: str, tag: str) -> None:
-        manifest = source.blobs.read(digest, 2**22)
-        document = json.loads(manifest)
-        for blob in [document["config"], *document["layers"]]:
-            where = urlsplit(self._send("POST", f"/v2/{repository}/blobs/uploads/"))
-            data = source.blobs.path(blob["digest"]).read_bytes()
-            self._send("PUT", f"{where.path}?{where.query}&digest={blob['digest']}", data)
-        self._send("PUT", f"/v2/{repository}/manifests/{tag}", manifest, OCI_MANIFEST)
-
-    def file_of(self, digest: str) -> Path:
-        name = digest.removeprefix("sha256:")
-        return self.data / "docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
-
-
-@contextmanager
-def running(folder: Path, secure: bool) -> Iterator[Registry]:
-    folder.mkdir()
-    registry = Registry(folder, secure)
-    try:
-        registry.start()
-        yield registry
-    finally:
-        registry.kill()
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls+password"])
@@ -224,3 +109,108 @@ def test_a_registry_that_dies_in_the_middle(tmp_path: Path, registry: Registry) 
     registry.start()
     image = pull(store, name, registry.keyring, lambda _: None, threading.Event())
     assert image.digest == pushed.digest
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def grow(disk: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
+@pytest.mark.anyio
+async def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path, registry: Registry) -> None:
+    """Nothing of the image is left, nothing else is harmed, and with room it comes."""
+    source = opened(tmp_path / "source")
+    layer = Layer()
+    layer.file("big", hashlib.shake_128(b"big").digest(24 * 2**20))
+    write_archive(tmp_path / "big.tar", [layer], {}, "docker.io/library/big:1", compress=False)
+    (pushed,) = load(source, tmp_path / "big.tar")
+    registry.push(source, pushed.digest, "big", "1")
+    with small_disk(tmp_path / "disk", "16m") as disk:
+        store = opened(disk / "images")
+        images = Images(store, registry.keyring)
+        with pytest.raises(Unavailable, match="is full") as caught:
+            await images.pull(f"{registry.host}/big:1")
+        assert "free space" in caught.value.hint
+        assert store.list() == [] and store.usage() == 0 and list(store.blobs.incoming.iterdir()) == []
+        grow(disk, "100m")
+        image = await images.pull(f"{registry.host}/big:1")
+        assert [path.joinpath("big").stat().st_size for path in store.layers(image.digest)] == [24 * 2**20]
+
+
+@pytest.mark.anyio
+async def test_pulling_stops_before_the_disk_is_full(tmp_path: Path, registry: Registry) -> None:
+    source = opened(tmp_path / "source")
+    layer = Layer()
+    layer.file("big", hashlib.shake_128(b"big").digest(24 * 2**20))
+    write_archive(tmp_path / "big.tar", [layer], {}, "docker.io/library/big:1", compress=False)
+    (pushed,) = load(source, tmp_path / "big.tar")
+    registry.push(source, pushed.digest, "big", "1")
+    with small_disk(tmp_path / "disk", "64m") as disk:
+        store = opened(disk / "images")
+        room = Room(disk, 32 * 2**20)
+        store.blobs.check_room = room.check
+        # The blob fits beside the reserve, the unpacked layer does not.
+        with pytest.raises(Unavailable, match="nearly full"):
+            await Images(store, registry.keyring).pull(f"{registry.host}/big:1")
+        assert store.list() == [] and room.free() > 32 * 2**20
+
+
+@pytest.mark.anyio
+async def test_pushes_what_the_registry_lacks_and_pulls_it_back(tmp_path: Path, registry: Registry) -> None:
+    source, store = opened(tmp_path / "source"), opened(tmp_path / "images")
+    (image,) = load(source, build("nginx"))
+    source.tag(image.digest, f"{registry.host}/team/nginx:7")
+    pushing = Images(source, registry.keyring)
+    seen: list[PullProgress] = []
+    await pushing.push(f"{registry.host}/team/nginx:7", seen.append)
+    assert seen[-1].stage == "done" and seen[-1].done == seen[-1].total == image.size
+    await pushing.push(f"{registry.host}/team/nginx:7")
+    back = await Images(store, registry.keyring).pull(f"{registry.host}/team/nginx:7")
+    assert (back.digest, back.layers) == (image.digest, image.layers)
+    pinned = await Images(store, registry.keyring).pull(f"{registry.host}/team/nginx@{image.digest}")
+    assert pinned == back
+    with pytest.raises(NotFound, match="no image"):
+        await pushing.push(f"{registry.host}/team/nginx:8")
+    if registry.secure:
+        with pytest.raises(Unauthenticated):
+            await Images(source, registry.known_to("ann", "open")).push(f"{registry.host}/team/nginx:7")
+
+
+@pytest.mark.anyio
+async def test_two_pulls_of_one_layer_at_once(tmp_path: Path, registry: Registry) -> None:
+    """Two images share their only large layer: it is fetched once, whoever is first."""
+    source, store = opened(tmp_path / "source"), opened(tmp_path / "images")
+    shared = Layer()
+    shared.file("big", hashlib.shake_128(b"shared").digest(8 * 2**20))
+    for number in (1, 2):
+        own = Layer()
+        own.file("own", str(number))
+        write_archive(tmp_path / "i.tar", [shared, own], {}, f"docker.io/library/i:{number}", compress=False)
+        (pushed,) = load(source, tmp_path / "i.tar")
+        registry.push(source, pushed.digest, "i", str(number))
+    images = Images(store, registry.keyring)
+
+    async def pull(number: int) -> None:
+        await images.pull(f"{registry.host}/i:{number}")
+
+    real = store.blobs.receive_rest
+    fetched: list[str] = []
+
+    @contextmanager
+    def counted(digest: str) -> Iterator[Incoming]:
+        with real(digest) as incoming:
+            fetched.append(digest)
+            yield incoming
+
+    store.blobs.receive_rest = counted  # type: ignore[method-assign]
+    await asyncio.gather(pull(1), pull(2))
+    assert len(fetched) == len(set(fetched)) == 5 and len(store.list()) == 2

@@ -16,10 +16,13 @@ import anyio
 import pytest
 from ociarchive import Layer, architecture, write_archive
 
-from hivemind.drivers.images.access import Access
+from hivemind.drivers.images import registry as registry_module
+from hivemind.drivers.images.access import Access, Keyring
 from hivemind.drivers.images.archive import load
+from hivemind.drivers.images.blobs import NoRoom
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.manifest import OCI_INDEX, OCI_MANIFEST
+from hivemind.drivers.images.room import Room
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.runtimes.contract import PullProgress
 from hivemind.errors import (
@@ -50,6 +53,10 @@ class FakeRegistry(ThreadingHTTPServer):
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.put("1", OCI_MANIFEST, source.blobs.read(digest, 2**22))
         self.auth = ""
+        self.ticket_lasts = 10**9
+        """Requests until a ticket has expired."""
+        self.tickets = 0
+        self.left = 0
         self.cuts: dict[str, int] = {}
         self.cut_after = 1000
         self.ranges = True
@@ -57,6 +64,7 @@ class FakeRegistry(ThreadingHTTPServer):
         self.redirect = ""
         self.status = 0
         self.silent = threading.Event()
+        self.lock = threading.Lock()
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     def put(self, tag: str, media_type: str, data: bytes) -> str:
@@ -104,7 +112,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def refused(self) -> bool:
         basic = "Basic " + base64.b64encode(USER.encode()).decode()
-        wanted = {"": "", "basic": basic, "bearer": "Bearer ticket"}[self.server.auth]
+        wanted = {"": "", "basic": basic, "bearer": f"Bearer ticket{self.server.tickets}"}[self.server.auth]
+        if self.server.auth == "bearer" and self.headers.get("Authorization") == wanted:
+            self.server.left -= 1
+            wanted = wanted if self.server.left >= 0 else "expired"
         if self.path.startswith("/elsewhere") or not wanted or self.headers.get("Authorization") == wanted:
             return False
         realm = f'realm="http://{self.server.host}/token",service="reg",scope="repository:team/app:pull"'
@@ -115,8 +126,21 @@ class Handler(BaseHTTPRequestHandler):
         query = parse_qs(urlsplit(self.path).query)
         assert query == {"service": ["reg"], "scope": ["repository:team/app:pull"]}
         basic = "Basic " + base64.b64encode(USER.encode()).decode()
-        ok = self.headers.get("Authorization") == basic
-        self.answer(200 if ok else 401, b'{"token":"ticket"}' if ok else b"")
+        self.hand_out(self.headers.get("Authorization") == basic)
+
+    def hand_out(self, ok: bool) -> None:
+        with self.server.lock:
+            self.server.tickets += ok
+            self.server.left = self.server.ticket_lasts
+        ticket = f'{{"token":"ticket{self.server.tickets}"}}'.encode()
+        self.answer(200 if ok else 401, ticket if ok else b"")
+
+    def do_POST(self) -> None:
+        """The token service for whoever has an identity token."""
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.server.asked.append((self.path, dict(self.headers)))
+        assert form["grant_type"] == ["refresh_token"] and form["scope"] == ["repository:team/app:pull"]
+        self.hand_out(form["refresh_token"] == ["identity"])
 
     def blob(self, digest: str) -> None:
         data = self.server.source.blobs.path(digest).read_bytes()
@@ -377,3 +401,213 @@ async def test_cancelling_stops_the_transfer(store: ImageStore, registry: FakeRe
     assert store.list() == [] and list(store.blobs.incoming.iterdir()) == []
     attempts = sum("/blobs/" in path and layer_blobs(registry)[0] in path for path, _ in registry.asked)
     assert attempts < 5
+
+
+@pytest.mark.anyio
+async def test_a_ticket_that_expires_in_the_middle_is_renewed(
+    store: ImageStore, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "PARALLEL", 1)
+    registry.auth, registry.ticket_lasts = "bearer", 2
+    await images(store, registry, USER).pull(f"{registry.host}/team/app:1")
+    assert registry.tickets == 3  # a manifest and five blobs, two for each ticket
+
+
+@pytest.mark.anyio
+async def test_tickets_that_are_never_good_end_the_pull(store: ImageStore, registry: FakeRegistry) -> None:
+    registry.auth, registry.ticket_lasts = "bearer", 0
+    with pytest.raises(Unauthenticated, match="'ann'"):
+        await images(store, registry, USER).pull(f"{registry.host}/team/app:1")
+    assert registry.tickets == 1
+
+
+@pytest.mark.anyio
+async def test_an_identity_token_is_changed_for_a_ticket(store: ImageStore, registry: FakeRegistry) -> None:
+    registry.auth = "bearer"
+    name = f"{registry.host}/team/app:1"
+    with pytest.raises(Unauthenticated, match="identity token"):
+        await Images(store, lambda host: Access(host=host, identity_token="stolen")).pull(name)
+    await Images(store, lambda host: Access(host=host, identity_token="identity")).pull(name)
+
+
+def mirrored(registry: FakeRegistry, *mirrors: str) -> Keyring:
+    return lambda host: Access(host=host, mirrors=mirrors if host == "origin.invalid" else ())
+
+
+@pytest.mark.anyio
+async def test_mirrors_are_asked_first_and_passed_over(store: ImageStore, registry: FakeRegistry) -> None:
+    """One is dead, one is good: the registry itself, which does not exist, is never asked."""
+    keyring = mirrored(registry, "127.0.0.1:1", f"http://{registry.host}")
+    image = await Images(store, keyring).pull("origin.invalid/team/app:1")
+    assert image.names == ("origin.invalid/team/app:1",)
+
+
+@pytest.mark.anyio
+async def test_a_mirror_that_lies_is_passed_over_for_that_blob(
+    tmp_path: Path, store: ImageStore, registry: FakeRegistry
+) -> None:
+    liar = FakeRegistry(registry.source, registry.source.list()[0].digest)
+    liar.damaged = {layer_blobs(registry)[1]}
+    thread = threading.Thread(target=liar.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        keyring = mirrored(registry, f"http://{liar.host}", f"http://{registry.host}")
+        image = await Images(store, keyring).pull("origin.invalid/team/app:1")
+    finally:
+        liar.shutdown()
+        thread.join()
+        liar.server_close()
+    assert len(store.layers(image.digest)) == 4
+    assert [path.rpartition("/")[2] for path, _ in registry.asked] == list(liar.damaged)
+
+
+@pytest.mark.anyio
+async def test_what_arrived_before_a_failure_is_not_fetched_again(
+    tmp_path: Path, store: ImageStore, registry: FakeRegistry
+) -> None:
+    """Even after the daemon was killed, and even if the disk then lost what it had."""
+    first, second, *_ = layer_blobs(registry)
+    registry.cuts = {first: 10**9, second: 10**9}
+    registry.ranges = True
+    registry.cut_after = 1000
+
+    def stop_soon(progress: PullProgress) -> None:
+        if progress.done > 5000:
+            registry.status = 500
+
+    with pytest.raises(Unavailable):
+        await images(store, registry).pull(f"{registry.host}/team/app:1", stop_soon)
+    registry.status, registry.cuts = 0, {}
+    again = ImageStore(store.root)
+    again.open()
+    kept = {path.name: path for path in again.blobs.partial.iterdir()}
+    assert kept and all(path.stat().st_size for path in kept.values())
+    damaged = sorted(kept)[0]
+    kept[damaged].write_bytes(b"x" * 700)
+    sizes = {name: path.stat().st_size for name, path in kept.items()}
+    registry.asked.clear()
+    image = await images(again, registry).pull(f"{registry.host}/team/app:1")
+    assert len(again.layers(image.digest)) == 4 and not list(again.blobs.partial.iterdir())
+    for name, size in sizes.items():
+        ranges = [h.get("Range") for path, h in registry.asked if path.endswith(name)]
+        assert ranges == ([f"bytes={size}-", None] if name == damaged else [f"bytes={size}-"])
+
+
+@pytest.mark.anyio
+async def test_policies(store: ImageStore, registry: FakeRegistry) -> None:
+    name = f"{registry.host}/team/app:1"
+    with pytest.raises(NotFound, match="never to be pulled"):
+        await images(store, registry).pull(name, policy="never")
+    assert registry.asked == []
+    image = await images(store, registry).pull(name)
+    asked = len(registry.asked)
+    assert await images(store, registry).pull(name, policy="never") == image
+    assert len(registry.asked) == asked
+    assert await images(store, registry).pull(name, policy="always") == image
+    assert [path for path, _ in registry.asked[asked:]] == ["/v2/team/app/manifests/1"]
+    _, data = registry.manifests["1"]
+    other = registry.put("1", OCI_MANIFEST, data + b" ")
+    moved = await images(store, registry).pull(name, policy="always")
+    assert moved.digest == other and store.get(image.digest).names == ()
+    registry.status = 500
+    with pytest.raises(Unavailable):
+        await images(store, registry).pull(name, policy="always")
+
+
+@pytest.mark.anyio
+async def test_an_index_pinned_by_its_digest_is_found_again(
+    tmp_path: Path, store: ImageStore, registry: FakeRegistry
+) -> None:
+    _, data = registry.manifests["1"]
+    own = {"mediaType": OCI_MANIFEST, "digest": registry.put("1", OCI_MANIFEST, data), "size": len(data)}
+    own["platform"] = {"os": "linux", "architecture": architecture()}
+    index = registry.put("many", OCI_INDEX, json.dumps({"schemaVersion": 2, "manifests": [own]}).encode())
+    pinned = f"{registry.host}/team/app@{index}"
+    image = await images(store, registry).pull(pinned)
+    assert await images(store, registry).pull(f"{registry.host}/team/app:7@{index}", policy="never") == image
+    reopened = ImageStore(store.root)
+    reopened.open()
+    assert reopened.find(pinned) == image
+    reopened.remove(pinned)
+    assert reopened.list() == []
+
+
+@pytest.mark.anyio
+async def test_other_platforms_by_name_only(
+    tmp_path: Path, store: ImageStore, registry: FakeRegistry
+) -> None:
+    write_archive(tmp_path / "b.tar", [Layer()], {"Cmd": ["/x"]}, "docker.io/team/s390:1", arch="s390x")
+    (foreign,) = load(registry.source, tmp_path / "b.tar", unpack=False)
+    data = registry.source.blobs.read(foreign.digest, 2**22)
+    other = {
+        "mediaType": OCI_MANIFEST,
+        "digest": registry.put("foreign", OCI_MANIFEST, data),
+        "size": len(data),
+    }
+    other["platform"] = {"os": "linux", "architecture": "s390x"}
+    registry.put("many", OCI_INDEX, json.dumps({"schemaVersion": 2, "manifests": [other]}).encode())
+    name = f"{registry.host}/team/app:many"
+    with pytest.raises(Unsupported, match="only for linux/s390x"):
+        await images(store, registry).pull(name)
+    image = await images(store, registry).pull(name, platform="linux/s390x")
+    assert image.arch == "s390x"
+    with pytest.raises(Unsupported):  # found here, but it cannot run here
+        await images(store, registry).pull(name)
+    with pytest.raises(Invalid, match="platform"):
+        await images(store, registry).pull(name, platform="s390x")
+
+
+@pytest.mark.anyio
+async def test_an_absurd_manifest_is_refused_before_anything_is_fetched(
+    store: ImageStore, registry: FakeRegistry
+) -> None:
+    document = json.loads(registry.manifests["1"][1])
+    layer = document["layers"][0]
+    absurd = {
+        "many": {**document, "layers": [layer] * 501},
+        "huge": {**document, "layers": [{**layer, "size": 2**62}]},
+        "negative": {**document, "layers": [{**layer, "size": -1}]},
+        "path": {**document, "layers": [{**layer, "digest": "sha256:../../etc/passwd"}]},
+        "text": {**document, "layers": "all"},
+        "deep": json.loads("[" * 500 + "]" * 500),
+        "md5": {**document, "config": {**document["config"], "digest": "md5:" + "0" * 32}},
+    }
+    store.blobs.check_room = Room(store.root).check
+    for tag, manifest in absurd.items():
+        registry.put(tag, OCI_MANIFEST, json.dumps(manifest).encode())
+        with pytest.raises((Invalid, NoRoom)):
+            await images(store, registry).pull(f"{registry.host}/team/app:{tag}")
+    circle = "sha256:" + "c" * 64
+    loop = {"schemaVersion": 2, "manifests": [{"mediaType": OCI_INDEX, "digest": circle, "size": 1}]}
+    registry.put("loop", OCI_INDEX, json.dumps(loop).encode())
+    with pytest.raises(NotFound):
+        await images(store, registry).pull(f"{registry.host}/team/app:loop")
+    assert not [path for path, _ in registry.asked if "/blobs/" in path] and store.list() == []
+
+
+@pytest.mark.anyio
+async def test_without_room_others_go_first_and_then_it_is_tried_once_more(
+    store: ImageStore, registry: FakeRegistry
+) -> None:
+    asked: list[int] = []
+    room = False
+
+    def check(size: int) -> None:
+        asked.append(size)
+        if not room:
+            raise NoRoom("the disk is nearly full")
+
+    async def make_room(error: NoRoom) -> bool:
+        nonlocal room
+        room = len(attempts) > 0
+        attempts.append(error.message)
+        return room
+
+    attempts: list[str] = []
+    store.blobs.check_room = check
+    pulling = images(store, registry)
+    pulling.make_room = make_room
+    with pytest.raises(NoRoom):
+        await pulling.pull(f"{registry.host}/team/app:1")
+    assert store.list() == [] and not [path for path, _ in registry.asked if "/blobs/" in path]
+    assert (await pulling.pull(f"{registry.host}/team/app:1")).layers and len(attempts) == 2
