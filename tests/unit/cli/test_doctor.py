@@ -156,6 +156,19 @@ def test_a_firewall_that_lets_hivemind_through_is_fine(tmp_path: Path) -> None:
         assert forward_policy(here).level == OK
 
 
+def test_an_engine_that_is_chosen_must_answer(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    (tmp_path / "etc/hivemind").mkdir(parents=True)
+    settings = tmp_path / "etc/hivemind/hivemind.toml"
+    settings.write_text('[node]\nruntime = "docker"\n[engines]\ndocker_socket = "/d.sock"\n')
+    found = doctor.engines(here)
+    assert found.level == FAIL and "docker is chosen" in found.found and found.mend == "systemctl start docker"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "d.sock"))
+        listening.listen()
+        assert doctor.engines(here).level == OK
+
+
 def test_engines_are_told_but_not_asked_for(tmp_path: Path) -> None:
     here = machine(tmp_path)
     assert doctor.engines(here) == (OK, "none; not needed", "")
