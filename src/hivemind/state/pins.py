@@ -16,7 +16,7 @@ def pins(state: State, project: str, spec: AppSpec) -> dict[str, int]:
     for reference in references(spec):
         bundle = state.bundles.get(bundle_key(reference.kind, project, reference.name))
         if bundle is None:
-            raise _missing(reference, project)
+            raise _missing(reference, project, spec)
         content = state.contents[content_key(reference.kind, project, reference.name, bundle.number)]
         if reference.key and reference.key not in content.data:
             raise _keyless(reference, content)
@@ -34,12 +34,14 @@ def newest(state: State, project: str, spec: AppSpec, old: dict[str, int]) -> di
     return found
 
 
-def _missing(reference: Reference, project: str) -> NotFound:
+def _missing(missing: Reference, project: str, spec: AppSpec) -> NotFound:
+    """With all the keys that the app wants of it."""
     where = "" if project == "default" else f" --project {project}"
-    key = reference.key or "KEY"
+    wanted = {r.key for r in references(spec) if r.pin == missing.pin and r.key} or {"KEY"}
+    keys = " ".join(f"--from-file {key}=PATH" for key in sorted(wanted))
     return NotFound(
-        f"there is no {reference.kind} {reference.name!r} in project {project!r}",
-        hint=f"hivemind {reference.kind} create {reference.name} --from-file {key}=PATH{where}",
+        f"there is no {missing.kind} {missing.name!r} in project {project!r}",
+        hint=f"hivemind {missing.kind} create {missing.name} {keys}{where}",
     )
 
 
