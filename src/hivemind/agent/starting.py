@@ -19,6 +19,10 @@ from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unsuppor
 from hivemind.model.allocation import AllocationState, Phase
 from hivemind.model.image import Image, ImageConfig
 
+_LASTING = 6
+"""Attempts in vain (some eight seconds, and what they take themselves) after which trouble that might pass is taken
+for lasting: an update goes back rather than wait for a registry that cannot be reached."""
+
 
 class Starting:
     """`meanwhile` tends what runs while an image is fetched."""
@@ -51,8 +55,9 @@ class Starting:
         except HivemindError as error:
             await self._stopping.discard(unit, number)
             if not charge.allocation.failing:
-                # It may pass, so a deployment waits; should its time run out it shall know for what.
-                charge.report_trouble(_named(unit, error.message), failing=False)
+                # It may pass, so a deployment waits a while, and shall know for what.
+                lasting = unit.backoff.failures + 1 >= _LASTING
+                charge.report_trouble(_named(unit, error.message), failing=lasting)
             self._ending.retry_later(unit, error.message)
         return 0
 

@@ -99,7 +99,7 @@ def settle(
             if finished:
                 live.clear()
                 return view.app
-            if _failed(view) or stumbles.too_many(view):
+            if _failed(view) or (stumbles.too_many(view) and not _undecided(view)):
                 raise explain(context, view)
             unplaced_since = (unplaced_since or time.monotonic()) if _unplaced(view) else None
             if unplaced_since and time.monotonic() - unplaced_since > _UNPLACED:
@@ -149,6 +149,11 @@ def _failed(view: View) -> bool:
         return False
     loops = any(a.status.phase == "backoff" and a.status.restarts >= _TOO_OFTEN for a in view.current)
     return view.app.status.phase == "failing" or loops
+
+
+def _undecided(view: View) -> bool:
+    """The hive itself will say whether it failed."""
+    return view.deployment is not None and view.deployment.state == "running"
 
 
 def _unplaced(view: View) -> bool:

@@ -60,6 +60,11 @@ class DeploymentDocument(Document, frozen=True, kw_only=True):
     ended: int
 
     @property
+    def change(self) -> str:
+        """`1->2`; `->1` for the first."""
+        return f"{self.source or ''}->{self.target}"
+
+    @property
     def progress(self) -> str:
         return f"{self.done}/{self.total}"
 
@@ -73,12 +78,11 @@ DEPLOYMENT = Resource(
     columns=(
         Column("ID", "id"),
         Column("APP", "app"),
-        Column("FROM", "source"),
-        Column("TO", "target"),
+        Column("CHANGE", "change"),
         Column("STATE", "state"),
         Column("DONE", "progress"),
         Column("CAUSE", "cause", wide=True),
-        Column("BY", "by"),
+        Column("BY", "by", wide=True),
         Column("AGE", "started", format="age"),
         Column("REASON", "reason"),
     ),

@@ -326,3 +326,22 @@ async def test_events_that_break_off_are_listened_to_again_and_nothing_is_missed
         assert [e.message for e in box.events() if e.type == "allocation.exited"] == [
             "instance 0: exit code 0", "instance 1: exit code 1", "instance 2: exit code 2"
         ]  # fmt: skip
+
+
+async def test_an_update_goes_back_when_its_image_cannot_be_fetched_for_a_while(tmp_path: Path) -> None:
+    async with rig(tmp_path) as box:
+        await box.start()
+        box.deploy()
+        await box.until(lambda: box.newest.state is AllocationState.HEALTHY)
+        box.machine.failures["pull"] = Unavailable("the registry cannot be reached")
+        outcome = box.deploy(image="web:2")
+        began = box.loop.time()
+
+        def deployment() -> DeploymentState:
+            box.machine.failures["pull"] = Unavailable("the registry cannot be reached")
+            return box.hive.state.deployments[outcome.deployment].state
+
+        await box.until(lambda: deployment() is DeploymentState.FAILED, 60)
+        assert 5 < box.loop.time() - began < 30, "not at the first breath, nor at the deadline"
+        assert "cannot be reached" in box.hive.state.deployments[outcome.deployment].reason
+        assert box.hive.app().revision == 1
