@@ -40,7 +40,7 @@ _DATA, _END = bytes((ExecChannel.STDOUT,)), bytes((ExecChannel.STDOUT_END,))
 class FilesQuery(ContainerQuery, frozen=True, kw_only=True):
     path: Annotated[
         str,
-        Meta(min_length=1, max_length=4096, pattern=r"^/[^\0]*$", description="absolute, in the container"),
+        Meta(min_length=1, max_length=4096, pattern="^/", description="absolute, in the container"),
     ]
 
 

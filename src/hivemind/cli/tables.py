@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 _GAP, _NARROW_GAP = 3, 2
-_LEAST = 8
-"""A column is not cut below this."""
+_LEAST, _NARROWEST = 8, 5
+"""A column is not cut below the first while another one is wider, and below the second never."""
 
 Paint = Callable[[str], str]
 
@@ -72,11 +72,15 @@ def render(
     return lines
 
 
-def _fit(widths: list[int], least: Sequence[int], width: int, gap: int) -> None:
-    """Shrinks `widths` in place until the table fits or nothing more may be cut."""
-    spare = sum(widths) + gap * (len(widths) - 1) - width
+def _fit(widths: list[int], headers: Sequence[int], width: int, gap: int) -> None:
+    """Shrinks `widths` in place until the table fits. Headers are cut only when nothing else is left to cut."""
+    for floors in ([max(header, _LEAST) for header in headers], [_NARROWEST] * len(headers)):
+        _shrink(widths, floors, sum(widths) + gap * (len(widths) - 1) - width)
+
+
+def _shrink(widths: list[int], floors: Sequence[int], spare: int) -> None:
     while spare > 0:
-        room = [max(w - max(low, _LEAST), 0) for w, low in zip(widths, least, strict=True)]
+        room = [max(w - low, 0) for w, low in zip(widths, floors, strict=True)]
         if not any(room):
             return
         longest = max(w for w, r in zip(widths, room, strict=True) if r)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import msgspec
@@ -11,8 +12,10 @@ import msgspec
 from hivemind.api.backend import Info
 from hivemind.drivers.runtimes.contract import (
     ExecSpec,
+    FileChange,
     LogLine,
     LogQuery,
+    ProcessInfo,
     Stats,
 )
 from hivemind.errors import Conflict, NotFound
@@ -137,8 +140,85 @@ class Command:
         self.closed.set()
 
 
+class MemoryLooking:
+    """What can be seen: the same of whatever runs. Files are one text a path, links none."""
+
+    def __init__(self, backend: MemoryBackend) -> None:
+        self.backend = backend
+        self.files: dict[str, bytes] = {"/etc/hosts": b"127.0.0.1 localhost\n"}
+        self.expected: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        self.earlier: dict[str, list[LogLine]] = {}
+        self.port = 0
+        """Where whatever runs listens, on loopback."""
+
+    def _runs(self, allocation: str) -> None:
+        if allocation not in self.backend.running:
+            raise Conflict(f"allocation {allocation} does not run", hint="start it")
+
+    async def attach(self, allocation: str, container: str = "") -> Command:
+        self._runs(allocation)
+        self.backend.commands.append(Command(ExecSpec(args=("main",), stdin=True)))
+        return self.backend.commands[-1]
+
+    @contextmanager
+    def expect(self, project: str, app: str) -> Iterator[asyncio.Future[Any]]:
+        coming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.expected[project, app] = coming
+        try:
+            yield coming
+        finally:
+            del self.expected[project, app]
+
+    async def processes(self, allocation: str, container: str = "") -> list[ProcessInfo]:
+        self._runs(allocation)
+        return [
+            ProcessInfo(
+                pid=7,
+                parent=1,
+                user="root",
+                state="S",
+                cpu_seconds=1.5,
+                memory=4096,
+                started=1,
+                command="sleep 9",
+            )
+        ]
+
+    async def changes(self, allocation: str, container: str = "") -> list[FileChange]:
+        return [FileChange("added", path) for path in sorted(self.files)]
+
+    async def read_files(self, allocation: str, path: str, container: str = "") -> AsyncIterator[bytes]:
+        if path not in self.files:
+            raise NotFound(f"there is no {path}")
+        yield self.files[path]
+
+    async def write_files(
+        self, allocation: str, path: str, chunks: AsyncIterator[bytes], container: str = ""
+    ) -> None:
+        self.files[path] = b"".join([chunk async for chunk in chunks])
+
+    def previous_logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
+        if allocation not in self.earlier:
+            raise NotFound(f"{allocation} has no earlier instance")
+        return self._lines(allocation)
+
+    async def _lines(self, allocation: str) -> AsyncIterator[LogLine]:
+        for line in self.earlier[allocation]:
+            yield line
+
+    async def connect(self, allocation: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self._runs(allocation)
+        if not self.port:
+            raise Conflict(f"nothing listens at {port}")
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def stats(self) -> dict[str, Stats]:
+        return {id: await self.backend.stats(id) for id in sorted(self.backend.running)}
+
+
 class MemoryBackend:
     def __init__(self) -> None:
+        self.looking = MemoryLooking(self)
         self.state = State("testhive")
         self.store = MemoryStore()
         self.administrator = ADMIN
@@ -188,13 +268,13 @@ class MemoryBackend:
     async def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:
         return [msgspec.to_builtins(step) for step in forecast(self.state, operation, by.public)]
 
-    async def exec(self, allocation: str, spec: ExecSpec) -> Command:
+    async def exec(self, allocation: str, spec: ExecSpec, container: str = "") -> Command:
         if allocation not in self.running:
             raise Conflict(f"allocation {allocation} does not run", hint="start it")
         self.commands.append(Command(spec))
         return self.commands[-1]
 
-    async def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+    async def logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
         if allocation not in self.log_lines:
             raise NotFound(f"no log of {allocation}")
         sent = 0
@@ -215,7 +295,7 @@ class MemoryBackend:
             raise NotFound(f"{allocation} is not here")
         return [CheckResult(time=5, check="liveness", outcome="slow", latency=1.5, output="GET /: 200")]
 
-    async def stats(self, allocation: str) -> Stats:
+    async def stats(self, allocation: str, container: str = "") -> Stats:
         if allocation not in self.running:
             raise Conflict("it does not run")
         return Stats(cpu_seconds=1.5, memory=1000, memory_limit=2000, pids=3, net_rx=4, net_tx=5)

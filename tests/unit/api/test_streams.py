@@ -57,7 +57,7 @@ def test_logs_of_all_replicas_are_merged_by_time(running: Running) -> None:
 def test_logs_that_break_off_are_noticed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(running, 1)
 
-    async def broken(allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+    async def broken(allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
         for number in range(query.tail or 3):
             yield LogLine(number, "stdout", "x")
         raise Unavailable("the disk is gone")

@@ -179,7 +179,7 @@ def test_logs_name_the_replica_that_wrote(hive: FakeHive, run: Run) -> None:
     assert [c for c in hive.calls if c[0] == "logs"][-1] == (
         "logs",
         "web",
-        {"tail": 5, "since": 1_700_000_000 * 10**9, "until": 0},
+        {"tail": 5, "since": 1_700_000_000 * 10**9, "until": 0, "grep": "", "previous": False},
     )
 
 
@@ -212,7 +212,7 @@ def test_run_prints_the_output_and_exits_with_the_code(hive: FakeHive, run: Run)
 
 
 def test_run_refuses_what_it_cannot_do(hive: FakeHive, run: Run) -> None:
-    assert "exec -it" in run("run", "-it", "busybox", "sh").err
+    assert "standard input is not a terminal" in run("run", "-it", "busybox", "sh").err
     assert run("run", "-d", "--rm", "busybox").code == 2
 
 
