@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import stat
@@ -145,7 +146,7 @@ async def test_a_user_beyond_those_that_a_container_has(house: House) -> None:
 async def test_ranges_do_not_overlap_and_are_given_again(house: House) -> None:
     started = await asyncio.gather(*(house.start("sleep 1000") for _ in range(12)))
     firsts = sorted(id_map(pid)[0][1] for _, pid in started)
-    assert all(later - earlier >= STRIDE for earlier, later in zip(firsts, firsts[1:], strict=False))
+    assert all(later - earlier >= STRIDE for earlier, later in itertools.pairwise(firsts))
     await house.runtime.close()
     await house.open()
     spec, pid = await house.start("sleep 1000")
@@ -157,7 +158,7 @@ async def test_hundred_ranges_do_not_overlap(house: House) -> None:
     assert house.runtime._ranges is not None
     users = [house.runtime._ranges.give(f"many.{number}") for number in range(100)]
     spans = sorted((each.first, each.outside(SIZE - 1)) for each in users)
-    assert all(end < start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 async def test_the_nodes_users_where_they_are_asked_for(house: House) -> None:

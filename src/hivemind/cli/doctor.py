@@ -15,6 +15,7 @@ from pathlib import Path
 from hivemind.cli.engines import engines
 from hivemind.cli.findings import FAIL, OK, WARN, Finding, Machine
 from hivemind.cli.forwarding import forward_policy
+from hivemind.cli.userspaces import init, user_namespaces
 
 _MIN_KERNEL = (4, 18)
 _MIN_DISK = 2 * 2**30
@@ -175,6 +176,19 @@ def daemon(machine: Machine) -> Finding:
     return Finding(OK, f"{info.node_name} runs version {info.version} at {machine.endpoint}")
 
 
+def volumes(machine: Machine) -> Finding:
+    """Volumes without a limit need nothing."""
+    if not machine.program("mkfs.ext4"):
+        return Finding(WARN, "no mkfs.ext4: volumes cannot have a size", machine.install("e2fsprogs"))
+    return Finding(OK, "directories, and ext4 in files")
+
+
+def backups(machine: Machine) -> Finding:
+    if not machine.program("restic"):
+        return Finding(WARN, "no restic: volumes cannot be backed up", machine.install("restic"))
+    return Finding(OK, "restic")
+
+
 CHECKS: dict[str, Callable[[Machine], Finding]] = {
     "root": administrator,
     "kernel": kernel,
@@ -182,12 +196,16 @@ CHECKS: dict[str, Callable[[Machine], Finding]] = {
     "cgroups": cgroups,
     "container runtime": container_runtime,
     "conmon": monitor,
+    "user namespaces": user_namespaces,
+    "init": init,
     "engines": engines,
     "nftables": firewall,
     "forwarding": forwarding,
     "forward policy": forward_policy,
     "ports": ports,
     "disk": disk,
+    "volumes": volumes,
+    "backups": backups,
     "clock": clock,
     "resolver": names,
     "daemon": daemon,

@@ -12,6 +12,7 @@ from hivemind.cli import doctor
 from hivemind.cli.doctor import CHECKS, examine
 from hivemind.cli.findings import FAIL, OK, WARN, Machine
 from hivemind.cli.forwarding import forward_policy
+from hivemind.cli.userspaces import user_namespaces
 from tests.unit.cli.conftest import Run
 
 
@@ -58,11 +59,12 @@ def test_the_command_is_that_of_the_distribution(tmp_path: Path, release: str, c
 
 
 def test_a_machine_that_has_all(tmp_path: Path) -> None:
-    for name in ("runc", "conmon", "nft", "chronyd"):
+    for name in ("runc", "conmon", "nft", "tini-static", "chronyd"):
         program(tmp_path, name)
     here = machine(tmp_path)
     for path, text in {
         "proc/sys/kernel/osrelease": "6.1.0-13-amd64\n",
+        "proc/sys/user/max_user_namespaces": "1000\n",
         "proc/filesystems": "nodev\toverlay\n\text4\n",
         "proc/sys/net/ipv4/ip_forward": "1\n",
         "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
@@ -162,7 +164,9 @@ def test_an_engine_that_is_chosen_must_answer(tmp_path: Path) -> None:
     settings = tmp_path / "etc/hivemind/hivemind.toml"
     settings.write_text('[node]\nruntime = "docker"\n[engines]\ndocker_socket = "/d.sock"\n')
     found = doctor.engines(here)
-    assert found.level == FAIL and "docker is chosen" in found.found and found.mend == "systemctl start docker"
+    assert (
+        found.level == FAIL and "docker is chosen" in found.found and found.mend == "systemctl start docker"
+    )
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "d.sock"))
         listening.listen()
@@ -179,3 +183,15 @@ def test_engines_are_told_but_not_asked_for(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(place))
         assert "--runtimes containerd" in doctor.engines(here).found
+
+
+@pytest.mark.parametrize(
+    ("release", "namespaces", "level"),
+    [("5.15.0-1", "1000", WARN), ("6.1.0-13-amd64", "0", WARN), ("6.1.0", "", WARN), ("6.1.0", "1000", OK)],
+)
+def test_user_namespaces(tmp_path: Path, release: str, namespaces: str, level: str) -> None:
+    here = machine(
+        tmp_path, proc__sys__kernel__osrelease=release, proc__sys__user__max_user_namespaces=namespaces
+    )
+    found = user_namespaces(here)
+    assert found.level == level and bool(found.mend) == (level != OK)

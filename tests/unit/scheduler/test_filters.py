@@ -118,3 +118,17 @@ def test_a_constraint_that_makes_no_sense_says_how_to_write_one(text: str) -> No
 def test_a_constraint_nobody_validated_refuses_the_node_instead_of_raising() -> None:
     said = refusal("constraints", Ask(id="a", app="web", constraints=("node.mood==good",)))
     assert said == "does not understand 'node.mood==good'"
+
+
+def test_gpus_are_whole_and_counted() -> None:
+    node, ask = Node(id="n", name="n", cpus=4, memory=2**30, gpus=4), Ask(id="a", app="app", gpus=2)
+    assert refusal("resources", ask, node) == ""
+    assert refusal("resources", ask, node, Use(gpus=3)) == "lacks 2 GPUs"
+    assert refusal("resources", Ask(id="a", app="app", gpus=1), NODE) == "lacks 1 GPU"
+
+
+def test_replicas_that_listen_on_the_node_itself_do_not_share_it() -> None:
+    ask = Ask(id="a", app="app", host_ports=("80/tcp",), alone=True)
+    assert refusal("ports", ask) == ""
+    assert refusal("ports", ask, use=Use(ports={"80/tcp": "app"})) == "has a replica on these ports already"
+    assert "another app" in refusal("ports", ask, use=Use(ports={"80/tcp": "other"}))

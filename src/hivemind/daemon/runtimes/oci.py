@@ -17,7 +17,7 @@ async def assemble(site: Site) -> tuple[Runtime, Network]:
     prefer_memory(site.run / "oci")  # what containers shall keep secret may lie there
     runtime = _driver(site)
     await runtime.open()
-    if runtime.why_host_users:
+    if runtime.why_host_users and site.settings.node.container_users != "off":
         site.problems.append(f"root in containers is root of this machine: {runtime.why_host_users}")
     return runtime, network
 
