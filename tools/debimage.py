@@ -89,6 +89,16 @@ http {
 }
 """
 
+SERVE_POSTGRES = """\
+#!/bin/sh
+# As the usual image does it: an empty data directory becomes a new cluster, any other is served.
+set -e
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    initdb --username=postgres --auth=trust --no-sync --locale=C --encoding=UTF8 > /dev/null
+fi
+exec postgres -c listen_addresses='*' -c unix_socket_directories=/run/postgresql
+"""
+
 SYSTEM_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -102,6 +112,8 @@ class Recipe:
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     owned: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = field(default=(), repr=False)
+    """Of the packages that otherwise only installing needs."""
 
     @property
     def key(self) -> str:
@@ -158,6 +170,27 @@ RECIPES = {
             "ExposedPorts": {"6379/tcp": {}},
         },
     ),
+    "postgres": Recipe(
+        packages=("postgresql-15", "postgresql-client-15", "busybox-static"),
+        kept=("libpam0g", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0"),
+        applets=True,
+        files={
+            "etc/passwd": (0o644, f"{PASSWD}postgres:x:101:101::/var/lib/postgresql:/bin/sh\n"),
+            "etc/group": (0o644, f"{GROUP}postgres:x:101:\n"),
+            "usr/bin/serve-postgres": (0o755, SERVE_POSTGRES),
+        },
+        owned={"run/postgresql": 101, "var/lib/postgresql": 101, "var/lib/postgresql/data": 101},
+        config={
+            "Entrypoint": ["/usr/bin/serve-postgres"],
+            "Env": [
+                "PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "PGDATA=/var/lib/postgresql/data",
+            ],
+            "User": "postgres",
+            "ExposedPorts": {"5432/tcp": {}},
+            "StopSignal": "SIGINT",
+        },
+    ),
 }
 
 
@@ -169,7 +202,7 @@ def build(name: str, cache: Path | None = None) -> Path:
     archive = folder / f"{name}-{recipe.key}.tar"
     with _locked(folder / ".lock"):
         if not archive.exists():
-            layer = _layer(recipe, _packages(folder, recipe.packages))
+            layer = _layer(recipe, _packages(folder, recipe.packages, recipe.kept))
             unfinished = archive.with_suffix(".unfinished")
             write_archive(unfinished, [layer], recipe.config, f"docker.io/library/{name}:1")
             unfinished.rename(archive)
@@ -204,7 +237,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _packages(cache: Path, wanted: tuple[str, ...]) -> list[Path]:
+def _packages(cache: Path, wanted: tuple[str, ...], kept: tuple[str, ...] = ()) -> list[Path]:
     """Fetches packages and all they depend on, as if nothing were installed; returns their files."""
     debs = cache / "debs"
     (debs / "partial").mkdir(parents=True, exist_ok=True)
@@ -233,7 +266,7 @@ def _packages(cache: Path, wanted: tuple[str, ...]) -> list[Path]:
     return [
         debs / f"{package}_{version.replace(':', '%3a')}_{arch}.deb"
         for package, version, arch in sorted(found)
-        if not any(fnmatch.fnmatch(package, pattern) for pattern in ADMINISTRATION)
+        if package in kept or not any(fnmatch.fnmatch(package, pattern) for pattern in ADMINISTRATION)
     ]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 from urllib.error import HTTPError
@@ -18,6 +20,7 @@ import dns.query
 import dns.rdatatype
 
 from hivemind.client.client import Hivemind
+from hivemind.drivers.volumes.mounts import mounted_below
 from hivemind.model.allocation import AllocationDocument
 from hivemind.model.app import AppDocument
 from network_traffic import within
@@ -97,6 +100,31 @@ class Daemon:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def reboot(self) -> None:
+        """All of it dies at once, nothing stays mounted, and what lies in /run is gone. Then it starts."""
+        statuses = [a.status for a in self.client.allocations.list(None)]
+        parts = [part for status in statuses for part in (status, *status.companions)]
+        pids = [part.pid for part in parts if part.pid]
+        self.kill()
+        for pid in (*pids, *self._mentioning()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not self._mentioning(), "the machine off")
+        eventually(lambda: not any(map(running, pids)), "every container dead")
+        for mounted in reversed(mounted_below(self.home)):
+            subprocess.run(["umount", "--lazy", mounted.point], check=True)
+        shutil.rmtree(self.run)
+        self.start()
+
+    def _mentioning(self) -> list[int]:
+        """Processes that have the node's directory in their command line."""
+        own, found = os.fsencode(self.home), []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and own in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        return found
 
     def destroy(self) -> None:
         """Ends the node by Hivemind's own means, which must leave nothing on the machine."""
@@ -212,6 +240,14 @@ class Daemon:
             self.client.apps.delete(app.name, app.project)
         eventually(lambda: not self.client.allocations.list(None), "all allocations gone")
         self.traces.must_be_clean()
+
+
+def running(pid: int) -> bool:
+    """Not even as a zombie that nobody has buried yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def alive(pid: int) -> bool:

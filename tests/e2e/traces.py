@@ -50,6 +50,7 @@ class Traces:
         """What is there although no allocation needs it. An ended one keeps its record and log, nothing else."""
         known = self._client.allocations.list(None)
         live = {a.id for a in known if a.state not in ("complete", "failed", "stopped", "lost")}
+        live |= {volume.id for volume in self._client.volumes.list(None)}  # they stay mounted
         records = live | {a.id for a in known}
         ports = {
             f"{p.protocol}/{p.host}" for app in self._client.apps.list(None) for p in app.spec.ports if p.host

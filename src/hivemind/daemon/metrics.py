@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hivemind.api.backend import Info
 from hivemind.daemon import capacity
+from hivemind.daemon.volume_metrics import VolumeMetrics
 from hivemind.drivers.dns.server import NameServer
 from hivemind.model.allocation import AllocationStatus, Phase
 from hivemind.model.base import decode
@@ -34,6 +35,7 @@ class NodeMetrics:
         gauge(
             "hivemind_container_restarts", "Restarts of each live replica.", ("project", "app", "slot")
         ).ask(self._restarts)
+        VolumeMetrics(state, store, self.registry)
         for kind in ("queries", "forwarded", "failures"):
             self.registry.counter(f"hivemind_dns_{kind}_total", f"Name server: {kind} since the start.").ask(
                 _reader(names, kind)

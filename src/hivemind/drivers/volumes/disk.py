@@ -94,14 +94,8 @@ async def refit(image: Path, size: int) -> None:
     os.truncate(image, size)
 
 
-async def copy(image: Path, to: Path) -> None:
-    """Of one that nobody writes to; shares its blocks where the file system can."""
-    await run("sync", "--file-system", str(image))
-    await run("cp", "--reflink=auto", "--sparse=always", str(image), str(to))
-
-
 async def copy_frozen(image: Path, point: Path, to: Path) -> None:
-    """Of one moment: writers wait until it is copied."""
+    """Of one moment: writers wait until it is copied. Shares its blocks where the file system can."""
     await run("sh", "-c", _COPY_FROZEN, "sh", str(point), str(image), str(to))
 
 

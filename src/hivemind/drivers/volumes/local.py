@@ -135,19 +135,22 @@ class LocalDriver:
 
     async def _refit(self, home: Path, kept: Kept, size: int) -> None:
         """On a copy: a file system that is half moved is no file system."""
-        await disk.unmount(home / "data")
         aside = self._aside()
         try:
             (aside / "data").mkdir(mode=0o755)
-            await disk.copy(home / "disk.img", aside / "disk.img")
+            await self._copy_disk(home, aside)
             await disk.refit(aside / "disk.img", size)
             _write(aside, msgspec.structs.replace(kept, size=size))
             await run("sync", "--file-system", str(aside))
             await self._settle(aside, home)
         except BaseException:
             await _remove(aside)
-            await disk.mount(home / "disk.img", home / "data")
             raise
+
+    async def _copy_disk(self, home: Path, aside: Path) -> None:
+        """Frozen also if nobody writes: what is still in memory is in the copy, and it mounts without a repair."""
+        await disk.mount(home / "disk.img", home / "data")
+        await disk.copy_frozen(home / "disk.img", home / "data", aside / "disk.img")
 
     async def seeded(self, wanted: Wanted) -> None:
         home = self._volumes / wanted.id
@@ -173,9 +176,7 @@ class LocalDriver:
         try:
             if kept.size:
                 (aside / "data").mkdir()
-                # Frozen also if nobody writes: only then the copy can be mounted without writing to it.
-                await self.find(wanted)
-                await disk.copy_frozen(source / "disk.img", source / "data", aside / "disk.img")
+                await self._copy_disk(source, aside)
             else:
                 await copy_tree(source / "data", aside / "data")
             _write(aside, kept)

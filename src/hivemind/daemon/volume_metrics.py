@@ -1,0 +1,48 @@
+"""What /metrics shows of volumes: how full they are, and how their backups go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hivemind.model.base import decode
+from hivemind.model.volume import Volume, VolumeStatus
+from hivemind.state.state import State
+from hivemind.store.contract import Store
+from hivemind.telemetry.metrics import Registry
+
+_LABELS = ("project", "volume")
+
+
+class VolumeMetrics:
+    """Adds its families to a registry; all is read when it is asked for."""
+
+    def __init__(self, state: State, store: Store, registry: Registry) -> None:
+        self._state = state
+        self._store = store
+        families: tuple[tuple[str, str, Callable[[Volume, VolumeStatus], float | None]], ...] = (
+            ("used_bytes", "What a volume's files take.", lambda v, s: float(s.used)),
+            ("limit_bytes", "What a volume may hold; none without a limit.", lambda v, s: float(v.size) or None),
+            ("ready", "1 while a volume is as agreed.", lambda v, s: float(s.phase == "ready" and not s.message)),
+            ("backup_time_seconds", "When a backup last succeeded.", lambda v, s: s.backed_up / 1000 or None),
+            ("backup_verified_seconds", "When a backup was last restored and found equal.",
+             lambda v, s: s.verified / 1000 or None),
+            ("backup_failing", "1 when the last backup failed.",
+             lambda v, s: float(bool(s.backup.error)) if s.backup else None),
+        )  # fmt: skip
+        for name, text, value in families:
+            registry.gauge(f"hivemind_volume_{name}", text, _LABELS).ask(self._reader(value))
+
+    def _reader(
+        self, value: Callable[[Volume, VolumeStatus], float | None]
+    ) -> Callable[[], dict[tuple[str, ...], float]]:
+        def read() -> dict[tuple[str, ...], float]:
+            found = {}
+            for volume in self._state.volumes.values():
+                entry = self._store.get(f"volume/{volume.id}")
+                status = decode(entry.value, VolumeStatus) if entry and entry.value else VolumeStatus()
+                amount = value(volume, status)
+                if amount is not None:
+                    found[volume.project, volume.name] = amount
+            return found
+
+        return read
