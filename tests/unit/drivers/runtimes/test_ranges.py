@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +68,7 @@ def test_no_two_ever_overlap(steps: list[tuple[str, bool]], start: int) -> None:
             ranges.take_back(id)
             held.pop(id, None)
         firsts = sorted(held.values())
-        assert all(later - earlier >= STRIDE for earlier, later in zip(firsts, firsts[1:], strict=False))
+        assert all(later - earlier >= STRIDE for earlier, later in pairwise(firsts))
 
 
 def test_settings() -> None:
