@@ -29,7 +29,7 @@ def test_commands_and_verbs(hive: FakeHive, run: Run) -> None:
 
 def test_options_and_their_values(hive: FakeHive, run: Run) -> None:
     assert offered(run, "app", "deploy", "--update-o") == ["--update-order"]
-    assert offered(run, "app", "deploy", "--update-order", "") == ["start-first", "stop-first"]
+    assert offered(run, "app", "deploy", "--update-order", "") == ["auto", "start-first", "stop-first"]
     assert offered(run, "apply", "-f", "") == [":files"]
     assert offered(run, "get", "apps", "-o", "j") == ["json"]
     assert offered(run, "daemon", "--run-d") == ["--run-dir"]
