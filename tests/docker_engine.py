@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,14 @@ from typing import Any
 _ROOT = Path(__file__).resolve().parents[1]
 _PREFIX = "hm-docker-"
 _PATIENCE = 60.0
+_CONTAINERD = """\
+version = 2
+root = "{home}/containerd"
+state = "{home}/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{home}/containerd.sock"
+"""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -37,38 +45,69 @@ class DockerEngine:
         self.socket = str(home / "docker.sock")
         self.netns = netns or f"/run/netns/{home.name}"
         self._own_netns = not netns
-        self._process: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
+        self._dockerd: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, live_restore: bool = True) -> None:
+    def start(self) -> None:
         """Returns once it answers."""
         self.home.mkdir(exist_ok=True)
         if self._own_netns and not os.path.exists(self.netns):
             subprocess.run(["ip", "netns", "add", self.home.name], check=True)
             subprocess.run(["ip", "-n", self.home.name, "link", "set", "lo", "up"], check=True)
-        group = _group(self.home)
-        group.mkdir(exist_ok=True)
-        (self.home / "daemon.json").write_text(json.dumps({"live-restore": live_restore}))
-        command = [
-            *("nsenter", f"--net={self.netns}", "unshare", "--mount", "--propagation", "slave", "dockerd"),
+        if not (self.home / "daemon.json").exists():
+            (self.home / "daemon.json").write_text(json.dumps({"live-restore": True}))
+        containerd = self.home / "containerd.sock"
+        if self._containerd is None:
+            (self.home / "containerd.toml").write_text(_CONTAINERD.format(home=self.home))
+            own_mounts = ("unshare", "--mount", "--propagation", "slave")
+            self._containerd = self._background(
+                *own_mounts, "containerd", "--config", str(self.home / "containerd.toml")
+            )
+            self._until(self._containerd, containerd.exists)
+        self._dockerd = self._background(
+            *("nsenter", f"--mount=/proc/{self._containerd.pid}/ns/mnt", "dockerd"),
             *("--host", f"unix://{self.socket}", "--config-file", str(self.home / "daemon.json")),
+            *("--containerd", str(containerd), "--cgroup-parent", f"/{self.home.name}"),
             *("--data-root", str(self.home / "data"), "--exec-root", str(self.home / "exec")),
-            *("--pidfile", str(self.home / "pid"), "--cgroup-parent", f"/{self.home.name}"),
-            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--storage-driver", "overlay2"),
-            *("--bridge", "none", "--userland-proxy=false", "--log-level", "warn"),
-        ]
+            *("--pidfile", str(self.home / "pid"), "--exec-opt", "native.cgroupdriver=cgroupfs"),
+            *(
+                "--storage-driver",
+                "overlay2",
+                "--bridge",
+                "none",
+                "--userland-proxy=false",
+                "--log-level",
+                "warn",
+            ),
+        )
+        self._until(self._dockerd, self._answers)
+
+    def _background(self, *command: str) -> subprocess.Popen[bytes]:
+        group = _group(self.home)
         with (self.home / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
+            return subprocess.Popen(
+                ["nsenter", f"--net={self.netns}", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid())),
             )
+
+    def _until(self, process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"dockerd does not answer:\n{(self.home / 'log').read_text()[-3000:]}")
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"docker does not answer:\n{(self.home / 'log').read_text()[-3000:]}")
+            time.sleep(0.02)
+
+    def keep_containers(self, keep: bool) -> None:
+        """Whether they live on while it does not, from now on."""
+        assert self._dockerd
+        (self.home / "daemon.json").write_text(json.dumps({"live-restore": keep}))
+        deadline = time.monotonic() + _PATIENCE
+        self._dockerd.send_signal(signal.SIGHUP)
+        while self.ask("GET", "/info")["LiveRestoreEnabled"] is not keep and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -82,23 +121,33 @@ class DockerEngine:
         """The newest version of the API that it speaks."""
         return tuple(int(part) for part in self.ask("GET", "/version")["ApiVersion"].split("."))
 
-    def ask(self, method: str, path: str) -> Any:
-        """One call of its API."""
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """One call of its API; `body`: bytes (an archive), or what becomes JSON. Refusals are answers, too."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+        kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
         done = subprocess.run(
-            ["curl", "-sS", "-X", method, "--unix-socket", self.socket, f"http://docker/v1.41{path}"],
-            capture_output=True, text=True, check=True,
+            [
+                *("curl", "-sS", "-X", method, "--unix-socket", self.socket, "-H", f"Content-Type: {kind}"),
+                *(("--data-binary", "@-") if data else ()),
+                f"http://docker/v1.41{path}",
+            ],
+            input=data, capture_output=True, check=True,
         )  # fmt: skip
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return None
 
     def reap(self) -> None:
-        """Waits for its process, which was killed."""
-        if self._process is not None:
-            self._process.wait(_PATIENCE)
+        """Waits for its processes, which were killed."""
+        for process in (self._dockerd, self._containerd):
+            if process is not None:
+                process.wait(_PATIENCE)
 
     def _end(self, number: int) -> None:
-        assert self._process
-        self._process.send_signal(number)
-        self._process.wait(_PATIENCE)
+        assert self._dockerd
+        self._dockerd.send_signal(number)
+        self._dockerd.wait(_PATIENCE)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -157,8 +206,9 @@ def clear(home: Path) -> None:
 def _group(home: Path) -> Path:
     """The control group in which the engine itself is, its containers being in groups below."""
     root = _CGROUPS if (_CGROUPS / "cgroup.controllers").exists() else _CGROUPS / "pids"
-    (root / home.name).mkdir(exist_ok=True)
-    return root / home.name / "engine"
+    group = root / home.name / "engine"
+    group.mkdir(parents=True, exist_ok=True)
+    return group
 
 
 def main(home: Path) -> None:

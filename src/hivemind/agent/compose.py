@@ -77,6 +77,7 @@ def compose(
         workdir=template.workdir or config.workdir or "/",
         tty=template.tty,
         stdin=template.stdin,
+        network_shared=bool(place.name),
         **isolation.network(options, attachment, name=name, node_name=node_name, search=search),
         **isolation.isolation(template.isolation, provision.devices),
         cpus=template.resources.cpus,

@@ -72,6 +72,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     network: str = ""
     ip: str = ""
     """For an engine that makes its networks itself (docker): the network's name and the address in it."""
+    network_shared: bool = False
+    """There too: other containers of this allocation live in the same network, whichever ends first."""
     resolv_conf: str = ""
     hosts: str = ""
     """Contents for /etc/resolv.conf and /etc/hosts; empty: leave what the image has."""

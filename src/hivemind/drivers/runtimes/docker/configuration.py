@@ -23,14 +23,14 @@ DETACH_KEYS = ",".join(["ctrl-_", "ctrl-^"] * 4)
 """The keys by which docker lets go of a terminal: nobody types these, so ctrl-p reaches the program."""
 
 
-def body(spec: ContainerSpec, image: str, owner: str, files: Path) -> dict[str, Any]:
-    """For `POST /containers/create`. `image`: the engine's id of it; `files`: where `write_files` put them."""
+def body(spec: ContainerSpec, image: str, owner: str, files: Path, joined: str = "") -> dict[str, Any]:
+    """For `POST /containers/create`. `image`: the engine's id of it; `files`: where `write_files` put them; `joined`:
+    the engine's id of a container whose network, and with it whose host name, it shares."""
     if spec.netns:
         raise Unsupported(
             "docker makes network namespaces itself and cannot join one",
             hint="use its own network, or another runtime",
         )
-    network = spec.network or "host"
     return {
         "Image": image,
         "Entrypoint": list(spec.args),
@@ -38,7 +38,7 @@ def body(spec: ContainerSpec, image: str, owner: str, files: Path) -> dict[str, 
         "Env": [f"{name}={value}" for name, value in {**spec.env, **spec.secret_env}.items()],
         "User": spec.user or "0",  # empty would be the image's own user
         "WorkingDir": spec.workdir or "/",
-        "Hostname": (spec.hostname or spec.id)[:63],
+        "Hostname": "" if joined else (spec.hostname or spec.id)[:63],
         "Tty": spec.tty,
         "OpenStdin": spec.stdin,
         "StdinOnce": not spec.tty,  # who leaves ends the input; a terminal stays
@@ -52,17 +52,22 @@ def body(spec: ContainerSpec, image: str, owner: str, files: Path) -> dict[str, 
         },
         "Healthcheck": {"Test": ["NONE"]},  # the hive does its own checks
         "HostConfig": {
-            "NetworkMode": network,
+            "NetworkMode": f"container:{joined}" if joined else spec.network or "host",
             "Mounts": [_mount(mount) for mount in (*spec.mounts, *_files(spec, files))],
             "RestartPolicy": {"Name": "no"},
             "LogConfig": _log(spec),
             **_limits(spec),
             **_isolation(spec),
         },
-        "NetworkingConfig": {
-            "EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": spec.ip}}} if spec.ip else {}
-        },
+        "NetworkingConfig": {} if joined else endpoint(spec),
     }
+
+
+def endpoint(spec: ContainerSpec) -> dict[str, Any]:
+    """Its place in the engine's network."""
+    if not spec.ip:
+        return {}
+    return {"EndpointsConfig": {spec.network: {"IPAMConfig": {"IPv4Address": spec.ip}}}}
 
 
 def exec_body(spec: ExecSpec) -> dict[str, Any]:

@@ -62,7 +62,9 @@ class Held:
         )
         self.tty = told.config.tty
         self.stdin = told.config.open_stdin
-        self.own_network = told.host_config.network_mode != "host"
+        mode = told.host_config.network_mode
+        self.own_network = mode != "host"
+        self.joined = mode.startswith("container:")
         self.created = milliseconds(told.created)
         self.started = 0
         self.pid = 0

@@ -45,6 +45,7 @@ from hivemind.drivers.runtimes.docker.container import Held, Inspected, filters
 from hivemind.drivers.runtimes.docker.engine import Engine
 from hivemind.drivers.runtimes.docker.images import LoadedImages, Store
 from hivemind.drivers.runtimes.docker.logs import read_log
+from hivemind.drivers.runtimes.docker.sharing import HOLDS, Holders, allocation_of
 from hivemind.drivers.runtimes.docker.watching import Event, watch
 from hivemind.drivers.runtimes.files import read_tar, write_tar
 from hivemind.drivers.runtimes.oci import users
@@ -83,6 +84,7 @@ class DockerRuntime:
         self._containers = state_dir.absolute() / "containers"
         self._store = images
         self._images = LoadedImages(self._engine, images, owner)
+        self._holders = Holders(self._engine, owner, state_dir.absolute() / "holder")
         self._held: dict[str, Held] = {}
         self._making: set[str] = set()
         self._commands: dict[str, tuple[Held, asyncio.Future[int]]] = {}
@@ -197,6 +199,8 @@ class DockerRuntime:
             shutil.rmtree(self._containers / id, ignore_errors=True)
             held.release()
             del self._held[id]
+        if held.joined:
+            await self._release(id)
         self._sweep_later()
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
@@ -264,7 +268,8 @@ class DockerRuntime:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
             configuration.write_files(spec, directory)
-            body = configuration.body(spec, image, self._owner, directory)
+            joined = await self._holders.join(spec, image)
+            body = configuration.body(spec, image, self._owner, directory, joined)
             engine_id = await self._make(body, f"hivemind-{self._owner}-{spec.id}")
             try:
                 await self._check_user(engine_id, spec.user)
@@ -275,9 +280,17 @@ class DockerRuntime:
             self._held[spec.id] = Held(told)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
-            raise
-        finally:
             self._making.discard(spec.id)
+            if spec.network_shared:
+                await self._release(spec.id)
+            raise
+        self._making.discard(spec.id)
+
+    async def _release(self, id: str) -> None:
+        """The network that containers of an allocation shared goes with the last of them."""
+        allocation = allocation_of(id)
+        if not any(allocation_of(other) == allocation for other in (*self._held, *self._making)):
+            await self._holders.release(allocation)
 
     async def _make(self, body: dict[str, Any], name: str) -> str:
         try:
@@ -353,7 +366,11 @@ class DockerRuntime:
         listed = await self._engine.call(
             "GET", "/containers/json", type=tuple[_Listed, ...], query={"all": 1, "filters": wanted}
         )
-        there = {(each.labels or {}).get(configuration.ID, ""): each for each in listed}
+        labelled = [(each, each.labels or {}) for each in listed]
+        there = {labels[configuration.ID]: each for each, labels in labelled if configuration.ID in labels}
+        for holder in [labels[HOLDS] for _, labels in labelled if HOLDS in labels]:
+            if not any(allocation_of(id) == holder for id in (*there, *self._making)):
+                await self._holders.release(holder)
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(id: str, engine_id: str) -> None:
