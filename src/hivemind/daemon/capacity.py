@@ -7,7 +7,6 @@ import platform
 import re
 import shutil
 import socket
-from pathlib import Path
 
 _ARCH = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "riscv64": "riscv64"}
 
@@ -49,8 +48,3 @@ def node_name() -> str:
     """The host's name, made into a label."""
     short = socket.gethostname().split(".")[0].lower()
     return re.sub(r"[^a-z0-9-]", "-", short).strip("-")[:63] or "node"
-
-
-def boot() -> str:
-    """Tells this start of the machine from every other."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -18,6 +18,7 @@ from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity
 from hivemind.daemon.assembly import Machinery, assemble
 from hivemind.daemon.backend import NodeBackend
+from hivemind.daemon.boot import boot
 from hivemind.daemon.herald import Herald
 from hivemind.daemon.images import NodeImages
 from hivemind.daemon.keyring import HiveKeyring, docker_config
@@ -133,9 +134,12 @@ class Node:
             submit=lambda operation: self.submit(operation, self._key),
             set_zone=names.set_zone,
             providers=(
-                contents, Gpus(data / "gpus.json", detect_gpus()), Scratch(data / "scratch"), volumes.mounting,
-            ),  # fmt: skip
-            boot=capacity.boot(),
+                contents,
+                Gpus(data / "gpus.json", detect_gpus()),
+                Scratch(data / "scratch"),
+                volumes.mounting,
+            ),
+            boot=boot(run),
         )
         await agent.start()
         self._on_stop(agent.stop)

@@ -183,6 +183,7 @@ def start(programs: Programs, directory: Directory, record: Record) -> Record:
 
 def settle(directory: Directory, record: Record, cgroup: Cgroup) -> Exit:
     """How the container ended, after its monitor did. Written down, so that it is told the same for ever."""
+    directory.forget_half_told()
     known = directory.load_exit()
     if known is not None:
         return known

@@ -82,6 +82,13 @@ class Directory:
         (self._private / "config.json").write_bytes(configuration)
         self.config.symlink_to(self._private / "config.json")
 
+    def forget_half_told(self) -> None:
+        """What a monitor that was killed while it told the ending (`<id>.AB12CD`) left."""
+        for path in self.told.parent.glob(f"{self.told.name}.*"):
+            suffix = path.name.removeprefix(f"{self.told.name}.")
+            if len(suffix) == 6 and suffix.isupper():  # a companion's name is in lower case
+                path.unlink(missing_ok=True)
+
     def forget_secrets(self) -> None:
         if self._private:
             shutil.rmtree(self._private, ignore_errors=True)
