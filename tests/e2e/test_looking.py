@@ -46,7 +46,7 @@ def test_run_with_a_terminal(node: Daemon) -> None:
 
 
 def test_leaving_a_terminal_and_coming_back(node: Daemon) -> None:
-    with Typist(node, "run", "-it", "--name", "shell", IMAGE, "sh") as person:
+    with Typist(node, "run", "-it", "--name", "shell", "--stop-signal", "KILL", IMAGE, "sh") as person:
         person.expect("/ # ")
         person.type("MINE=kept\n\x10")
         person.type("\x11")
@@ -70,7 +70,7 @@ def test_input_from_a_pipe_and_its_end(node: Daemon) -> None:
 
 
 def test_attaching_survives_the_daemon(fresh: Daemon) -> None:
-    fresh.cli("run", "-dit", "--name", "shell", IMAGE, "sh")
+    fresh.cli("run", "-dit", "--name", "shell", "--stop-signal", "KILL", IMAGE, "sh")
     fresh.kill()
     fresh.start()
     with Typist(fresh, "attach", "shell") as person:
@@ -191,7 +191,7 @@ def test_waiting(web: Daemon) -> None:
 
 def test_logs_of_the_instance_before_and_by_pattern(node: Daemon) -> None:
     script = "echo start $$; for i in 1 2 3; do echo line $i; done; sleep 0.3; exit 1"
-    node.cli("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sh", "-c", script)
+    node.cli("run", "-d", "--name", "again", "--stop-signal", "KILL", "--restart", "always", IMAGE, "sh", "-c", script)
     eventually(lambda: "start" in node.cli("logs", "--previous", "again").out, "an earlier instance")
     said = node.cli("logs", "--previous", "--grep", "line [23]", "again.0").out.splitlines()
     assert said == ["line 2", "line 3"]
@@ -201,7 +201,7 @@ def test_logs_of_the_instance_before_and_by_pattern(node: Daemon) -> None:
 
 def test_a_port_is_forwarded_both_ways_and_half_closed(node: Daemon) -> None:
     script = "while :; do nc -l -p 7 -e sh -c 'wc -c'; done"
-    node.cli("run", "-d", "--name", "count", IMAGE, "sh", "-c", script)
+    node.cli("run", "-d", "--name", "count", "--stop-signal", "KILL", IMAGE, "sh", "-c", script)
     forwarding = subprocess.Popen(
         [*inside(node.home), *COMMAND, "port-forward", "count", ":7"], stdout=subprocess.PIPE, text=True, cwd="/",
         env={**environment(), "HIVEMIND_HOST": f"unix://{node.socket}"},

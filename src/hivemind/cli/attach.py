@@ -127,7 +127,7 @@ def _raw(fd: int) -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(fd)
-    tty.setraw(fd)
+    tty.setraw(fd, termios.TCSANOW)  # what was typed already is not lost
     try:
         yield
     finally:

@@ -91,11 +91,11 @@ def _condition(text: str) -> tuple[Test, bool]:
 
 def _split(text: str) -> tuple[str, str | None]:
     """`{.a.b}=value`; without a value it is enough that there is one."""
-    clean = text.strip("'\"") if text[:1] in "'\"" and text[-1:] == text[:1] else text
+    clean = text.lstrip("'\"")
     if clean.startswith("{"):
         path, brace, rest = clean.partition("}")
-        path, rest = f"{path}{brace}", rest.lstrip("'\"")
-        return path, rest[1:] if rest.startswith("=") else None
+        rest = rest.lstrip("'\"")
+        return f"{path}{brace}", rest[1:] if rest.startswith("=") else None
     path, equals, value = clean.partition("=")
     return path, value if equals else None
 

@@ -28,11 +28,9 @@ class _Configuration(msgspec.Struct):
     mounts: list[_Mount] = []
 
 
-def changes(directory: Directory) -> list[FileChange]:
-    """By path. Blocks. Raises `Unavailable` when there are absurdly many."""
-    links = directory.path / "layers"
-    layers = [links / name for name in sorted(os.listdir(links), key=int, reverse=True)]
-    return compare(directory.path / "upper", layers, _mount_points(directory))
+def changes(directory: Directory, layers: Sequence[Path]) -> list[FileChange]:
+    """By path; `layers` of its image, lowest first. Blocks. Raises `Unavailable` when there are absurdly many."""
+    return compare(directory.path / "upper", layers[::-1], _mount_points(directory))
 
 
 def compare(upper: Path, layers: Sequence[Path], mounts: frozenset[str] = frozenset()) -> list[FileChange]:

@@ -253,7 +253,8 @@ class OciRuntime:
         return await asyncio.to_thread(inside.processes_of, held)
 
     async def changes(self, id: str) -> list[FileChange]:
-        return await asyncio.to_thread(changes, self._find(id).directory)
+        held = self._find(id)
+        return await asyncio.to_thread(changes, held.directory, self._images.layers(held.record.spec.image))
 
     async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
         async for chunk in inside.read_files(self._find(id), path):
