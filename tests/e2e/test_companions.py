@@ -92,7 +92,9 @@ def test_a_pod_in_miniature_through_kills_and_a_reboot(node: Daemon, tmp_path: P
 
     # One network, one directory, file systems of their own.
     assert node.cli("logs", "-c", "look", "shop.0").out == "rendered by 1000\n"
-    eventually(lambda: node.cli("logs", "-c", "peek", "shop.0").out == "it serves\n", "the sidecar reached it")
+    eventually(
+        lambda: node.cli("logs", "-c", "peek", "shop.0").out == "it serves\n", "the sidecar reached it"
+    )
     assert node.cli("exec", "shop", "cat", "/pages/page").out == "rendered by 1000\n"
     assert node.cli("exec", "-c", "peek", "shop.0", "cat", "/shared/page").out == "rendered by 1000\n"
     assert node.cli("exec", "-c", "peek", "shop.0", "test", "-e", "/usr/bin/serve-web", code=1).out == ""
@@ -104,6 +106,10 @@ def test_a_pod_in_miniature_through_kills_and_a_reboot(node: Daemon, tmp_path: P
     described = node.cli("describe", "allocation", "shop.0").out
     assert "shop.0/peek" in described and "completed" in described and "passed" in described
     assert all(len(line) <= 80 for line in described.splitlines() if "shop.0/" in line)
+    listed = node.cli("ps").out
+    assert "shop.0/peek" in listed and "shop.0/look" not in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    assert "Exited (0)" in node.cli("ps", "-a").out
     found = json.loads(node.cli("get", "allocation", "shop.0", "-o", "json").out)
     assert [c["name"] for c in found["status"]["companions"]] == ["render", "look", "peek"]
 
@@ -169,7 +175,10 @@ def test_a_hung_container_is_told_from_a_slow_one(node: Daemon) -> None:
     )  # fmt: skip
     [web] = node.ready("web", 1)
     assert node.cli("exec", "web", "cat", "/tmp/hi").out == "hi\n"
-    pids = [int(line) for line in Path(f"/proc/{web.status.pid}/task/{web.status.pid}/children").read_text().split()]
+    pids = [
+        int(line)
+        for line in Path(f"/proc/{web.status.pid}/task/{web.status.pid}/children").read_text().split()
+    ]
     for pid in (web.status.pid, *pids):
         os.kill(pid, signal.SIGSTOP)
     eventually(lambda: node.replica("web").status.restarts == 1, "the hung container restarted")

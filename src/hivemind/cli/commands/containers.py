@@ -7,7 +7,7 @@ from hivemind.cli.context import Context
 from hivemind.cli.output import age, show_list
 from hivemind.cli.tables import render
 from hivemind.errors import Conflict, NotFound
-from hivemind.model.allocation import ALLOCATION, AllocationDocument
+from hivemind.model.allocation import ALLOCATION, AllocationDocument, CompanionStatus, ContainerStatus
 from hivemind.model.app import AppDocument
 
 
@@ -53,23 +53,53 @@ def ps(context: Context) -> None:
         headers.insert(0, "PROJECT")
         for row, a in zip(rows, shown, strict=True):
             row.insert(0, a.project)
-    for line in render(headers, rows, context.terminal.width, context.terminal.mood):
+    lines = []
+    for row, a in zip(rows, shown, strict=True):
+        lines += [row, *(_beside(headers, a, c) for c in a.status.companions if args.all or _runs(c))]
+    for line in render(headers, lines, context.terminal.width, context.terminal.mood):
         context.print(line)
+
+
+def _runs(companion: CompanionStatus) -> bool:
+    return companion.phase not in ("waiting", "ended")
+
+
+def _beside(headers: list[str], allocation: AllocationDocument, companion: CompanionStatus) -> list[str]:
+    """A companion's row, below its replica's."""
+    ended = companion.last
+    done = companion.phase == "ended" and ended
+    known = {
+        "PROJECT": allocation.project,
+        "ID": allocation.id,
+        "NAME": f"{allocation.name}/{companion.name}",
+        "STATUS": f"Exited ({ended.exit_code}) {age(ended.ended)} ago"
+        if done and ended
+        else _live(companion),
+        "NODE": allocation.node or "-",
+        "AGE": age(allocation.created),
+        "RESTARTS": str(companion.restarts),
+        "MESSAGE": companion.message or "-",
+    }
+    return [known.get(header, "-") for header in headers]
 
 
 def state(allocation: AllocationDocument) -> str:
     """As docker says it: `Up 5m (healthy)`, `Exited (1) 2m ago`."""
     status = allocation.status
     last = status.last
-    if allocation.state in ("placed", "healthy") and status.phase == "running":
-        health = {"passing": " (healthy)", "failing": " (unhealthy)", "starting": " (health: starting)"}
-        return f"Up {age(status.started)}{health.get(status.health, '')}"
     if allocation.state in ("placed", "healthy"):
-        ended = f" (exit code {last.exit_code})" if status.phase == "backoff" and last else ""
-        return f"{str(status.phase).capitalize()}{ended}"
+        return _live(status)
     code = allocation.exit_code if allocation.exit_code is not None else last.exit_code if last else None
     when = f" {age(last.ended)} ago" if last and last.ended else ""
     return f"Exited ({code}){when}" if code is not None else allocation.state.capitalize()
+
+
+def _live(status: ContainerStatus) -> str:
+    if status.phase == "running":
+        health = {"passing": " (healthy)", "failing": " (unhealthy)", "starting": " (health: starting)"}
+        return f"Up {age(status.started)}{health.get(status.health, '')}"
+    ended = f" (exit code {status.last.exit_code})" if status.phase == "backoff" and status.last else ""
+    return f"{str(status.phase).capitalize()}{ended}"
 
 
 def rm(context: Context) -> None:
