@@ -60,12 +60,15 @@ def table(
     *,
     wide: bool = False,
     project: bool = False,
+    indent: int = 0,
 ) -> list[str]:
+    """`indent`: columns that will stand before each line."""
     columns = [c for c in resource.columns if wide or not c.wide]
     if project:
         columns.insert(0, Column("PROJECT", "project"))
     rows = [[cell(c, c.value(d)) for c in columns] for d in documents]
-    return render([c.header for c in columns], rows, context.terminal.width, context.terminal.mood)
+    width = context.terminal.width - indent
+    return render([c.header for c in columns], rows, width, context.terminal.mood)
 
 
 def cell(column: Column, value: Any) -> str:

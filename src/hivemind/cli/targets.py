@@ -31,12 +31,23 @@ def resolve(context: Context, word: str) -> App | Replica:
     try:
         found = hive.allocations.get(word, project)
     except NotFound:
+        if ended := _ended(context, word):
+            return Replica(ended.id, ended)
         known = {app.name for app in hive.apps.list(project)}
         raise NotFound(
             f"there is no app or replica {word!r} in project {project}",
             hint=nearest(word, known) or "hivemind ps -a lists replicas, hivemind app ls apps",
         ) from None
     return Replica(found.id, found)
+
+
+def _ended(context: Context, word: str) -> AllocationDocument | None:
+    """The last one that was `web.0`, when none is any more."""
+    app, dot, slot = word.rpartition(".")
+    if not dot or not app or not slot.isdigit():
+        return None
+    found = [a for a in context.hive.allocations.list(context.project, app=app) if a.slot == int(slot)]
+    return max(found, key=lambda a: a.attempt, default=None)
 
 
 def running_replica(context: Context, word: str) -> AllocationDocument:

@@ -13,20 +13,21 @@ import msgspec
 from hivemind.cli import inside
 from hivemind.cli.commands.get import fetch, kind
 from hivemind.cli.context import Context
-from hivemind.cli.output import age, table
-from hivemind.cli.tables import printable
+from hivemind.cli.output import age, cell, table
+from hivemind.cli.tables import cut, display_width, printable
 from hivemind.errors import NotFound
 from hivemind.model.allocation import ALLOCATION, AllocationDocument, CheckResult
 from hivemind.model.app import APP, AppDocument
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT, Event
 from hivemind.model.quantity import show_bytes, show_seconds
-from hivemind.model.resource import Resource
+from hivemind.model.resource import Column, Resource
 
 _TIMES = {"created", "updated", "joined", "started", "ended", "placed", "observed", "time", "resumes"}
 _SIZES = {"memory", "memory_reserved", "memory_used", "size", "disk_free"}
 _SPANS = {"grace", "interval", "timeout", "start_period", "min_healthy_time", "healthy_deadline"}
 _EVENTS = 10
+_INDENT = 2
 
 
 def describe(context: Context) -> None:
@@ -68,14 +69,31 @@ def describe_app(context: Context, name: str) -> None:
         _section(context, "Companions", beside)
     deployments = [d for d in hive.deployments.list(project, app=app.name) if d.app in (app.name, app.id)]
     if deployments:
-        _section(context, "Deployments", table(context, DEPLOYMENT, deployments[-5:]))
+        _section(context, "Deployments", table(context, DEPLOYMENT, deployments[-5:], indent=_INDENT))
     _print_events(context, hive.events(project=project, app=app.name, limit=_EVENTS))
 
 
 def _replicas(context: Context, allocations: list[AllocationDocument]) -> list[str]:
-    """All columns that say something of at least one of them."""
-    kept = [c for c in ALLOCATION.columns if not c.wide or any(c.value(a) for a in allocations)]
-    return table(context, dataclasses.replace(ALLOCATION, columns=tuple(kept)), allocations, wide=True)
+    """The usual columns; of the others those that say something of one of them, while there is room. Why something
+    is so is always told, cut if need be."""
+    kept = [c for c in ALLOCATION.columns if not c.wide]
+    for column in ALLOCATION.columns:
+        if column.wide and any(column.value(a) for a in allocations):
+            more = [c for c in ALLOCATION.columns if c in kept or c is column]
+            if column.header in ("MESSAGE", "REASON") or _natural_width(more, allocations) <= _room(context):
+                kept = more
+    chosen = dataclasses.replace(ALLOCATION, columns=tuple(kept))
+    return table(context, chosen, allocations, wide=True, indent=_INDENT)
+
+
+def _natural_width(columns: list[Column], allocations: list[AllocationDocument]) -> int:
+    """Of a table that nothing is cut of, with the wider gaps that such a one may have."""
+    widths = (max(len(c.header), *(len(cell(c, c.value(a))) for a in allocations)) for c in columns)
+    return sum(widths) + 3 * (len(columns) - 1)
+
+
+def _room(context: Context) -> int:
+    return context.terminal.width - _INDENT
 
 
 def _written(app: AppDocument) -> dict[str, Any]:
@@ -118,7 +136,7 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
     if resource.kind == "Node":
         here = [a for a in hive.allocations.list(None) if a.node == name and a.state in ("placed", "healthy")]
         if here:
-            _section(context, "Replicas", table(context, ALLOCATION, here, project=True))
+            _section(context, "Replicas", table(context, ALLOCATION, here, project=True, indent=_INDENT))
         about = [e for e in hive.events(node=document.id, limit=1000) if not e.type.startswith("app.")]
         _print_events(context, about[-_EVENTS:])
     elif resource.kind == "Allocation":
@@ -140,7 +158,7 @@ def _checks(context: Context, allocation: AllocationDocument) -> list[CheckResul
 
 def _print_events(context: Context, events: list[Event]) -> None:
     if events:
-        _section(context, "Events", table(context, EVENT, events))
+        _section(context, "Events", table(context, EVENT, events, indent=_INDENT))
 
 
 def _section(context: Context, title: str, lines: Iterable[str]) -> None:
@@ -160,7 +178,23 @@ def _print_tree(context: Context, values: dict[str, Any], depth: int) -> None:
             context.print(f"{indent}{key}:")
             _print_tree(context, value, depth + 1)
         else:
-            context.print(f"{indent}{key + ':':<{lead}} {_value(key, value)}")
+            start = f"{indent}{key + ':':<{lead}} "
+            for number, line in enumerate(_wrapped(_value(key, value), context.terminal.width - len(start))):
+                context.print(f"{' ' * len(start) if number else start}{line}")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most so many columns; a word that is longer (a digest) is cut."""
+    if display_width(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if display_width(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [cut(line, max(width, 8)) for line in lines if line]
 
 
 def _value(key: str, value: Any) -> str:
