@@ -21,6 +21,7 @@ from hivemind.scheduler.scheduler import place
 from hivemind.state import pins, volumes
 from hivemind.state.dependencies import waits_for
 from hivemind.state.state import State, revision_key
+from hivemind.state.succession import succeeding
 
 _ROUNDS = 50
 """More rounds than any plan can need; beyond them the strategy is defective."""
@@ -52,10 +53,11 @@ def recall_deadlines(state: State) -> None:
 
 def _plan(state: State, app: App) -> Plan:
     leaving = frozenset(node.id for node in state.nodes.values() if node.drained)
+    allocations = state.allocations_of(app.id)
     return rolling.plan(
         app,
-        state.revision(app.id, app.revision).spec,
-        state.allocations_of(app.id),
+        succeeding(state, app, allocations),
+        allocations,
         state.deployment_of(app),
         state.time,
         leaving,
