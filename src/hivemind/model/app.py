@@ -51,10 +51,21 @@ class Update(Spec, frozen=True, kw_only=True):
 Condition = Literal["started", "healthy", "completed"]
 
 
+CompanionName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\Z",
+        max_length=40,
+        description="lower-case letters, digits and single dashes between them; at most 40",
+    ),
+]
+"""It becomes part of its containers' ids, which not every runtime takes in any length."""
+
+
 class Companion(ContainerTemplate, frozen=True, kw_only=True):
     """A container beside the app's own: same network, volumes by the same names, a file system of its own."""
 
-    name: Name
+    name: CompanionName
 
 
 class AppSpec(ContainerTemplate, frozen=True, kw_only=True):

@@ -70,6 +70,8 @@ def test_hooks(text: str, hook: Hook) -> None:
         (["--health-tcp", "1", "--liveness", "tcp:1"], "readiness and liveness in one"),
         (["--depends-on", "db:there"], "not 'there'"),
         (["--sidecar", "log"], "names no image"),
+        (["--sidecar", "a--b=x:1"], "sidecars"),
+        (["--sidecar", f"{'a' * 41}=x:1"], "sidecars"),
         (["--sidecar", "a=x:1", "--init-container", "a=y:1"], "two companions"),
     ],
 )
