@@ -14,6 +14,7 @@ from bench.row import Row
 BENCHMARKS = {
     "replicas": "0 to 30 and 100 containers and back: Hivemind, Docker Swarm, docker run, bare crun",
     "containerd": "0 to 30 containers and back on containerd: Hivemind, Docker Swarm, bare crun",
+    "update": "a rolling update of 10 replicas, one and five at a time, beside Docker Swarm",
     "idle": "memory, start-up and latency of a node that has nothing to do, beside Docker",
     "stats": "what it costs to know what 100 containers use, beside Docker",
     "processes": "plain commands that end at once, beside bare asyncio subprocesses",

@@ -25,9 +25,10 @@ APP = "bench"
 
 
 class Node:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str) -> None:
         self._home = home
         self._enclosure = Enclosure()
+        self._options = options
         self._place = ("--data-dir", f"{home}/data", "--run-dir", "/run/hivemind")
 
     def __enter__(self) -> Node:
@@ -58,7 +59,13 @@ class Node:
         begin = time.perf_counter()
         options = ("--web-port", "0", "--node-name", "bench", "--log-level", "warning")
         self.daemon = self._enclosure.start(
-            *COMMAND, "daemon", *self._place, *options, env=ENVIRONMENT, log=self._home / "log"
+            *COMMAND,
+            "daemon",
+            *self._place,
+            *options,
+            *self._options,
+            env=ENVIRONMENT,
+            log=self._home / "log",
         )
         self.daemon.until(self._ready)
         return time.perf_counter() - begin

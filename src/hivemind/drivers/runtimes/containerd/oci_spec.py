@@ -19,6 +19,7 @@ from hivemind.drivers.runtimes.oci import bundle, devices, init, rights, sysctls
 from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.errors import Invalid
 
+_X32 = "SCMP_ARCH_X32"
 SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 
 
@@ -52,7 +53,15 @@ def configuration(
     )
     if spec.tty:
         built["process"]["terminal"] = True
+    _without_x32(built["linux"].get("seccomp", {}))
     return built
+
+
+def _without_x32(profile: dict[str, Any]) -> None:
+    """runc compiles a filter anew for each start, ten milliseconds for each architecture. A program of the x32 kind,
+    which nobody builds, is then killed instead of having its calls refused."""
+    if _X32 in profile.get("architectures", ()):
+        profile["architectures"] = [name for name in profile["architectures"] if name != _X32]
 
 
 def _ready_network(spec: ContainerSpec) -> None:
@@ -96,6 +105,7 @@ def _write_files(directory: Directory, spec: ContainerSpec) -> dict[str, str]:
         "/etc/hosts": spec.hosts,
         "/etc/resolv.conf": spec.resolv_conf,
     }
+    directory.files.mkdir(exist_ok=True)
     found = {}
     for target, text in wanted.items():
         if text:

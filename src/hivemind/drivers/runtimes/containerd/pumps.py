@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from hivemind.drivers.runtimes.containerd.spool import Spool, Stream
+from hivemind.drivers.runtimes.containerd.spool import STREAMS, Spool, Stream
 from hivemind.drivers.runtimes.inotify import MODIFY, Inotify
 from hivemind.errors import HivemindError
 
@@ -30,7 +30,8 @@ class Pumps:
 
     def add(self, id: str, spool: Spool) -> None:
         pump = self._all[id] = _Pump(spool)
-        self._look(pump)
+        pump.seen = dict.fromkeys(STREAMS, 0)  # a new container has said nothing yet
+        self._watch(pump)
 
     def drop(self, id: str) -> None:
         pump = self._all.pop(id, None)

@@ -1,6 +1,8 @@
 """What a node keeps of one container, so that a daemon killed at any instant finds it again.
 
-    containers/<id>/record.json    its spec and its process; whole or absent, never half-written
+    containers/<id>/record.json    its spec; whole or absent, never half-written, like all that follow
+                    pid            its process, once it is made
+                    started        when that was
                     exit.json      how it ended
                     untold         as long as nobody was told of its end
                     *.spool taken  its output on the way into the log (see `spool`)
@@ -10,7 +12,8 @@
                     rootfs/        empty: where it is looked at while it is made
 
 The record is the first thing there is of a container and the last to go, so whatever containerd may have of it is
-found by it. A record without a `pid` is of a container whose creation did not finish.
+found by it. One without a `pid` is of a container whose creation did not finish. Nothing is written over: a file
+system may take its time for that, to have the new contents on the disk first.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ class Directory:
     def __init__(self, state: Path, id: str) -> None:
         self.path = state / "containers" / id
         self.record = self.path / "record.json"
+        self.pid = self.path / "pid"
+        self.started = self.path / "started"
         self.exit = self.path / "exit.json"
         self.untold = self.path / "untold"
         self.files = self.path / "files"
@@ -53,22 +58,25 @@ class Directory:
 
     def make(self, record: Record) -> None:
         self.path.mkdir()
-        self.save(record)
+        _write(self.record, msgspec.json.encode(record))
         self.untold.touch()
-        self.files.mkdir()
         self.rootfs.mkdir()
         if record.spec.stdin:
             os.mkfifo(self.stdin, 0o600)
 
-    def save(self, record: Record) -> None:
-        _write(self.record, msgspec.json.encode(record))
+    def save_pid(self, pid: int) -> None:
+        _write(self.pid, str(pid).encode())
+
+    def save_started(self, at: int) -> None:
+        _write(self.started, str(at).encode())
 
     def load(self) -> Record | None:
         """None when it is missing or unreadable, which means that the creation did not finish."""
         try:
-            return msgspec.json.decode(self.record.read_bytes(), type=Record)
+            record = msgspec.json.decode(self.record.read_bytes(), type=Record)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+        return msgspec.structs.replace(record, pid=_number(self.pid), started=_number(self.started))
 
     def save_exit(self, exit: Exit) -> None:
         _write(self.exit, msgspec.json.encode(exit))
@@ -82,13 +90,22 @@ class Directory:
     def remove(self) -> None:
         self.record.unlink(missing_ok=True)
         if self.path.exists():
-            self.rootfs.rmdir() if self.rootfs.exists() else None  # never recursively: it might be mounted
+            if self.rootfs.exists():
+                self.rootfs.rmdir()  # never recursively: should something be mounted there, it is somebody's
             shutil.rmtree(self.path)
 
 
 @cache
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _number(path: Path) -> int:
+    """0 when it is not there."""
+    try:
+        return int(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _write(path: Path, data: bytes) -> None:

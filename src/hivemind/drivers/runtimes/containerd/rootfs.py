@@ -1,12 +1,14 @@
 """A look into a container's root file system before it is made: who its user is, whether its directory is there.
 
-containerd mounts it only for the container itself. So it is mounted here for a moment, in a mount namespace of a
-thread that ends with it: no other program sees it, and nothing is left over, however this process ends.
+containerd mounts it only for the container itself. So its layers are mounted here for a moment, read-only, in a mount
+namespace of a thread that ends with it: no other program sees it, and nothing is left over, however this process
+ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.errors import Invalid, Unavailable, Unsupported
 
 T = TypeVar("T")
+_MS_REMOUNT = 0x20
 
 
 class Layers(NamedTuple):
@@ -28,7 +31,8 @@ class Layers(NamedTuple):
 
 
 async def look_inside(mounts: Sequence[dict[str, Any]], place: Path, user: str, workdir: str) -> Account:
-    """`mounts`: as containerd tells them; `place`: an empty directory. Makes the working directory.
+    """`mounts`: as containerd tells them; `place`: an empty directory. A working directory that is not there is made
+    by the OCI runtime.
 
     Raises `Invalid` for a user or a directory that cannot be."""
     return await _alone(lambda: _look(mounts, place, user, workdir))
@@ -44,8 +48,7 @@ def _look(mounts: Sequence[dict[str, Any]], place: Path, user: str, workdir: str
     try:
         kernel.unshare(kernel.CLONE_NEWNS)
         kernel.mount("", "/", flags=kernel.MS_SLAVE | kernel.MS_REC)
-        for mount in mounts:
-            _mount(mount, place)
+        _mount(mounts, place)
     except PermissionError as error:
         raise Unsupported(
             f"containers need the right to mount: {error.strerror}", hint="run the daemon as root"
@@ -63,33 +66,28 @@ def _look(mounts: Sequence[dict[str, Any]], place: Path, user: str, workdir: str
             f"the working directory {workdir} cannot be made: something else is in its place in the image",
             hint="choose another one",
         ) from error
+    except OSError as error:
+        if error.errno != errno.EROFS:  # it is missing, and nothing stands in its way
+            raise
     finally:
         os.close(root)
         kernel.umount(str(place))
     return account
 
 
-def _mount(mount: dict[str, Any], place: Path) -> None:
-    if mount["type"] == "bind":
-        kernel.mount(mount["source"], str(place), flags=kernel.MS_BIND | kernel.MS_REC)
+def _mount(mounts: Sequence[dict[str, Any]], place: Path) -> None:
+    """Only what is below the writable layer: unmounting that would write its whole file system to the disk."""
+    lower = layers_of(mounts).lower
+    if len(lower) < 2:
+        source = str(lower[0]) if lower else mounts[0]["source"]
+        kernel.mount(source, str(place), flags=kernel.MS_BIND)
+        kernel.mount("", str(place), flags=kernel.MS_BIND | _MS_REMOUNT | kernel.MS_RDONLY)
         return
     # The kernel takes no more than a page of options, so paths are said from where the layers are.
-    base = os.path.commonpath([path for option in mount["options"] for path in _paths(option)] or ["/"])
+    base = os.path.commonpath(lower)
     os.chdir(base)
-    options = ",".join(_relative(option, base) for option in mount["options"] if option not in ("rw", "ro"))
-    kernel.mount(mount["source"], str(place), mount["type"], options=options)
-
-
-def _paths(option: str) -> list[str]:
-    name, _, value = option.partition("=")
-    return value.split(":") if name in ("lowerdir", "upperdir", "workdir") else []
-
-
-def _relative(option: str, base: str) -> str:
-    paths = _paths(option)
-    if not paths:
-        return option
-    return f"{option.partition('=')[0]}={':'.join(os.path.relpath(path, base) for path in paths)}"
+    options = f"lowerdir={':'.join(os.path.relpath(path, base) for path in lower)}"
+    kernel.mount("overlay", str(place), "overlay", kernel.MS_RDONLY, options)
 
 
 async def _alone(work: Callable[[], T]) -> T:

@@ -57,6 +57,7 @@ from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.oci import users
 from hivemind.drivers.runtimes.oci.borrowed import network_bytes
 from hivemind.drivers.runtimes.oci.changes import compare
+from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
@@ -69,6 +70,7 @@ _RETRY = 0.5
 """Seconds between two tries to reach a containerd that is away."""
 _LABEL = 4096
 """Bytes that containerd takes for a label."""
+_ACCOUNTS = 256
 _log = logging.getLogger(__name__)
 
 
@@ -102,6 +104,8 @@ class ContainerdRuntime:
         self._pumps: Pumps
         self._open_files = 0
         self._held: dict[str, Held] = {}
+        self._accounts: dict[tuple[str, str, str], Account] = {}
+        """By image, user and working directory."""
         self._making: set[str] = set()
         self._clearing: set[str] = set()
         """Failed while containerd went away, which is still to take back what it has of them."""
@@ -178,7 +182,7 @@ class ContainerdRuntime:
             except HivemindError as error:
                 raise explain(error) from error
             held.record = replace(held.record, started=_now())
-            held.directory.save(held.record)
+            await asyncio.to_thread(held.directory.save_started, held.record.started)
         return held.record.pid
 
     async def stop(self, id: str, signal: str, grace: float) -> Exit:
@@ -296,11 +300,10 @@ class ContainerdRuntime:
             created=_now(),
         )
         try:
-            directory.make(record)
-            spool_of(record, directory).make()
+            await asyncio.to_thread(_make_files, directory, record)
             try:
                 record = replace(record, pid=await self._build(spec, directory))
-                directory.save(record)
+                await asyncio.to_thread(directory.save_pid, record.pid)
             except BaseException as error:
                 await self._clear_away(directory, spec.id)
                 if isinstance(error, HivemindError):
@@ -317,7 +320,7 @@ class ContainerdRuntime:
         """Everything in containerd; the process id of the container, which then waits to be started."""
         name = self._named(spec.id)
         mounts = await self._snapshot(spec.image, name)
-        account = await rootfs.look_inside(mounts, directory.rootfs, spec.user, spec.workdir)
+        account = await self._account(spec, mounts, directory)
         configuration = await asyncio.to_thread(
             oci_spec.configuration, spec, account, directory, f"/{self._slice}/{spec.id}", self._open_files
         )
@@ -348,6 +351,15 @@ class ContainerdRuntime:
             options={"type_url": _OPTIONS, "value": messages.RUNC_OPTIONS.encode(options)},
         )
         return int(task["pid"])
+
+    async def _account(self, spec: ContainerSpec, mounts: Sequence[Value], directory: Directory) -> Account:
+        """Looked up once for all containers that are alike: images do not change."""
+        key = (spec.image, spec.user, spec.workdir)
+        if key not in self._accounts:
+            self._accounts[key] = await rootfs.look_inside(mounts, directory.rootfs, spec.user, spec.workdir)
+            while len(self._accounts) > _ACCOUNTS:
+                del self._accounts[next(iter(self._accounts))]
+        return self._accounts[key]
 
     async def _snapshot(self, image: str, name: str) -> Sequence[Value]:
         """Its writable layer. It stays until it is removed, whatever refers to it."""
@@ -578,6 +590,11 @@ class ContainerdRuntime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _make_files(directory: Directory, record: Record) -> None:
+    directory.make(record)
+    spool_of(record, directory).make()
 
 
 def _now() -> int:
