@@ -87,7 +87,7 @@ def _from_file(host: str, auth: _Auth) -> Access | None:
     username, password = auth.username, auth.password
     if auth.auth:
         try:
-            username, _, password = base64.b64decode(auth.auth).decode().partition(":")
+            username, _, password = base64.b64decode(auth.auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise Invalid(f"docker's sign-in for {host} is damaged", hint="docker login again") from None
     password = password.rstrip("\0")
