@@ -53,7 +53,7 @@ class Exchange:
         try:
             self.sock.sendall(head + body if isinstance(body, bytes) else head)
             if body is not None and not isinstance(body, bytes):
-                for piece in body:
+                for piece in filter(None, body):  # an empty one would be the end
                     self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
                 self.sock.sendall(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):

@@ -147,6 +147,8 @@ class MemoryLooking:
         self.backend = backend
         self.files: dict[str, bytes] = {"/etc/hosts": b"127.0.0.1 localhost\n"}
         self.expected: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        self.left = asyncio.Event()
+        """Somebody expects no longer."""
         self.earlier: dict[str, list[LogLine]] = {}
         self.port = 0
         """Where whatever runs listens, on loopback."""
@@ -168,6 +170,7 @@ class MemoryLooking:
             yield coming
         finally:
             del self.expected[project, app]
+            self.left.set()
 
     async def processes(self, allocation: str, container: str = "") -> list[ProcessInfo]:
         self._runs(allocation)
