@@ -17,7 +17,7 @@ def unit(arguments: list[str]) -> str:
     command = " ".join(_quoted(word) for word in words)
     return f"""[Unit]
 Description=Hivemind node
-After=network-online.target
+After=network-online.target docker.service containerd.service
 Wants=network-online.target
 
 [Service]

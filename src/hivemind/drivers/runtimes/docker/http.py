@@ -2,15 +2,17 @@
 that are taken over for a terminal.
 
 Each request has a connection of its own. On a unix socket that costs some microseconds, and a restart of the engine
-leaves no pool of dead connections behind.
+leaves no pool of dead connections behind. Bare sockets instead of asyncio's streams: those forget an answer that is
+there already when sending fails, and a refusal comes just so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
 from types import TracebackType
 
@@ -30,15 +32,18 @@ class Broken(ConnectionError):
 
 
 async def request(
-    socket: str, method: str, target: str, headers: Mapping[str, str], body: Body = None
+    address: str, method: str, target: str, headers: Mapping[str, str], body: Body = None
 ) -> Response:
     """Sends it and returns once the answer's head is there. Raises `ConnectionError`, and what `body` raises."""
+    connection = socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    )
+    response = Response(connection)
     try:
-        reader, writer = await asyncio.open_unix_connection(socket)
-    except OSError as error:
-        raise Broken(os.strerror(error.errno or 0).lower()) from error
-    response = Response(reader, writer)
-    try:
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, address)
+        except OSError as error:
+            raise Broken(os.strerror(error.errno or 0).lower()) from error
         lines = [f"{method} {target} HTTP/1.1", "Host: docker"]
         if body is not None:
             length = (
@@ -46,42 +51,53 @@ async def request(
             )
             lines.append(length)
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        sending = asyncio.ensure_future(_send(writer, body))
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        sending = asyncio.ensure_future(_send(response, head, body))
         try:
-            await response._head()
+            await _first_of(response.head(), sending)
         finally:
             # Whoever answers before all was sent does not want the rest: it was refused.
-            if not sending.done():
-                sending.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError):
-                await sending
+            sending.cancel()
+            await asyncio.wait([sending])
     except BaseException:
         response.close()
         raise
     return response
 
 
-async def _send(writer: asyncio.StreamWriter, body: Body) -> None:
-    if isinstance(body, bytes):
-        writer.write(body)
-    elif body is not None:
-        async for chunk in body:
-            if chunk:
-                writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                await writer.drain()
-        writer.write(b"0\r\n\r\n")
-    await writer.drain()
+async def _send(response: Response, head: bytes, body: Body) -> None:
+    with suppress(ConnectionError):  # why it does not listen is what it answers
+        await response.send(head)
+        if isinstance(body, bytes):
+            await response.send(body)
+        elif body is not None:
+            async for chunk in body:
+                if chunk:
+                    await response.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            await response.send(b"0\r\n\r\n")
+
+
+async def _first_of(answering: Coroutine[None, None, None], sending: asyncio.Future[None]) -> None:
+    """Returns with the answer; raises what kept the rest from being sent."""
+    answer = asyncio.ensure_future(answering)
+    try:
+        await asyncio.wait((answer, sending), return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+        await answer
+    finally:
+        answer.cancel()
+        await asyncio.wait([answer])
 
 
 class Response:
     """`status` and `headers` (names in lower case) are there at once; the body comes as it is read."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
-        self._reader = reader
-        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._socket = connection
         self._parser = httptools.HttpResponseParser(self)
         self._body: deque[bytes] = deque()
         self._headed = False
@@ -97,7 +113,11 @@ class Response:
         self.close()
 
     def close(self) -> None:
-        self._writer.transport.abort()
+        """Also while somebody waits for it, who is then to be cancelled."""
+        if (fd := self._socket.fileno()) >= 0:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+            self._socket.close()
 
     async def read(self) -> bytes:
         """All that is left. Raises `ConnectionError`, and `TooLarge`."""
@@ -123,25 +143,33 @@ class Response:
         """Raw bytes of what is no HTTP any more; empty at the end."""
         if self._body:
             return self._body.popleft()
-        return await self._reader.read(_BLOCK)
+        return await self._received()
 
     async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
+        """Raises `ConnectionError` when nobody reads it."""
+        if self._socket.fileno() < 0:
+            raise Broken("the connection is closed")
+        await self._loop.sock_sendall(self._socket, data)
 
     def end_sending(self) -> None:
         """The other side reads an end; what it still says can be received."""
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    async def _head(self) -> None:
+    async def head(self) -> None:
+        """Returns once status and headers are there."""
         while not self._headed:
             await self._more()
 
+    async def _received(self) -> bytes:
+        if self._socket.fileno() < 0:
+            raise Broken("the connection is closed")
+        return await self._loop.sock_recv(self._socket, _BLOCK)
+
     async def _more(self) -> None:
-        data = await self._reader.read(_BLOCK)
+        data = await self._received()
         if not data:
             raise Broken("it ended the connection")
         if self._taken_over:
