@@ -27,7 +27,7 @@ _AGAIN = 900_000
 """Milliseconds until a backup that failed is tried again, if it is not due sooner."""
 _IDLE = 3600.0
 """Seconds between two looks at what is due, when nothing is known to be."""
-PASSWORD, ACCESS_KEY, SECRET_KEY = "password", "access-key-id", "secret-access-key"
+PASSWORD, ACCESS_KEY, SECRET_KEY, CA = "password", "access-key-id", "secret-access-key", "ca"
 """Keys of a backup target's secret."""
 Heard = Callable[[float], None]
 
@@ -190,7 +190,8 @@ class Backups:
         self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Repository(
             target.location, texts[PASSWORD],
-            access_key=texts.get(ACCESS_KEY, ""), secret_key=texts.get(SECRET_KEY, ""), cache=self._cache,
+            access_key=texts.get(ACCESS_KEY, ""), secret_key=texts.get(SECRET_KEY, ""), ca=texts.get(CA, ""),
+            cache=self._cache,
         )  # fmt: skip
 
     def _locked(self, target: BackupTarget) -> asyncio.Lock:

@@ -97,7 +97,7 @@ class Volumes:
             log.error("a task of the volumes failed", exc_info=error)
 
     def _forget_strangers(self) -> None:
-        known = {v.id for v in (*self.state.volumes.values(), *self.state.snapshots.values())}
+        known = {v.id for v in self.state.volumes.values()} | {s.id for s in self.state.snapshots.values()}
         for entry in [*self._store.range("volume/"), *self._store.range("snapshot/")]:
             if entry.writer == self.node and entry.key.partition("/")[2] not in known:
                 self._store.delete(entry.key)
@@ -373,5 +373,6 @@ class Volumes:
         self._store.put(key, encode(status))
 
     def event(self, volume: Volume, type: str, message: str, *, warning: bool = False) -> None:
-        level = "warning" if warning else "info"
-        self._events.append(type, message, level=level, project=volume.project, name=volume.name)
+        self._events.append(
+            type, message, level="warning" if warning else "info", project=volume.project, name=volume.name
+        )

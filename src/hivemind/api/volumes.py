@@ -156,7 +156,7 @@ async def _progress(call: Call, volume: Volume, policy: BackupPolicy) -> AsyncIt
             bell.set()
 
         work = call.backend.volumes.back_up(volume, policy, heard, verify=call.body.verify)
-        task: asyncio.Task[BackupResult] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        task: asyncio.Task[BackupResult] = asyncio.ensure_future(work)
         task.add_done_callback(lambda _: bell.set())
         try:
             while not task.done():

@@ -12,6 +12,7 @@ import msgspec
 import hivemind
 from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info
+from hivemind.api.volumedesk import VolumeDesk
 from hivemind.daemon.assembly import Machinery
 from hivemind.daemon.images import NodeImages
 from hivemind.daemon.volumes import NodeVolumes
@@ -77,7 +78,7 @@ class NodeBackend:
         self._names = names
         self._dns = dns
         self.images = images
-        self.volumes = volumes
+        self.volumes: VolumeDesk = volumes
         self._problems = problems
         self._measured: NodeMetrics | None = None
 

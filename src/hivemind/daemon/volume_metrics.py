@@ -36,7 +36,7 @@ class VolumeMetrics:
         self, value: Callable[[Volume, VolumeStatus], float | None]
     ) -> Callable[[], dict[tuple[str, ...], float]]:
         def read() -> dict[tuple[str, ...], float]:
-            found = {}
+            found: dict[tuple[str, ...], float] = {}
             for volume in self._state.volumes.values():
                 entry = self._store.get(f"volume/{volume.id}")
                 status = decode(entry.value, VolumeStatus) if entry and entry.value else VolumeStatus()

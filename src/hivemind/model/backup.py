@@ -26,8 +26,9 @@ class BackupTarget(Record, frozen=True, kw_only=True):
 
 
 class BackupTargetManifest(Spec, frozen=True, kw_only=True):
-    """`secret` names a secret of the project: its key `password` encrypts the backups; for S3 its keys
-    `access-key-id` and `secret-access-key` sign in. Whoever loses the password loses the backups."""
+    """`secret` names a secret of the project. Its key `password` encrypts the backups; for S3 its keys
+    `access-key-id` and `secret-access-key` sign in, and `ca` may hold the certificates (PEM) to trust. Whoever loses
+    the password loses the backups."""
 
     name: Name
     location: Annotated[

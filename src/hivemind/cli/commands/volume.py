@@ -256,7 +256,7 @@ def resize(context: Context) -> None:
                     f"volume {args.name} cannot hold that limit yet: {seen.status.message}",
                     hint=f"or take it back: hivemind volume resize {args.name} --size {show_bytes(seen.status.size)}",
                 )
-            return seen.status.size == args.size
+            return bool(seen.status.size == args.size)
 
         _wait(context, changes, args.name, fits)
     context.print(f"volume {args.name} may hold {show_bytes(args.size)}")

@@ -32,7 +32,8 @@ def changes(args: Values, base: AppSpec) -> dict[str, Any]:
         return {}
     wished = [short(text) for text in args.volume if text] + [long(text) for text in args.mount if text]
     targets = {mount.target for mount in wished}
-    kept = (m for m in base.mounts if not isinstance(m, VolumeMount | BindMount | ScratchMount) and not _given(m, targets))
+    gone = VolumeMount | BindMount | ScratchMount
+    kept = (m for m in base.mounts if not isinstance(m, gone) and not _given(m, targets))
     return {"mounts": (*kept, *wished)}
 
 

@@ -5,7 +5,10 @@ Password and keys go through the child's environment: no list of processes and n
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +21,8 @@ from hivemind.errors import Conflict, Forbidden, NotFound, Unavailable
 from hivemind.model.backup import Backup
 
 _OURS = "hivemind"
+_PATIENCE = 60.0
+"""Seconds until a target that does not answer is given up; restic itself would try for a quarter of an hour."""
 _TOP = "data"
 """What the one directory of each backup is called."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -48,8 +53,16 @@ class Repository:
     """One backup target. Two operations at a time would lock each other out; the caller sees to that."""
 
     def __init__(
-        self, location: str, password: str, *, access_key: str = "", secret_key: str = "", cache: Path
+        self,
+        location: str,
+        password: str,
+        *,
+        access_key: str = "",
+        secret_key: str = "",
+        ca: str = "",
+        cache: Path,
     ) -> None:
+        """`ca`: certificates in PEM form to trust instead of the system's."""
         self._location = location
         self._env = {
             "RESTIC_REPOSITORY": location,
@@ -59,17 +72,27 @@ class Repository:
             "HOME": str(cache),
             **{name: os.environ[name] for name in _PROXIES if name in os.environ},
         }
+        if ca:
+            trusted = cache / f"ca-{hashlib.sha256(ca.encode()).hexdigest()[:16]}.pem"
+            trusted.write_text(ca)
+            self._env["SSL_CERT_FILE"] = str(trusted)
         if access_key:
             self._env |= {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
 
     async def open(self, *, make: bool) -> None:
         """Raises `Forbidden` for a wrong password, `NotFound` if nothing was ever backed up there, unless `make`."""
         try:
-            await self._run("unlock")  # takes away only what a process that is dead has left
-        except NotFound:
-            if not make:
-                raise
-            await self._run("init")
+            async with asyncio.timeout(_PATIENCE):
+                try:
+                    await self._run("unlock")  # takes away only what a process that is dead has left
+                except NotFound:
+                    if not make:
+                        raise
+                    await self._run("init")
+        except TimeoutError:
+            raise Unavailable(
+                f"{self._location} does not answer", hint="is it reachable from this node?"
+            ) from None
 
     async def backup(self, top: Path, labels: Labels, heard: Callable[[float], None]) -> Made:
         """Of a directory called `data`. `heard` gets how much of it is done, from 0 to 1."""
@@ -165,10 +188,9 @@ def _backup(said: dict[str, Any]) -> Backup:
 
 
 def _milliseconds(text: str) -> int:
-    """RFC 3339, with the nanoseconds that Go writes."""
-    seconds, _, rest = text.partition(".")
-    zone = rest.lstrip("0123456789") if rest else ""
-    return int(datetime.fromisoformat((seconds + zone).replace("Z", "+00:00")).timestamp() * 1000)
+    """RFC 3339, with the nanoseconds that Go writes and Python does not read."""
+    exact = re.sub(r"(\.\d{3})\d*|(?<=:\d\d)(?=[Z+-])", lambda match: match[1] or ".000", text)
+    return round(datetime.fromisoformat(exact.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def _json(text: bytes) -> dict[str, Any]:
