@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hivemind.drivers.volumes import disk
-from hivemind.drivers.volumes.commands import run
+from hivemind.drivers.volumes.commands import Failed, run
 from hivemind.drivers.volumes.contract import Wanted
-from hivemind.drivers.volumes.local import LocalDriver, copy_tree
+from hivemind.drivers.volumes.local import LocalDriver, _only_vanished, copy_tree
 from hivemind.drivers.volumes.mounts import mounted_at
 from hivemind.drivers.volumes.seeding import open_subpath, seed
 from hivemind.errors import Corrupt, Invalid
@@ -198,3 +199,33 @@ def test_sub_paths_are_made_and_stay_inside(tmp_path: Path) -> None:
         with pytest.raises(Invalid):
             open_subpath(top, "abs/x")
     assert len(os.listdir("/proc/self/fd")) == held
+
+
+async def test_a_copy_that_is_given_up_leaves_nobody_waiting_and_nothing_behind(
+    driver: LocalDriver, tmp_path: Path
+) -> None:
+    real = await driver.make(LIMITED)
+    (real.path / "large").write_bytes(os.urandom(20 * MIB))
+    work = asyncio.ensure_future(driver.snapshot(LIMITED, "s", busy=True))
+    while not list((tmp_path / "v/new").glob("*/disk.img")):  # noqa: ASYNC110  # it is another process that makes it
+        await asyncio.sleep(0)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    (real.path / "more").write_text("writers go on")
+    assert not list((tmp_path / "v/new").iterdir()) and not await driver.has_snapshot("s")
+
+
+async def test_files_that_vanish_while_they_are_copied_are_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.mkdir()
+    (source / "stays").touch()
+    gone = commands_failed("cp: cannot stat '/a/x': No such file or directory")
+    other = commands_failed("cp: cannot open '/a/x': Permission denied")
+    assert _only_vanished(gone.said) and not _only_vanished(other.said) and not _only_vanished("")
+    await copy_tree(source, tmp_path / "b")
+    assert (tmp_path / "b/stays").exists()
+
+
+def commands_failed(said: str) -> Failed:
+    return Failed("cp", 1, said)

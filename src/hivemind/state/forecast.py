@@ -71,6 +71,8 @@ def _read(state: State) -> list[Foreseen]:
             steps += _bundle(change)
         elif change.table == "allocations" and change.new is not None:
             steps += _allocation(state, change.old, change.new)
+        elif change.table in ("volumes", "snapshots"):
+            steps += _storage(change)
     return steps
 
 
@@ -108,6 +110,17 @@ def _bundle(change: Change) -> list[Foreseen]:
     if old is None:
         return [Foreseen(action="create", object=f"{new.kind} {new.name}")]
     return [Foreseen(action="change", object=f"{new.kind} {new.name}")] if new.number != old.number else []
+
+
+def _storage(change: Change) -> list[Foreseen]:
+    old, new = change.old, change.new
+    object = f"{change.table.removesuffix('s')} {(new or old).name}"
+    if old is None or new is None:
+        return [Foreseen(action="create" if new else "delete", object=object)]
+    if change.table == "volumes" and (old.size, old.content, old.backup) != (new.size, new.content, new.backup):
+        detail = "other content" if new.content != old.content else "size or backups"
+        return [Foreseen(action="change", object=object, detail=detail)]
+    return []
 
 
 def _allocation(state: State, old: Allocation | None, new: Allocation) -> list[Foreseen]:

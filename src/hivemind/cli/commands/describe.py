@@ -23,9 +23,31 @@ from hivemind.model.event import EVENT, Event
 from hivemind.model.quantity import show_bytes, show_seconds
 from hivemind.model.resource import Column, Resource
 
-_TIMES = {"created", "updated", "joined", "started", "ended", "placed", "observed", "time", "resumes"}
-_SIZES = {"memory", "memory_reserved", "memory_used", "size", "disk_free"}
-_SPANS = {"grace", "interval", "timeout", "start_period", "min_healthy_time", "healthy_deadline"}
+_TIMES = {
+    "created",
+    "updated",
+    "joined",
+    "started",
+    "ended",
+    "placed",
+    "observed",
+    "time",
+    "resumes",
+    "backed_up",
+    "verified",
+    "taken",
+}
+_SIZES = {"memory", "memory_reserved", "memory_used", "size", "disk_free", "used", "added"}
+_SPANS = {
+    "grace",
+    "interval",
+    "timeout",
+    "start_period",
+    "min_healthy_time",
+    "healthy_deadline",
+    "every",
+    "verify_every",
+}
 _EVENTS = 10
 _INDENT = 2
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from hivemind.errors import HivemindError, Unavailable, Unsupported
 
@@ -92,7 +95,8 @@ async def _begin(
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and what it has started
         await process.wait()
 
 

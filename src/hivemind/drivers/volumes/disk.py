@@ -6,6 +6,7 @@ the mount: when the last mount of the file system goes, the kernel frees the dev
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from contextlib import suppress
@@ -96,7 +97,11 @@ async def refit(image: Path, size: int) -> None:
 
 async def copy_frozen(image: Path, point: Path, to: Path) -> None:
     """Of one moment: writers wait until it is copied. Shares its blocks where the file system can."""
-    await run("sh", "-c", _COPY_FROZEN, "sh", str(point), str(image), str(to))
+    try:
+        await run("sh", "-c", _COPY_FROZEN, "sh", str(point), str(image), str(to))
+    except asyncio.CancelledError:
+        await asyncio.shield(thaw(point))  # the child was killed, and could not
+        raise
 
 
 def used(point: Path) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from hivemind.drivers.volumes import disk
-from hivemind.drivers.volumes.commands import run
+from hivemind.drivers.volumes.commands import Failed, run
 from hivemind.drivers.volumes.contract import Consistency, Fill, Real, Wanted
 from hivemind.drivers.volumes.mounts import mounted_below
 from hivemind.errors import Conflict, NotFound, Unavailable
@@ -267,7 +267,17 @@ async def copy_tree(source: Path, target: Path) -> None:
     """Everything: owners, times, links, holes, extended attributes. `target` may be there, and gets the owner and
     mode of `source` as well. Blocks are shared where the file system can."""
     target.mkdir(exist_ok=True)
-    await run("cp", "--archive", "--reflink=auto", "--sparse=auto", f"{source}/.", str(target))
+    try:
+        await run("cp", "--archive", "--reflink=auto", "--sparse=auto", f"{source}/.", str(target))
+    except Failed as error:
+        if not _only_vanished(error.said):
+            raise
+
+
+def _only_vanished(said: str) -> bool:
+    """Files that somebody removed while the others were copied are no reason to give up."""
+    complaints = said.split("cp: ")[1:]
+    return bool(complaints) and all(c.strip().endswith("No such file or directory") for c in complaints)
 
 
 async def _space(path: Path) -> int:
