@@ -27,8 +27,6 @@ _CLONE_VM = 0x00000100
 _CLONE_NEWUSER = 0x10000000
 _WALL = 0x40000000
 _STACK = 65_536
-_LIFE = 30
-"""Seconds that the process holding a new namespace lives at most, should this one be killed before it ends it."""
 _SYS_MOUNT_SETATTR = 442
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_IDMAP = 0x00100000
@@ -71,18 +69,19 @@ def namespace(users: Users) -> int:
     """A descriptor of a new user namespace with that map. Raises `OSError`.
 
     Only a process can be in a new one, and only a process without other threads can make one: so a bare clone that
-    shares our memory sleeps on a stack of its own while its map is written. Nothing of Python runs in it."""
+    shares our memory, on a stack of its own, ends as soon as it began. Nothing of Python runs in it. As long as
+    nobody takes note of its end, its map can be written and its namespace opened; and should this process be killed
+    meanwhile, nothing stays."""
     text = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in users.lines()).encode()
     stack = mmap.mmap(-1, _STACK)
     bottom = ctypes.c_char.from_buffer(stack)
-    holder = _sleeper(ctypes.addressof(bottom) + _STACK)
+    holder = _ended_clone(ctypes.addressof(bottom) + _STACK)
     try:
         for kind in ("uid_map", "gid_map"):
             with open(f"/proc/{holder}/{kind}", "wb", buffering=0) as file:
                 file.write(text)
         return os.open(f"/proc/{holder}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, _WALL)
         del bottom
         stack.close()
@@ -112,12 +111,13 @@ def attach_layer(source: str, target: str, users: int) -> None:
         os.close(tree)
 
 
-def _sleeper(stack: int) -> int:
-    """Process id of a clone in a new user namespace. It hears no signal but SIGKILL: handlers are Python's."""
-    sleep = ctypes.cast(_libc.sleep, ctypes.c_void_p)
+def _ended_clone(stack: int) -> int:
+    """Process id of a clone in a new user namespace that ended, or is about to. It hears no signal meanwhile:
+    handlers are Python's."""
+    nothing = ctypes.cast(_libc.abs, ctypes.c_void_p)
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     try:
-        made = _libc.clone(sleep, ctypes.c_void_p(stack), _CLONE_VM | _CLONE_NEWUSER, ctypes.c_void_p(_LIFE))
+        made = _libc.clone(nothing, ctypes.c_void_p(stack), _CLONE_VM | _CLONE_NEWUSER, None)
         code = ctypes.get_errno()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
