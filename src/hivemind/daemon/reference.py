@@ -40,6 +40,7 @@ _TITLES = {
     "node": "The node",
     "api": "The API",
     "network": "Network and names",
+    "image": "Images",
     "engines": "Container engines",
     "log": "Its own log",
 }

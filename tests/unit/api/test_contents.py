@@ -47,10 +47,7 @@ def test_sealing_the_same_again_changes_nothing_and_something_else_rolls(running
     assert hive.secrets.set("db", data={"password": "one"}).number == 1
     assert hive.secrets.put(SecretManifest(name="db", data={"password": "one"})).number == 1
     steps = hive.secrets.plan_set("db", data={"password": "two"})
-    assert [(s.action, s.object) for s in steps][:2] == [
-        ("change", "app web"),
-        ("change", "secret db"),
-    ] or steps
+    assert {("change", "app web"), ("change", "secret db")} <= {(s.action, s.object) for s in steps}
     assert hive.secrets.set("db", data={"password": "two"}).number == 2
     [first, second] = hive.apps.revisions("web")
     assert (first.cause, first.state, first.current) == ("deploy", "superseded", False)

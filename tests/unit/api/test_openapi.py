@@ -112,7 +112,7 @@ def test_fuzzed_from_its_own_description(running: Running, mode: GenerationMode)
     from tests.unit.api.test_streams import deploy
 
     deploy(running, 1)
-    running.do(running.backend.hold, "nginx:1")
+    running.do(running.backend.images.hold, "nginx:1")
     running.do(running.backend.happen, 1)
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     schema.config.update(base_url=running.url)

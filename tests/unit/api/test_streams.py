@@ -290,6 +290,6 @@ def test_pulls_that_fail(running: Running) -> None:
 
 
 def test_an_image_in_use_stays(running: Running) -> None:
-    running.do(running.backend.hold, "busy:1")
+    running.do(running.backend.images.hold, "busy:1")
     with pytest.raises(Conflict, match="uses it"):
         running.local.images.delete("busy:1")

@@ -47,20 +47,20 @@ def test_the_file_itself(tmp_path: Path) -> None:
     auths = {
         "reg.local:5000": basic("ann:pass:word"),
         "https://index.docker.io/v1/": basic("bob:secret"),
-        "https://ghcr.io": {"username": "eve", "password": "x"},
+        "https://hub.example.com": {"username": "eve", "password": "x"},
         "cloud.example.com": {"identitytoken": "refresh"},
         "empty.example.com": {},
     }
     known = read(config(tmp_path, auths=auths))
     assert hosts(known) == [
-        "cloud.example.com", "docker.io", "empty.example.com", "ghcr.io", "reg.local:5000",
+        "cloud.example.com", "docker.io", "empty.example.com", "hub.example.com", "reg.local:5000",
     ]  # fmt: skip
     found = {host: look_up(known, host) for host in [*hosts(known), "other.example.com"]}
     said = {h: a and (a.username, a.password, a.identity_token) for h, a in found.items()}
     assert said == {
         "reg.local:5000": ("ann", "pass:word", ""),
         "docker.io": ("bob", "secret", ""),
-        "ghcr.io": ("eve", "x", ""),
+        "hub.example.com": ("eve", "x", ""),
         "cloud.example.com": ("", "", "refresh"),
         "empty.example.com": None,
         "other.example.com": None,
