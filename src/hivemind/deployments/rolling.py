@@ -1,9 +1,8 @@
 """The rolling strategy: replicas are replaced a few at a time, each new one healthy before the next old one goes.
 
-A *slot* is one of the `replicas` places of an app. Within a slot an allocation of the wanted revision is
-*fresh*, any other *stale*. Level-triggered: the plan depends only on what is there, so it is the same whether
-it is made for the first time or after a crash, and a first deploy, a scale, a heal and a roll-back are one
-rule.
+A *slot* is one of the `replicas` places of an app (see `slots`). Level-triggered: the plan depends only on what is
+there, so it is the same whether it is made for the first time or after a crash, and a first deploy, a scale, a heal
+and a roll-back are one rule.
 
 Never: more than `max_parallel` slots in change because of an update; a stale healthy replica stopped before
 its fresh one is healthy, or more than `max_surge` replicas wanted beyond `replicas` (start-first); a fresh replica
@@ -14,9 +13,10 @@ revision; each is healed with its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
+from hivemind.deployments.slots import Slot, Slots
 from hivemind.deployments.steps import Conclude, Halt, Place, Plan, Progress, Revert, Settle, Step
 from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import App, AppSpec
@@ -25,117 +25,49 @@ from hivemind.model.deployment import Deployment, DeploymentState
 _attempt = attrgetter("attempt")
 
 
-class _Slot:
-    """The allocations of one slot, sorted by what they mean."""
-
-    def __init__(self, revision: int, leaving: frozenset[str], allocations: list[Allocation]) -> None:
-        """One pass, because every plan looks at every slot, and an app may have thousands."""
-        self.revision = revision
-        self.fresh: list[Allocation] = []
-        self.stale: list[Allocation] = []
-        self.stopping: list[Allocation] = []
-        self.last: Allocation | None = None
-        """The newest of the wanted revision, ended or not."""
-        self.healthy = False
-        self.unsettled: list[Allocation] = []
-        """The fresh ones that are not healthy yet."""
-        for allocation in sorted(allocations, key=_attempt) if len(allocations) > 1 else allocations:
-            if allocation.revision == revision:
-                self.last = allocation
-            if not allocation.live:
-                continue
-            if allocation.desired is Desired.STOP:
-                self.stopping.append(allocation)
-            elif allocation.revision == revision and allocation.node not in leaving:
-                self.fresh.append(allocation)
-                if allocation.state is AllocationState.HEALTHY:
-                    self.healthy = True
-                else:
-                    self.unsettled.append(allocation)
-            else:
-                self.stale.append(allocation)
-
-    @property
-    def settled(self) -> bool:
-        """One fresh healthy replica and nothing else that counts: there is nothing to do."""
-        return self.healthy and not self.stale and len(self.fresh) == 1
-
-    @property
-    def finished(self) -> bool:
-        """Its newest allocation ended by itself, and the restart policy leaves it at that."""
-        return self.last is not None and self.last.state in (AllocationState.COMPLETE, AllocationState.FAILED)
-
-    @property
-    def done(self) -> bool:
-        """A replica of the wanted revision is healthy here, or has ended for good."""
-        return self.healthy or self.finished
-
-    @property
-    def served(self) -> bool:
-        """What the slot is for is there, or was done: nothing stale is needed any more."""
-        return self.healthy or (
-            self.finished and self.last is not None and self.last.state is AllocationState.COMPLETE
-        )
-
-    @property
-    def useless(self) -> list[Allocation]:
-        """Stale ones that nobody misses: those that do not get healthy, and all but the best. A revision that was
-        superseded on its way would otherwise leave a slot with two, and the next one make three of them."""
-        best = max(self.stale, key=lambda a: (a.state, -a.attempt), default=None)
-        return [a for a in self.stale if a is not best or a.failing or a.state is AllocationState.PENDING]
-
-    @property
-    def doubled(self) -> list[Allocation]:
-        """All fresh ones but the best: a drained node that came back may hold a second."""
-        if len(self.fresh) < 2:
-            return []
-        return sorted(self.fresh, key=lambda a: (a.state, a.attempt))[:-1]
-
-
 def plan(
     app: App,
     spec: AppSpec,
-    allocations: Sequence[Allocation],
+    slots: Slots,
+    read: Callable[[int], list[Allocation]],
+    beyond: Sequence[Allocation],
     deployment: Deployment | None,
     now: int,
     leaving: frozenset[str] = frozenset(),
 ) -> Plan:
-    """`spec` is that of `app.revision`; `deployment` the one that brings or brought it, if that is still known;
-    `leaving` nodes being drained."""
+    """`spec` is that of `app.revision`; `slots` what earlier plans remember, `read` the allocations of a slot, ended
+    ones too; `beyond` those in slots that the app shall not have; `deployment` the one that brings or brought the
+    revision, if that is still known; `leaving` nodes being drained."""
     running = deployment if deployment and deployment.state is DeploymentState.RUNNING else None
-    wanted = 0 if app.stopped or app.deleted else app.replicas
-    slots: dict[int, list[Allocation]] = {index: [] for index in range(wanted)}
-    surplus: list[Allocation] = []
-    for allocation in allocations:
-        slots.get(allocation.slot, surplus).append(allocation)
     why = "the app was deleted" if app.deleted else "the app was stopped" if app.stopped else "scaled down"
     steps: list[Step] = [
-        Halt(a.id, why)
-        for a in sorted(surplus, key=lambda a: a.attempt)
-        if a.live and a.desired is Desired.RUN
+        Halt(a.id, why) for a in sorted(beyond, key=_attempt) if a.live and a.desired is Desired.RUN
     ]
     if app.deleted or app.stopped:
         # Nothing was proved about the revision, so it neither succeeded nor becomes one to fall back to.
         return Plan((*steps, Conclude(DeploymentState.SUPERSEDED, why)) if running else tuple(steps))
     held = _held(app, deployment)
-    view = [
-        _Slot(_kept(app, slots[index]) if held else app.revision, leaving, slots[index])
-        for index in range(app.replicas)
-    ]
-    if running:
-        steps += _progress(app, running, view)
-    if running and not app.paused and (failure := _failure(spec, running, view, now)):
+
+    def make(index: int) -> Slot:
+        allocations = read(index)
+        return Slot(index, _kept(app, allocations) if held else app.revision, leaving, allocations)
+
+    slots.look((held, app.stable, leaving), app.revision, app.replicas, make)
+    busy, done = slots.busy, slots.done
+    if running and (done, app.replicas) != (running.done, running.total):
+        steps.append(Progress(done, app.replicas))
+    if running and not app.paused and (failure := _failure(spec, running, busy, done, app.replicas, now)):
         steps.append(Conclude(DeploymentState.FAILED, failure))
         if app.stable and app.stable != app.revision and spec.update.auto_rollback:
             steps.append(Revert(app.stable))
         return Plan(tuple(steps))
-    steps += _roll(spec, view)
-    if all(slot.done and not slot.stale and slot.revision == app.revision for slot in view):
-        if app.stable != app.revision and all(slot.served for slot in view):
+    steps += _roll(spec, slots, busy, make)
+    if done == app.replicas and not any(slot.stale for slot in busy):
+        if app.stable != app.revision and all(slot.served for slot in busy):
             steps.append(Settle(app.revision))
         if running:
             steps.append(Conclude(DeploymentState.SUCCEEDED, ""))
-    return Plan(tuple(steps), _deadline(spec, running, view) if running and not app.paused else None)
+    return Plan(tuple(steps), _deadline(spec, running, busy) if running and not app.paused else None)
 
 
 def _held(app: App, deployment: Deployment | None) -> bool:
@@ -154,51 +86,48 @@ def _kept(app: App, allocations: Sequence[Allocation]) -> int:
     return app.stable or app.revision
 
 
-def _progress(app: App, running: Deployment, view: Sequence[_Slot]) -> list[Step]:
-    done = sum(1 for slot in view if slot.done and slot.revision == app.revision)
-    if (done, app.replicas) == (running.done, running.total):
-        return []
-    return [Progress(done, app.replicas)]
-
-
-def _roll(spec: AppSpec, view: Sequence[_Slot]) -> list[Step]:
+def _roll(spec: AppSpec, slots: Slots, busy: Sequence[Slot], make: Callable[[int], Slot]) -> list[Step]:
     steps: list[Step] = []
     at_once = _at_once(spec)
-    changing = sum(1 for slot in view if not (slot.done or _untouched(slot)))
+    changing = sum(1 for slot in busy if not (slot.done or slot.untouched))
     stranded = sum(
-        1 for slot in view if slot.unsettled and all(a.state is AllocationState.PENDING for a in slot.fresh)
+        1 for slot in busy if slot.unsettled and all(a.state is AllocationState.PENDING for a in slot.fresh)
     )
-    for index, slot in enumerate(view):
-        if slot.settled:
-            continue
-        revision = slot.revision
+    for slot in busy:
+        why = f"replaced by revision {slot.revision}"
         steps += [Halt(a.id, "its slot has another") for a in slot.doubled]
         if slot.served:
-            steps += [Halt(a.id, f"replaced by revision {revision}") for a in slot.stale]
+            steps += [Halt(a.id, why) for a in slot.stale]
             continue
         useless = slot.useless
-        steps += [Halt(a.id, f"replaced by revision {revision}") for a in useless]
+        steps += [Halt(a.id, why) for a in useless]
         serving = [a for a in slot.stale if a not in useless]
         if serving and not slot.fresh:
             # What leaves a drained node does not wait for those that found no other place.
-            moves = serving[0].revision == revision
-            if (changing - (stranded if moves else 0)) >= at_once:
-                continue
-            changing += 1
-            if spec.order == "stop-first":
-                steps += [Halt(a.id, f"making room for revision {revision}") for a in serving]
-            elif not slot.finished:
-                steps.append(Place(index, revision))
+            moves = serving[0].revision == slot.revision
+            if (changing - (stranded if moves else 0)) < at_once:
+                changing += 1
+                steps += _begin(spec, slot, serving)
         elif (
             serving
             and any(a.state is AllocationState.PENDING for a in slot.fresh)
-            and serving[0].revision == revision
+            and serving[0].revision == slot.revision
         ):
             # Its node is being drained and no other has room: it goes all the same.
             steps += [Halt(a.id, "its node is drained") for a in serving]
         elif not slot.fresh and not slot.finished and not _waits(spec, slot):
-            steps.append(Place(index, revision))
+            steps.append(Place(slot.index, slot.revision))
+    for index in slots.patient[: max(at_once - changing, 0)]:
+        slot = make(index)
+        steps += _begin(spec, slot, slot.stale)
     return steps
+
+
+def _begin(spec: AppSpec, slot: Slot, serving: Sequence[Allocation]) -> list[Step]:
+    """Its turn has come."""
+    if spec.order == "stop-first":
+        return [Halt(a.id, f"making room for revision {slot.revision}") for a in serving]
+    return [] if slot.finished else [Place(slot.index, slot.revision)]
 
 
 def _at_once(spec: AppSpec) -> int:
@@ -209,29 +138,26 @@ def _at_once(spec: AppSpec) -> int:
     return min(update.max_parallel, update.max_surge)
 
 
-def _untouched(slot: _Slot) -> bool:
-    """The update has not come to it yet: only stale replicas, none of them told to stop."""
-    return bool(slot.stale) and not slot.fresh and not slot.stopping
-
-
-def _waits(spec: AppSpec, slot: _Slot) -> bool:
+def _waits(spec: AppSpec, slot: Slot) -> bool:
     """With stop-first the fresh replica waits until the old one is really gone."""
     return spec.order == "stop-first" and bool(slot.stopping)
 
 
-def _failure(spec: AppSpec, running: Deployment, view: Sequence[_Slot], now: int) -> str:
+def _failure(
+    spec: AppSpec, running: Deployment, busy: Sequence[Slot], done: int, replicas: int, now: int
+) -> str:
     """Why the running deployment has failed; empty while it has not."""
-    for index, slot in enumerate(view):
+    for slot in busy:
         if slot.last and slot.last.state is AllocationState.FAILED:
-            return f"replica {index} failed: {slot.last.reason or 'it ended'}"
+            return f"replica {slot.index} failed: {slot.last.reason or 'it ended'}"
         for allocation in slot.unsettled:
             if allocation.failing:
-                return f"replica {index} does not get healthy: {allocation.reason}"
+                return f"replica {slot.index} does not get healthy: {allocation.reason}"
             if now >= _due(spec, running, allocation):
-                late = f"replica {index} was not healthy after {spec.update.healthy_deadline:g}s"
+                late = f"replica {slot.index} was not healthy after {spec.update.healthy_deadline:g}s"
                 return f"{late}: {allocation.reason}" if allocation.reason else late
     # What got there in this very moment is progress, too.
-    if now >= _stuck_at(spec, running) and sum(1 for slot in view if slot.done) <= running.done < len(view):
+    if now >= _stuck_at(spec, running) and done <= running.done < replicas:
         return f"no replica got healthy for {spec.update.progress_deadline:g}s"
     return ""
 
@@ -247,7 +173,7 @@ def _stuck_at(spec: AppSpec, running: Deployment) -> float:
     return max(running.started, running.progressed) + int(spec.update.progress_deadline * 1000)
 
 
-def _deadline(spec: AppSpec, running: Deployment, view: Sequence[_Slot]) -> int | None:
-    due = [_due(spec, running, a) for slot in view for a in slot.unsettled]
+def _deadline(spec: AppSpec, running: Deployment, busy: Sequence[Slot]) -> int | None:
+    due = [_due(spec, running, a) for slot in busy for a in slot.unsettled]
     first = min((*due, _stuck_at(spec, running)))
     return None if math.isinf(first) else int(first)

@@ -53,11 +53,12 @@ def recall_deadlines(state: State) -> None:
 
 def _plan(state: State, app: App) -> Plan:
     leaving = frozenset(node.id for node in state.nodes.values() if node.drained)
-    allocations = state.allocations_of(app.id)
     return rolling.plan(
         app,
-        succeeding(state, app, allocations),
-        allocations,
+        succeeding(state, app),
+        state.slots_of(app.id),
+        lambda slot: state.allocations_in(app.id, slot),
+        state.allocations_beyond(app.id, 0 if app.stopped or app.deleted else app.replicas),
         state.deployment_of(app),
         state.time,
         leaving,
@@ -237,22 +238,24 @@ def _forget(state: State, id: str) -> None:
     app = state.apps.get(id)
     if app is None:
         return
-    allocations = state.allocations_of(id)
-    if app.deleted and not any(a.live for a in allocations):
+    if app.deleted and not any(a.live for a in state.allocations_of(id)):
         _purge(state, app)
         return
-    ended = [a for a in reversed(allocations) if not a.live]
-    surplus = [a for a in ended if a.slot >= app.replicas and a.state is AllocationState.STOPPED]
+    surplus = [a for a in state.allocations_beyond(id, app.replicas) if a.state is AllocationState.STOPPED]
     surplus.sort(key=lambda a: a.attempt)
     forgotten = {a.id for a in surplus[:-_SURPLUS_KEPT]}
-    seen: dict[int, int] = {}
-    for allocation in ended:
-        seen[allocation.slot] = seen.get(allocation.slot, 0) + 1
-        if seen[allocation.slot] > _ENDED_KEPT:
-            forgotten.add(allocation.id)
+    for slot in _ended_in(state, id):
+        ended = [a for a in state.allocations_in(id, slot) if not a.live]
+        forgotten |= {a.id for a in ended[:-_ENDED_KEPT]}
     for id in sorted(forgotten):
         state.tables.remove(state.allocations, id)
     _trim_revisions(state, app)
+
+
+def _ended_in(state: State, app: str) -> set[int]:
+    """Slots of the app in which something ended in this batch: the others were seen to when something did."""
+    changed = (change.new for change in state.changes if change.table == "allocations")
+    return {new.slot for new in changed if new is not None and new.app == app and not new.live}
 
 
 def _purge(state: State, app: App) -> None:
@@ -274,7 +277,7 @@ def _trim_revisions(state: State, app: App) -> None:
     kept = state.revisions_of(app)
     if len(kept) <= _DEPLOYMENTS_KEPT:
         return
-    needed = {app.revision, app.stable} | {a.revision for a in state.allocations_of(app.id)}
+    needed = {app.revision, app.stable} | state.revisions_in_use(app.id)
     old = [r for r in kept if r.number <= app.latest - _DEPLOYMENTS_KEPT and r.number not in needed]
     _drop_revisions(state, app, old)
 

@@ -6,11 +6,13 @@ digest. There is no clock here but the batch's, no dice, and nothing depends on 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
 
+from hivemind.deployments.slots import Slots
 from hivemind.errors import HivemindError, from_code
 from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.app import App, AppSpec
@@ -106,7 +108,9 @@ class State:
         self.backup_targets: Table[BackupTarget] = Table("backup_targets", BackupTarget)
         """Volumes, snapshots and backup targets by `<project>/<name>`."""
         self._names: dict[tuple[str, str], str] = {}
-        self._by_app: dict[str, set[str]] = {}
+        self._by_app: dict[str, dict[int, set[str]]] = {}
+        self._slots: dict[str, Slots] = {}
+        self._used: dict[str, Counter[int]] = {}
         self._by_node: dict[str, set[str]] = {}
         self._by_signer: dict[str, list[str]] = {}
         self._running: dict[str, str] = {}
@@ -139,8 +143,28 @@ class State:
 
     def allocations_of(self, app: str) -> list[Allocation]:
         """Ended ones too, by slot and attempt."""
-        mine = [self.allocations[id] for id in self._by_app.get(app, ())]
-        return sorted(mine, key=lambda a: (a.slot, a.attempt))
+        found = []
+        for index in sorted(self._by_app.get(app, ())):
+            found += self.allocations_in(app, index)
+        return found
+
+    def allocations_in(self, app: str, slot: int) -> list[Allocation]:
+        """Of one slot; ended ones too, by attempt."""
+        mine = [self.allocations[id] for id in self._by_app.get(app, {}).get(slot, ())]
+        return sorted(mine, key=lambda a: a.attempt) if len(mine) > 1 else mine
+
+    def allocations_beyond(self, app: str, count: int) -> list[Allocation]:
+        """Of the slots from that number on."""
+        beyond = sorted(index for index in self._by_app.get(app, ()) if index >= count)
+        return [a for index in beyond for a in self.allocations_in(app, index)]
+
+    def revisions_in_use(self, app: str) -> set[int]:
+        """Those of allocations that are still kept."""
+        return {number for number, count in self._used.get(app, {}).items() if count}
+
+    def slots_of(self, app: str) -> Slots:
+        """What the planning of its updates remembers."""
+        return self._slots.setdefault(app, Slots())
 
     def allocations_on(self, node: str) -> list[Allocation]:
         return [self.allocations[id] for id in sorted(self._by_node.get(node, ()))]
@@ -319,6 +343,9 @@ class State:
                 self._by_signer.setdefault(change.new.signer, []).append(change.key)
 
     def _reindex_app(self, old: App | None, new: App | None) -> None:
+        if new is None and old:
+            self._slots.pop(old.id, None)
+            self._used.pop(old.id, None)
         if old and not old.deleted:
             self._names.pop((old.project, old.name), None)
         if new and not new.deleted:
@@ -326,7 +353,8 @@ class State:
 
     def _reindex_allocation(self, old: Allocation | None, new: Allocation | None) -> None:
         if old:
-            _drop(self._by_app, old.app, old.id)
+            self._drop_from_slot(old)
+            self._used[old.app][old.revision] -= 1
             _drop(self._by_node, old.node, old.id)
             self._uses.pop(old.node, None)
             self.pending.discard(old.id)
@@ -334,9 +362,22 @@ class State:
             self._uses.pop(new.node, None)
             if new.state is AllocationState.PENDING:
                 self.pending.add(new.id)
-            self._by_app.setdefault(new.app, set()).add(new.id)
+            self._used.setdefault(new.app, Counter())[new.revision] += 1
+            self._by_app.setdefault(new.app, {}).setdefault(new.slot, set()).add(new.id)
             if new.node:
                 self._by_node.setdefault(new.node, set()).add(new.id)
+
+        changed = new or old
+        if changed and changed.app in self._slots:
+            self._slots[changed.app].touch(changed.slot)
+
+    def _drop_from_slot(self, old: Allocation) -> None:
+        slots = self._by_app[old.app]
+        slots[old.slot].discard(old.id)
+        if not slots[old.slot]:
+            del slots[old.slot]
+        if not slots:
+            del self._by_app[old.app]
 
     def _reindex_deployment(self, old: Deployment | None, new: Deployment | None) -> None:
         if old:
