@@ -15,6 +15,7 @@ from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon, alive
 from tests.e2e.eventually import eventually
 from tests.e2e.load import Load
+from tests.e2e.pod import shares_and_heals
 
 pytestmark = pytest.mark.real
 
@@ -133,3 +134,7 @@ def test_an_app_chooses_among_the_runtimes_of_a_node(node: Daemon, engine: Conta
     )
     refused = node.cli("app", "deploy", *BOX, "--name", "three", "--runtime", "docker", "--dry-run", code=0)
     assert "does not offer the docker runtime" in refused.out + refused.err
+
+
+def test_companions(node: Daemon) -> None:
+    shares_and_heals(node)

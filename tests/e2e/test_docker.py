@@ -12,6 +12,7 @@ from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon, alive
 from tests.e2e.eventually import eventually
 from tests.e2e.load import Load
+from tests.e2e.pod import shares_and_heals
 
 pytestmark = pytest.mark.real
 
@@ -97,3 +98,9 @@ def test_an_apps_life(docker: tuple[Daemon, DockerEngine]) -> None:
     eventually(lambda: containers(running) == [], "nothing left")
     eventually(lambda: not list((node.data / "network/engine-attachments").iterdir()), "no address given")
     assert not list((node.data / "docker/containers").iterdir())
+
+
+def test_companions(docker: tuple[Daemon, DockerEngine]) -> None:
+    node, running = docker
+    shares_and_heals(node)
+    eventually(lambda: containers(running) == [], "nothing left")
