@@ -436,6 +436,17 @@ async def test_the_control_group_is_gone_with_the_container(node: Node, runtime:
     await runtime.remove(id)
 
 
+async def test_names_that_containerd_would_not_take(node: Node, runtime: ContainerdRuntime) -> None:
+    for id in (f"c.0.{'long' * 20}", "c.0.two--dashes"):
+        await run(runtime, node.spec(f"echo ready; {FOREVER}", id))
+        await ready(runtime, id)
+    second = node.make()
+    await second.open()
+    assert {container.status for container in await second.list()} == {Status.RUNNING}
+    assert len(await second.list()) == 2
+    await second.close()
+
+
 async def test_two_nodes_share_a_namespace(node: Node, runtime: ContainerdRuntime, tmp_path: Path) -> None:
     other = ContainerdRuntime(
         tmp_path / "b" / "state", tmp_path / "b" / "run", node.images,

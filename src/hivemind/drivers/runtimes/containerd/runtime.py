@@ -62,8 +62,10 @@ from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
 
-_ID = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
-_LONGEST_ID = 60
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
+_LONGEST = 76
+"""What containerd takes for a name, and how long it may be."""
 _SHIM = "io.containerd.runc.v2"
 _OPTIONS = "containerd.runc.v1.Options"
 _RETRY = 0.5
@@ -160,10 +162,9 @@ class ContainerdRuntime:
         return image
 
     async def create(self, spec: ContainerSpec) -> None:
-        if not _ID.fullmatch(spec.id) or len(spec.id) > _LONGEST_ID:
+        if not _ID.fullmatch(spec.id):
             raise Invalid(
-                f"{spec.id!r} is not a container id",
-                hint=f"letters and digits, single dots and dashes between, at most {_LONGEST_ID}",
+                f"{spec.id!r} is not a container id", hint="letters, digits, dots and dashes, at most 100"
             )
         if spec.id in self._held or spec.id in self._making:
             raise Conflict(f"container {spec.id} exists already")
@@ -516,9 +517,9 @@ class ContainerdRuntime:
             try:
                 async for event in self._api.exchange("events.v1.Events/Subscribe", request()):
                     name = messages.TASK_OOM.decode(event["event"]["value"])["container_id"]
-                    owner, _, id = name.partition("-")
-                    if owner == self._owner and id in self._held:
-                        self._events.put_nowait(RuntimeEvent(kind="oom", id=id))
+                    for held in self._held.values():
+                        if held.name == name:
+                            self._events.put_nowait(RuntimeEvent(kind="oom", id=held.id))
             except HivemindError as error:
                 _log.debug("containerd's events broke off: %s", error)
             await asyncio.sleep(_RETRY)
@@ -575,7 +576,10 @@ class ContainerdRuntime:
                 await asyncio.sleep(_RETRY)
 
     def _named(self, id: str) -> str:
-        return f"{self._owner}-{id}"
+        name = f"{self._owner}-{id}"
+        if _IDENTIFIER.fullmatch(name) and len(name) <= _LONGEST:
+            return name
+        return f"{self._owner}-{hashlib.sha256(id.encode()).hexdigest()[:32]}"
 
     def _cgroup(self, id: str) -> Cgroup:
         return Cgroup(f"{self._slice}/{id}")
