@@ -21,7 +21,7 @@ from hivemind.model.registry import RESOURCES
 from hivemind.model.resource import Resource
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_FIRST = {"Project": 0, "Node": 1}
+_FIRST = {"Project": 0, "Node": 1, "Config": 2, "Secret": 2}
 """Kinds that others may need come first."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hivemind.ledger.contract import Batch
 from hivemind.model.allocation import AllocationState
 from hivemind.model.app import App
+from hivemind.model.content import Bundle
 from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
@@ -31,6 +32,8 @@ class Herald:
                 self._node(change.old, change.new)
             elif change.table == "allocations":
                 self._allocation(change)
+            elif change.table == "bundles":
+                self._bundle(change.old, change.new)
             elif change.table == "principals":
                 self._principal(change.old, change.new)
 
@@ -57,6 +60,8 @@ class Herald:
                 self._tell(new, "app.stopped" if new.stopped else "app.started", "")
             if new.replicas != old.replicas:
                 self._tell(new, "app.scaled", f"from {old.replicas} to {new.replicas} replicas")
+            if new.paused != old.paused:
+                self._tell(new, "app.paused" if new.paused else "app.resumed", "")
             if new.revision < old.revision:
                 self._tell(new, "app.reverted", f"back to revision {new.revision}", warning=True)
 
@@ -82,6 +87,21 @@ class Herald:
         elif new and old and (new.schedulable, new.drained) != (old.schedulable, old.drained):
             verb = "drained" if new.drained else "uncordoned" if new.schedulable else "cordoned"
             self._events.append(f"node.{verb}", "", name=new.name, by=self._by.get(new.id, ""))
+
+    def _bundle(self, old: Bundle | None, new: Bundle | None) -> None:
+        """A config or secret; never what it holds."""
+        about = new or old
+        assert about, "a change has a before or an after"
+        if old and new and old.number == new.number:
+            return
+        verb = "removed" if new is None else "changed" if old else "created"
+        self._events.append(
+            f"{about.kind}.{verb}",
+            f"number {new.number}" if new else "",
+            project=about.project,
+            name=about.name,
+            by=self._by.get(f"{about.kind}/{about.name}", ""),
+        )
 
     def _principal(self, old: Principal | None, new: Principal | None) -> None:
         who = new or old

@@ -8,6 +8,7 @@ from hive import ADMIN, Hive
 from hivemind.daemon.herald import Herald
 from hivemind.ledger.contract import Batch
 from hivemind.model.app import AppManifest, AppSpec
+from hivemind.model.content import Piece
 from hivemind.model.principal import Principal, Role
 from hivemind.security.envelope import Envelope
 from hivemind.state.operations import (
@@ -15,7 +16,10 @@ from hivemind.state.operations import (
     DeployApp,
     DrainNode,
     Operation,
+    PauseApp,
+    PutContent,
     RegisterPrincipal,
+    ResumeApp,
     RevokePrincipal,
     ScaleApp,
     StopApp,
@@ -94,3 +98,17 @@ def test_a_wait_for_room_is_told_but_not_the_end_of_the_wait() -> None:
     assert ("allocation.unplaced", "", "0 of 1 node fit: 1 is drained") in scene.deploy()
     told = scene.do(ScaleApp(project="default", name="web", replicas=0))
     assert [type for type, _, _ in told] == ["app.scaled", "app.deployment-succeeded"]
+
+
+def test_contents_and_pauses_are_told_without_what_they_hold() -> None:
+    scene = Scene()
+    secret = {"kind": "secret", "project": "default", "name": "db"}
+    put = PutContent(**secret, data={"password": Piece(value=b"hunter2", digest="d1")})
+    assert scene.do(put) == [("secret.created", "ann", "number 1")]
+    assert scene.do(put) == []
+    other = PutContent(**secret, data={"password": Piece(value=b"hunter3", digest="d2")})
+    assert scene.do(other) == [("secret.changed", "ann", "number 2")]
+    manifest = AppManifest(name="web", spec=AppSpec(image="web:1"))
+    scene.do(DeployApp(project="default", manifest=manifest))
+    assert scene.do(PauseApp(project="default", name="web")) == [("app.paused", "ann", "")]
+    assert scene.do(ResumeApp(project="default", name="web")) == [("app.resumed", "ann", "")]

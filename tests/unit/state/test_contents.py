@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from hive import ADMIN, Hive
 from hivemind.model.allocation import AllocationState
 from hivemind.model.app import Update

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 from hive import Hive
+from hivemind.model.content import Piece
 from hivemind.model.network import Port
-from hivemind.state.operations import DeleteApp, ScaleApp
+from hivemind.model.template import EnvFrom
+from hivemind.state.operations import DeleteApp, PauseApp, PutContent, RollbackApp, ScaleApp
 from hivemind.state.partition import PartitionTree
 from hivemind.state.state import State
 
@@ -29,6 +31,13 @@ def story(hive: Hive) -> Hive:
     hive.do(ScaleApp(project="default", name="app-3", replicas=9))
     hive.deploy("app-5", replicas=5, image="web:2")
     hive.settle()
+    secret = {"project": "default", "kind": "secret", "name": "db"}
+    for value in ("one", "two"):
+        hive.do(PutContent(**secret, data={"password": Piece(value=value.encode(), digest=value)}))
+        hive.deploy("app-4", replicas=4, env_from=(EnvFrom(secret="db"),), image="web:3")
+        hive.settle()
+    hive.do(RollbackApp(project="default", name="app-4"))
+    hive.do(PauseApp(project="default", name="app-4"))
     hive.do(DeleteApp(project="default", name="app-7"))
     hive.stops_done()
     return hive

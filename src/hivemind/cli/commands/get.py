@@ -15,7 +15,7 @@ _FOREIGN = {
     "pod": "allocation", "pods": "allocations", "po": "allocations", "container": "allocation",
     "containers": "allocations", "replica": "allocation", "replicas": "allocations", "deploy": "apps",
     "service": "apps", "services": "apps", "svc": "apps", "namespace": "project", "namespaces": "projects",
-    "ns": "projects", "all": "apps",
+    "ns": "projects", "all": "apps", "configmap": "configs", "configmaps": "configs", "revision": "app history",
 }  # fmt: skip
 
 
