@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import asdict, replace
 
 from hivemind.agent.compose import Place
+from hivemind.agent.deadline import TIDY
 from hivemind.agent.unit import Role, Unit
 from hivemind.drivers.runtimes.contract import Container
 from hivemind.model.allocation import (
@@ -109,7 +110,8 @@ class Charge:
                     waker.cancel()
             return task.result()
         finally:
-            task.cancel()
+            if task.cancel():
+                await asyncio.wait((task,), timeout=TIDY)  # what follows must not meet it still at work
 
     # -- saying ----------------------------------------------------------------------------------------------
 

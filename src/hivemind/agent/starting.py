@@ -84,11 +84,9 @@ class Starting:
         charge, agent = self._charge, self._charge.agent
         attachment = await self._attached()
         user = user_of(unit.template, image.config if image else ImageConfig())
-        provision = await within(
-            WORK,
-            provide(agent.providers, charge.allocation, charge.spec, unit.template, user),
-            "preparing its volumes",
-        )
+        # Without a deadline: a large volume that is copied takes its time. But nobody waits who is not wanted.
+        needs = provide(agent.providers, charge.allocation, charge.spec, unit.template, user)
+        provision = await charge.unless_unwanted(needs, self._meanwhile)
         return compose(
             charge.allocation, unit.template, image, attachment, provision,
             place=Place(charge.id, number, unit.name), node_name=agent.node_name,
