@@ -11,7 +11,7 @@ import msgspec
 
 import hivemind
 from hivemind.agent.agent import Agent
-from hivemind.api.backend import Info
+from hivemind.api.backend import Info, Looking
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.daemon.assembly import Machinery
 from hivemind.daemon.images import NodeImages
@@ -73,7 +73,7 @@ class NodeBackend:
         self._started = started
         self._submit = submit
         self._agent = agent
-        self.looking = agent.looking
+        self.looking: Looking = agent.looking
         self._machinery = machinery
         self._names = names
         self._dns = dns

@@ -39,9 +39,7 @@ from hivemind.drivers.runtimes.contract import (
 )
 from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.oci import inside, lifecycle, ranges, rights, stage
-from hivemind.drivers.runtimes.oci.attach import attach
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed, network_bytes
-from hivemind.drivers.runtimes.oci.changes import changes
 from hivemind.drivers.runtimes.oci.container import Held
 from hivemind.drivers.runtimes.oci.exec import launch
 from hivemind.drivers.runtimes.oci.idmap import Unmappable
@@ -242,25 +240,37 @@ class OciRuntime:
         session.attach()
         return session
 
+    # What follows is asked for by people now and then: an idle daemon has none of it in memory.
+
     async def attach(self, id: str) -> ExecSession:
+        from hivemind.drivers.runtimes.oci.attach import attach
+
         held = self._find(id)
         held.must_live("attach to it")
         return attach(held, lambda: self.wait(id))
 
     async def processes(self, id: str) -> list[ProcessInfo]:
+        from hivemind.drivers.runtimes.oci import inside
+
         held = self._find(id)
         held.must_run("list its processes")
         return await asyncio.to_thread(inside.processes_of, held)
 
     async def changes(self, id: str) -> list[FileChange]:
+        from hivemind.drivers.runtimes.oci.changes import changes
+
         held = self._find(id)
         return await asyncio.to_thread(changes, held.directory, self._images.layers(held.record.spec.image))
 
     async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        from hivemind.drivers.runtimes.oci import inside
+
         async for chunk in inside.read_files(self._find(id), path):
             yield chunk
 
     async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        from hivemind.drivers.runtimes.oci import inside
+
         await inside.write_files(self._find(id), path, chunks)
 
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:

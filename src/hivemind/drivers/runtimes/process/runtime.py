@@ -41,7 +41,6 @@ from hivemind.drivers.runtimes.contract import (
     RuntimeEvent,
     Stats,
 )
-from hivemind.drivers.runtimes.files import read_tar, write_tar
 from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.process.cgroup import ControlGroups
 from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity, refused
@@ -254,6 +253,8 @@ class ProcessRuntime:
         )
 
     async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
+        from hivemind.drivers.runtimes.files import read_tar
+
         self._get(id)
         with machine() as root:
             stream = read_tar(root, path)
@@ -261,6 +262,8 @@ class ProcessRuntime:
             yield chunk
 
     async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
+        from hivemind.drivers.runtimes.files import write_tar
+
         self._get(id)
         with machine() as root:
             await write_tar(root, path, chunks)
