@@ -381,7 +381,9 @@ async def test_a_working_directory_belongs_to_root_inside(house: House) -> None:
 
 async def test_files_for_names(house: House) -> None:
     fields = {"hostname": "box", "hosts": "127.0.0.1\tlocalhost\n", "resolv_conf": "nameserver 9.9.9.9\n"}
-    script = "hostname; cd /etc; cat hostname hosts resolv.conf; stat -c %u hosts; echo more >> hosts && echo ok"
+    script = (
+        "hostname; cd /etc; cat hostname hosts resolv.conf; stat -c %u hosts; echo more >> hosts && echo ok"
+    )
     assert await house.output(script, **fields) == [
         "box", "box", "127.0.0.1\tlocalhost", "nameserver 9.9.9.9", "0", "ok",
     ]  # fmt: skip

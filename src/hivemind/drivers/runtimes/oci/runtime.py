@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import signal as signals
+import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
@@ -128,7 +129,9 @@ class OciRuntime:
     async def _prepare_users(self) -> None:
         """Gives containers users of their own where this machine can. The stage is found even where they shall have
         none: containers of an earlier setting may still be on it."""
-        needed = [self._state, self._run, *(Path(p.runtime) for p in self._programs.values())]
+        programs = (path for each in self._programs.values() for path in (each.runtime, each.monitor))
+        # The threads in there load modules of this program, too.
+        needed = [self._state, self._run, Path(sys.prefix), Path(__file__), *map(Path, programs)]
         self._stage = await self._namespace.run(stage.prepare, needed)
         self._ranges = None
         if self._user_span is None:
