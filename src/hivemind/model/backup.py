@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
@@ -13,6 +13,10 @@ from hivemind.model.base import Document, Record, Spec
 from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
 from hivemind.model.volume import BackupResult
+
+
+_S3 = re.compile(r"s3:https?://(?P<who>[^/@]*@)?[\w.:\[\]-]+/[\w.-]+(/[\w./-]*)?")
+"""Server, bucket and perhaps a prefix."""
 
 
 class BackupTarget(Record, frozen=True, kw_only=True):
@@ -38,19 +42,17 @@ class BackupTargetManifest(Spec, frozen=True, kw_only=True):
 
     def validate(self) -> None:
         """Raises `Invalid`."""
-        hint = "a directory such as /mnt/nas/backups, or s3:https://s3.example/bucket/hive"
+        hint = "a directory such as /mnt/nas/backups, or s3:https://s3.example.com/bucket/hive"
         if any(not c.isprintable() for c in self.location):
             raise Invalid("the location has characters that cannot be printed", hint=hint)
         if self.location.startswith("/"):
             if self.location.strip("/") == "" or ".." in self.location.split("/"):
                 raise Invalid(f"{self.location} cannot hold backups", hint=hint)
             return
-        scheme, _, rest = self.location.partition(":")
-        url = urlsplit(rest)
-        bucket = url.path.strip("/")
-        if scheme != "s3" or url.scheme not in ("http", "https") or not url.hostname or not bucket:
+        found = _S3.fullmatch(self.location)
+        if not found:
             raise Invalid(f"{self.location!r} is not a place for backups", hint=hint)
-        if url.username or url.password or url.query or url.fragment:
+        if found["who"]:
             raise Invalid(
                 "credentials do not belong into the location", hint="put them into the target's secret"
             )

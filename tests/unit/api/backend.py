@@ -38,6 +38,7 @@ from hivemind.state.operations import (
 from hivemind.state.state import Outcome, Signed, State
 from hivemind.store.contract import Entry
 from tests.unit.api.images import MemoryImages
+from tests.unit.api.volumes import MemoryVolumes
 
 ADMIN = Identity(b"a" * 32)
 OPERATOR = Identity(b"o" * 32)
@@ -231,6 +232,7 @@ class MemoryBackend:
         self.log_news = asyncio.Condition()
         self.running: set[str] = set()
         self.commands: list[Command] = []
+        self.volumes = MemoryVolumes()
         self.images = MemoryImages()
         self._count = 0
         for who, name, role in (

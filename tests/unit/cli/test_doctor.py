@@ -59,7 +59,7 @@ def test_the_command_is_that_of_the_distribution(tmp_path: Path, release: str, c
 
 
 def test_a_machine_that_has_all(tmp_path: Path) -> None:
-    for name in ("runc", "conmon", "nft", "tini-static", "chronyd"):
+    for name in ("runc", "conmon", "nft", "tini-static", "chronyd", "mkfs.ext4", "restic"):
         program(tmp_path, name)
     here = machine(tmp_path)
     for path, text in {

@@ -102,7 +102,7 @@ COMMANDS = (
     Command(
         ("volume", "export"), "Write what a volume holds as a tar.", f"{_VOLUME}:export", (_NAME,),
         (Option("--output", "The file, `-` for standard output.", short="-o", metavar="FILE", completes="file"),),
-        ("volume export db -o db.tar", "volume export db | gzip > db.tar.gz"),
+        ("volume export db -o db.tar",),
     ),
     Command(
         ("volume", "import"), "Fill a volume with a tar.", f"{_VOLUME}:import_tar",
@@ -152,7 +152,7 @@ COMMANDS = (
         ),
         (
             "backup-target create nas --location /mnt/nas/hive --secret backup",
-            "backup-target create s3 --location s3:https://s3.example/backups --secret backup",
+            "backup-target create s3 --location s3:https://s3.example.com/backups --secret backup",
         ),
         "The password encrypts the backups; whoever loses it loses them. Keep a copy outside the hive.",
     ),
