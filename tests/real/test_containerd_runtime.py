@@ -360,15 +360,12 @@ async def test_an_image_is_imported_once_and_goes_with_the_store(node: Node) -> 
     await asyncio.gather(*(runtime.remove(f"c.{number}") for number in range(4)))
     (name,) = node.images.get(node.digest).names
     await node.images.remove(name)
-    await runtime.close()
-    second = node.make()
-    await second.open()
     async with asyncio.timeout(20):
         while await node.left():  # noqa: ASYNC110 - collected in the background
             await asyncio.sleep(0.05)
     with pytest.raises(NotFound):
-        await second.create(node.spec("exit 0"))
-    await second.close()
+        await runtime.create(node.spec("exit 0"))
+    await runtime.close()
 
 
 async def test_an_image_that_was_removed_from_containerd_is_imported_again(node: Node) -> None:

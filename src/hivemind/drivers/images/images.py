@@ -33,6 +33,8 @@ class Images:
         """Asked when the disk has no room; True: trying again may help."""
         self.on_arrival: Callable[[], None] = lambda: None
         """Told after each image that came."""
+        self.on_removal: list[Callable[[], None]] = []
+        """Told after images went: engines may hold copies."""
 
     async def open(self) -> None:
         await asyncio.to_thread(self.store.open)
@@ -168,11 +170,11 @@ class Images:
             write_all(fd, chunk)
 
     async def remove(self, reference: str, keep: frozenset[str] = frozenset()) -> int:
-        return await asyncio.to_thread(self.store.remove, reference, keep)
+        return await self._removing(asyncio.to_thread(self.store.remove, reference, keep))
 
     async def drop(self, digest: str, keep: frozenset[str] = frozenset()) -> int:
         """Removes an image with all its names; bytes freed. Raises `Conflict` if it is in `keep`."""
-        return await asyncio.to_thread(self.store.drop, digest, keep)
+        return await self._removing(asyncio.to_thread(self.store.drop, digest, keep))
 
     async def tag(self, digest: str, reference: str) -> Image:
         """Raises `Invalid` for a name by digest."""
@@ -181,7 +183,13 @@ class Images:
         return await asyncio.to_thread(self.store.tag, digest, reference)
 
     async def prune(self, keep: frozenset[str]) -> int:
-        return await asyncio.to_thread(self.store.prune, keep)
+        return await self._removing(asyncio.to_thread(self.store.prune, keep))
+
+    async def _removing(self, work: Awaitable[int]) -> int:
+        freed = await work
+        for tell in self.on_removal:
+            tell()
+        return freed
 
     def list(self) -> list[Image]:
         return self.store.list()

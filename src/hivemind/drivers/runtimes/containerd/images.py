@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 class Images(Protocol):
     """What this runtime asks of an image store."""
+
+    on_removal: list[Callable[[], None]]
 
     def get(self, digest: str) -> Image:
         """Raises `NotFound`."""
@@ -80,11 +82,15 @@ class Library:
         self._chains.pop(digest, None)
 
     async def sweep(self) -> None:
-        """Lets containerd collect what the store does not have any more, and what cut-off imports left."""
+        """At the start: lets containerd collect what cut-off imports left, and what `drop_removed` does."""
         leases = await self._api.call("leases.v1.Leases/List", filters=[])
         for lease in leases["leases"]:
             if lease["id"].startswith(f"{self._owner}-"):
                 await self._quietly("leases.v1.Leases/Delete", id=lease["id"])
+        await self.drop_removed()
+
+    async def drop_removed(self) -> None:
+        """Lets containerd collect the images that the store does not have any more. Containers keep their layers."""
         for image in (await self._api.call("images.v1.Images/List", filters=[]))["images"]:
             owner, _, digest = image["name"].partition("/")
             if owner == self._owner and not self._has(digest):

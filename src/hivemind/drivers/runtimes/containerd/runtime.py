@@ -129,10 +129,13 @@ class ContainerdRuntime:
         except BaseException:
             await self.close()
             raise
+        self._images.on_removal.append(self._on_removal)
         self._spawn(self._hear_of_memory())
 
     async def close(self) -> None:
         """What is being made or waited for is let go of: the next `open` finds how far it came."""
+        if self._on_removal in self._images.on_removal:
+            self._images.on_removal.remove(self._on_removal)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -523,6 +526,9 @@ class ContainerdRuntime:
             except HivemindError as error:
                 _log.debug("containerd's events broke off: %s", error)
             await asyncio.sleep(_RETRY)
+
+    def _on_removal(self) -> None:
+        self._spawn(self._insist(self._library.drop_removed))
 
     # -- small things ----------------------------------------------------------------------------------------
 
