@@ -14,9 +14,11 @@ from bench.row import Row
 BENCHMARKS = {
     "replicas": "0 to 30 and 100 containers and back: Hivemind, Docker Swarm, docker run, bare crun",
     "containerd": "0 to 30 containers and back on containerd: Hivemind, Docker Swarm, bare crun",
+    "docker": "0 to 30 containers and back on docker: Hivemind, Docker Swarm, docker run",
     "update": "a rolling update of 10 replicas, one and five at a time, beside Docker Swarm",
     "idle": "memory, start-up and latency of a node that has nothing to do, beside Docker",
     "stats": "what it costs to know what 100 containers use, beside Docker",
+    "images": "an image pulled from a registry and unpacked, beside containerd, and skopeo with tar",
     "processes": "plain commands that end at once, beside bare asyncio subprocesses",
     "scheduler": "placements a second on simulated hives of up to 5,000 nodes",
     "ledger": "durable operations a second, beside bare SQLite",
