@@ -46,7 +46,8 @@ def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
             f"project {old.name!r} still has {len(apps)} app{'s' if len(apps) != 1 else ''}: {', '.join(apps[:5])}",
             hint=f"remove them first: hivemind app rm --project {old.name} NAME",
         )
-    volumes = [v.name for v in (*state.volumes.values(), *state.snapshots.values()) if v.project == old.name]
+    volumes = [v.name for v in state.volumes.values() if v.project == old.name]
+    volumes += [s.name for s in state.snapshots.values() if s.project == old.name]
     if volumes:
         raise Conflict(
             f"project {old.name!r} still has volumes or snapshots: {', '.join(volumes[:5])}",

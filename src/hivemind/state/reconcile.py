@@ -179,7 +179,9 @@ def _likeness(state: State, id: str) -> tuple[object, ...]:
 
 def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
     """Those that can be placed together, and those that want what one of these will bring."""
-    now, later, coming = [], [], set[str]()
+    now: list[str] = []
+    later: list[str] = []
+    coming: set[str] = set()
     for id in ids:
         loose = volumes.loose(state, state.allocations[id])
         (later if loose & coming else now).append(id)
