@@ -25,7 +25,7 @@ from hivemind.errors import (
     Unavailable,
     WrongMedia,
 )
-from hivemind.model.answers import STREAM_FORMAT, problem
+from hivemind.model.answers import STREAM_FORMAT, Plan, problem
 from hivemind.model.backup import BackupList, BackupProgress, BackupTarget
 from hivemind.model.base import Spec
 from hivemind.model.names import Name
@@ -34,6 +34,7 @@ from hivemind.model.volume import BackupPolicy, BackupResult, Source, Volume, Vo
 from hivemind.state.operations import RestoreVolume
 
 _TAR = "application/x-tar"
+_TARS = (_TAR, "application/octet-stream")
 _VOLUME = "/v1/projects/{project}/volumes/{name}"
 
 
@@ -62,7 +63,7 @@ def volume_endpoints() -> list[Endpoint]:
         Endpoint(
             "POST", f"{_VOLUME}/restore", "volumes.restore",
             "Give a volume other content: of a snapshot, a backup or another volume.", _restore,
-            (Answer(200, "The volume; its node now makes it so.", (VolumeDocument,), etag=True),),
+            (Answer(200, "The volume, which its node now makes so; with `dry_run`, the plan.", (VolumeDocument, Plan), etag=True),),
             query=WriteQuery, body=Restore, errors=(*errors, Stale, TooLarge, WrongMedia), role=Role.OPERATOR,
         ),
         Endpoint(
@@ -78,7 +79,7 @@ def volume_endpoints() -> list[Endpoint]:
         Endpoint(
             "POST", f"{_VOLUME}/import", "volumes.import", "Fill it with a tar, all of it or nothing.", _import,
             (Answer(200, "The volume.", (VolumeDocument,), etag=True),),
-            query=ImportQuery, upload=(_TAR,), errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR,
+            query=ImportQuery, upload=_TARS, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR,
         ),
         Endpoint(
             "GET", "/v1/projects/{project}/backuptargets/{name}/backups", "backuptargets.backups",
@@ -125,7 +126,7 @@ async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 async def _import(call: Call) -> Response:
     media = call.request.headers.get("content-type", _TAR).partition(";")[0].strip().lower()
-    if media != _TAR:
+    if media not in _TARS:
         raise WrongMedia(f"{media[:100]!r} is no tar", hint=f"send a plain tar, with Content-Type: {_TAR}")
     volume = await _volume(call)
     async with aclosing(upload(call.request, call.settings, call.settings.max_upload)) as pieces:
