@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from hivemind.drivers.runtimes.contract import (
     Status,
     Ulimit,
 )
+from hivemind.drivers.runtimes.oci import kernel
 from hivemind.errors import NotFound, Unavailable, Unsupported
 from private_containerd import Containerd
 
@@ -223,6 +225,37 @@ async def test_a_killed_shim_ends_its_container(node: Node, runtime: ContainerdR
         ended = await runtime.wait(id)
     assert ended.code in (None, 137) and (ended.reason or ended.code)
     await runtime.remove(id)
+
+
+async def test_after_a_restart_of_the_machine(
+    tmp_path: Path, mortal: Containerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await _node(tmp_path, mortal)
+    first = node.make()
+    await first.open()
+    id = await run(first, node.spec("echo before; " + FOREVER))
+    await ready(first, id)
+    (container,) = await first.list()
+    await first.close()
+    mortal.kill()
+    for pid in (*mortal.shims(), container.pid):
+        os.kill(pid, signal.SIGKILL)
+    for mount in reversed(mortal.mounts()):
+        kernel.umount(mount)
+    shutil.rmtree(mortal.home / "state")
+    shutil.rmtree(tmp_path / "run")
+    mortal.start()
+    monkeypatch.setattr("hivemind.drivers.runtimes.containerd.runtime.boot_id", lambda: "another")
+    second = node.make()
+    await second.open()
+    async with asyncio.timeout(20):
+        ended = await second.wait(id)
+    assert (ended.code, ended.reason) == (None, "the machine was restarted")
+    assert [line.text async for line in second.logs(id, LogQuery())] == ["before"]
+    await second.remove(id)
+    assert await output(second, node.spec("echo after")) == ["after"]
+    await second.destroy()
+    assert await node.left() == {}
 
 
 # -- the daemon is killed ----------------------------------------------------------------------------------------
