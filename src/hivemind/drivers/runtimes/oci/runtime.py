@@ -39,7 +39,7 @@ from hivemind.drivers.runtimes.contract import (
     Status,
 )
 from hivemind.drivers.runtimes.logs import read_log
-from hivemind.drivers.runtimes.oci import inside, lifecycle, ranges, rights, stage
+from hivemind.drivers.runtimes.oci import lifecycle, ranges, rights, stage
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed, network_bytes
 from hivemind.drivers.runtimes.oci.container import Held
 from hivemind.drivers.runtimes.oci.exec import launch

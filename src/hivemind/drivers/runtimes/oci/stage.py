@@ -22,11 +22,11 @@ def prepare(needed: Iterable[Path]) -> Path | None:
     `needed`: paths that must stay visible. Runs in the containers' mount namespace."""
     needed = [path.resolve() for path in needed]
     for place in map(Path, _PLACES):
-        if any(path.is_relative_to(place) for path in needed):
+        if place.is_symlink() or any(path.is_relative_to(place) for path in needed):
             continue
         if (place / _MARK).exists():
             return place
-        if place.is_dir() and not place.is_symlink() and os.stat("/").st_mode & 0o001:
+        if place.is_dir() and os.stat("/").st_mode & 0o001:
             kernel.mount("tmpfs", str(place), "tmpfs", options="mode=711")
             (place / _MARK).touch()
             return place
