@@ -63,7 +63,7 @@ def volume_endpoints() -> list[Endpoint]:
         Endpoint(
             "POST", f"{_VOLUME}/restore", "volumes.restore",
             "Give a volume other content: of a snapshot, a backup or another volume.", _restore,
-            (Answer(200, "The volume, which its node now makes so; with `dry_run`, the plan.", (VolumeDocument, Plan), etag=True),),
+            (Answer(200, "The volume; with `dry_run`, the plan.", (VolumeDocument, Plan), etag=True),),
             query=WriteQuery, body=Restore, errors=(*errors, Stale, TooLarge, WrongMedia), role=Role.OPERATOR,
         ),
         Endpoint(

@@ -14,7 +14,6 @@ from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
 from hivemind.model.volume import BackupResult
 
-
 _S3 = re.compile(r"s3:https?://(?P<who>[^/@]*@)?[\w.:\[\]-]+/[\w.-]+(/[\w./-]*)?")
 """Server, bucket and perhaps a prefix."""
 
