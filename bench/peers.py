@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +62,33 @@ def programs() -> Path:
     return tree
 
 
+def launch(enclosure: Enclosure, home: Path, env: dict[str, str]) -> tuple[Daemon, Daemon]:
+    """containerd and dockerd, at /run/docker.sock of the enclosure, which may not answer yet; `env`: see `Docker`."""
+    (home / "containerd.toml").write_text(_CONTAINERD.format(home=home))
+    (home / "daemon.json").write_text("{}")
+
+    def background(*command: str) -> Daemon:
+        return enclosure.start(*command, env=env, log=home / f"{command[0]}.log")
+
+    containerd = background("containerd", "-c", f"{home}/containerd.toml", "-l", "error")
+    containerd.until(enclosure.path("/run/containerd.sock").exists)
+    dockerd = background(
+        "dockerd",
+        *("--containerd", "/run/containerd.sock", "-H", "unix:///run/docker.sock"),
+        *("--config-file", f"{home}/daemon.json", "--data-root", f"{home}/data"),
+        *("--exec-root", "/run/docker", "--pidfile", "/run/docker.pid", "--log-level", "error"),
+        *("--cgroup-parent", f"/{CGROUP}/docker", "--exec-opt", "native.cgroupdriver=cgroupfs"),
+        *("--default-ulimit", "nofile=1024:1024", "--userland-proxy=false", "--storage-driver", "overlay2"),
+    )
+    return containerd, dockerd
+
+
+def environment() -> dict[str, str]:
+    """In which Docker's programs are found."""
+    tree = programs()
+    return {**os.environ, "PATH": f"{tree}/usr/sbin:{tree}/usr/bin:{os.environ['PATH']}"}
+
+
 class Docker:
     """A dockerd with a containerd of its own. `swarm=True` makes it a Swarm of one manager."""
 
@@ -68,14 +96,11 @@ class Docker:
         self._home = home
         self._swarm = swarm
         self._enclosure = Enclosure()
-        tree = programs()
-        self.env = {**os.environ, "PATH": f"{tree}/usr/sbin:{tree}/usr/bin:{os.environ['PATH']}"}
-        self.cli = str(tree / "usr/bin/docker")
+        self.env = environment()
+        self.cli = str(programs() / "usr/bin/docker")
 
     def __enter__(self) -> Docker:
         self._home.mkdir()
-        (self._home / "containerd.toml").write_text(_CONTAINERD.format(home=self._home))
-        (self._home / "daemon.json").write_text("{}")
         self._enclosure.__enter__()
         try:
             self.started = self.start()
@@ -97,33 +122,13 @@ class Docker:
     def start(self) -> float:
         """Seconds from nothing to the first answer."""
         begin = time.perf_counter()
-        self._containerd = self._background(
-            "containerd", "-c", f"{self._home}/containerd.toml", "-l", "error"
-        )
-        self._containerd.until(self._enclosure.path("/run/containerd.sock").exists)
-        self._dockerd = self._background(
-            "dockerd",
-            *("--containerd", "/run/containerd.sock", "-H", "unix:///run/docker.sock"),
-            *("--config-file", f"{self._home}/daemon.json", "--data-root", f"{self._home}/data"),
-            *("--exec-root", "/run/docker", "--pidfile", "/run/docker.pid", "--log-level", "error"),
-            *("--cgroup-parent", f"/{CGROUP}/docker", "--exec-opt", "native.cgroupdriver=cgroupfs"),
-            *(
-                "--default-ulimit",
-                "nofile=1024:1024",
-                "--userland-proxy=false",
-                "--storage-driver",
-                "overlay2",
-            ),
-        )
+        self._containerd, self._dockerd = launch(self._enclosure, self._home, self.env)
         self._dockerd.until(self._answers)
         return time.perf_counter() - begin
 
     def stop(self) -> None:
         self._dockerd.stop()
         self._containerd.stop()
-
-    def _background(self, *command: str) -> Daemon:
-        return self._enclosure.start(*command, env=self.env, log=self._home / f"{command[0]}.log")
 
     def _answers(self) -> bool:
         try:
@@ -174,12 +179,17 @@ class Docker:
         spec = service["Spec"]
         spec["Mode"]["Replicated"]["Replicas"] = replicas
         self.call("POST", f"/services/bench/update?version={service['Version']['Index']}", spec)
-        self._dockerd.until(lambda: self._running() == replicas)
+        self._dockerd.until(lambda: self.running() == replicas)
         if not replicas:
             self._dockerd.until(lambda: not self.call("GET", "/containers/json?all=1"))
         return time.perf_counter() - begin
 
-    def _running(self) -> int:
+    def until(self, test: Callable[[], bool]) -> None:
+        """Waits; raises when the engine ends meanwhile."""
+        self._dockerd.until(test)
+
+    def running(self) -> int:
+        """Tasks of the service that run."""
         wanted = quote(json.dumps({"name": ["bench"]}))
         [service] = self.call("GET", f"/services?status=true&filters={wanted}")
         return int(service["ServiceStatus"]["RunningTasks"])

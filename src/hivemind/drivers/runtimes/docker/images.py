@@ -63,9 +63,12 @@ class LoadedImages:
         self._store = store
         self._repository = f"hivemind-{owner}"
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._there: dict[str, str] = {}
 
     async def ensure(self, digest: str) -> str:
         """The engine's id of the image. Raises `NotFound` when this node does not hold it, `Unavailable`."""
+        if known := self._there.get(digest):
+            return known
         image = self._store.get(digest)
         ids = (
             self._store.manifest(digest).config.digest,
@@ -82,7 +85,12 @@ class LoadedImages:
                     hint="the engine's own log may say more",
                 )
             await self._name(found, digest)
+            self._there[digest] = found
         return found
+
+    def forget(self, digest: str) -> None:
+        """Somebody may have removed it from the engine."""
+        self._there.pop(digest, None)
 
     async def sweep(self, needed: Collection[str]) -> None:
         """Takes our names away from the images that are not `needed`; the engine drops those without another."""
@@ -95,6 +103,7 @@ class LoadedImages:
         mine = {
             tag for image in listed for tag in image.repo_tags or () if tag.startswith(f"{self._repository}:")
         }
+        self._there = {digest: id for digest, id in self._there.items() if digest in needed}
         for tag in sorted(mine - {self._tag(digest) for digest in needed}):
             try:
                 await self._engine.call("DELETE", f"/images/{tag}")

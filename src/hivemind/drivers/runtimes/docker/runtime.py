@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import shutil
-import tarfile
-import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +37,7 @@ from hivemind.drivers.runtimes.contract import (
     Status,
 )
 from hivemind.drivers.runtimes.docker import configuration, inside, session
+from hivemind.drivers.runtimes.docker.accounts import check_user
 from hivemind.drivers.runtimes.docker.container import Held, Inspected, filters
 from hivemind.drivers.runtimes.docker.engine import Engine
 from hivemind.drivers.runtimes.docker.images import LoadedImages, Store
@@ -48,7 +45,6 @@ from hivemind.drivers.runtimes.docker.logs import read_log
 from hivemind.drivers.runtimes.docker.sharing import HOLDS, Holders, allocation_of
 from hivemind.drivers.runtimes.docker.watching import Event, watch
 from hivemind.drivers.runtimes.files import read_tar, write_tar
-from hivemind.drivers.runtimes.oci import users
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable
 from hivemind.model.image import Image
@@ -264,15 +260,16 @@ class DockerRuntime:
     async def _create(self, spec: ContainerSpec) -> None:
         directory = self._containers / spec.id
         try:
-            image = await self._images.ensure(spec.image)
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
             configuration.write_files(spec, directory)
-            joined = await self._holders.join(spec, image)
-            body = configuration.body(spec, image, self._owner, directory, joined)
-            engine_id = await self._make(body, f"hivemind-{self._owner}-{spec.id}")
             try:
-                await self._check_user(engine_id, spec.user)
+                engine_id = await self._make(spec, directory)
+            except NotFound:  # its image was removed from the engine, by somebody or just now by ourselves
+                self._images.forget(spec.image)
+                engine_id = await self._make(spec, directory)
+            try:
+                await check_user(self._engine, engine_id, spec.user)
                 told = await self._inspect(engine_id)
             except BaseException:
                 await self._delete(engine_id)
@@ -292,7 +289,13 @@ class DockerRuntime:
         if not any(allocation_of(other) == allocation for other in (*self._held, *self._making)):
             await self._holders.release(allocation)
 
-    async def _make(self, body: dict[str, Any], name: str) -> str:
+    async def _make(self, spec: ContainerSpec, directory: Path) -> str:
+        image = await self._images.ensure(spec.image)
+        joined = ""
+        if spec.network_shared or self._joined(spec.id):
+            joined = await self._holders.join(spec, image)
+        body = configuration.body(spec, image, self._owner, directory, joined)
+        name = f"hivemind-{self._owner}-{spec.id}"
         try:
             made = await self._engine.call("POST", "/containers/create", body, query={"name": name})
         except Conflict:  # an earlier daemon died while the engine made it
@@ -300,33 +303,10 @@ class DockerRuntime:
             made = await self._engine.call("POST", "/containers/create", body, query={"name": name})
         return str(made["Id"])
 
-    async def _check_user(self, engine_id: str, user: str) -> None:
-        """Names are looked up now, and not only when it starts. Raises `Invalid`."""
-        if all(part.isdigit() for part in user.split(":")) or user in ("", "root"):
-            return
-        with tempfile.TemporaryDirectory() as directory:
-            for name in ("passwd", "group"):
-                await self._copy_out(engine_id, f"/etc/{name}", Path(directory) / "etc" / name)
-            root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                users.find_account(root, user)
-            finally:
-                os.close(root)
-
-    async def _copy_out(self, engine_id: str, path: str, target: Path) -> None:
-        """One file of a container that does not run; nothing when it has none."""
-        try:
-            async with self._engine.stream(
-                "GET", f"/containers/{engine_id}/archive", query={"path": path}
-            ) as response:
-                data = await response.read()
-        except NotFound:
-            return
-        with tarfile.open(fileobj=BytesIO(data)) as archive:
-            first = archive.next()
-            if first is not None and first.isreg() and (content := archive.extractfile(first)):
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(content.read())
+    def _joined(self, id: str) -> bool:
+        """Whether others of its allocation share a network already."""
+        allocation = allocation_of(id)
+        return any(held.joined and allocation_of(held.id) == allocation for held in self._held.values())
 
     # -- ending ---------------------------------------------------------------------------------------------
 
