@@ -42,7 +42,7 @@ COMMANDS = (
             "run -d --name web -p 8080:80 nginx",
             "run -e MODE=test --memory 64MiB busybox env",
             "run --rm -it busybox sh",
-            "echo hello | hivemind run --rm -i busybox cat",
+            "run --rm -i busybox cat",
         ),
         "Deploys an app of one replica that is not restarted (unless --restart says so). Without -d, prints what"
         " it writes and exits with its exit code; Ctrl-C stops it. With -it this terminal is its terminal: Ctrl-C goes"

@@ -57,7 +57,7 @@ COMMANDS = (
             "cp web.0:/etc/hosts .",
             "cp page.html web:/usr/share/nginx/html/",
             "cp web:/var/log/. logs/",
-            "cp web:/data - | tar t",
+            "cp web:/data backup/",
         ),
         "As docker cp: a directory goes into TARGET if that is one, and becomes it if there is nothing; SOURCE/. is"
         " what is inside it. Files copied in belong to root unless -a keeps their owners. Devices, sockets and pipes"
