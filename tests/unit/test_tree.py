@@ -114,6 +114,8 @@ def licences(package: Distribution) -> set[str]:
         c.rpartition(" :: ")[2] for c in said.get_all("Classifier", []) if c.startswith("License ::")
     ]
     named = said.get("License-Expression") or said.get("License") or ""
+    if "\n" in named:  # some put the whole text there
+        named = ""
     return set(re.split(r" (?:OR|AND) ", named)) if named else set(classified)
 
 
