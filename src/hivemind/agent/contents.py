@@ -34,15 +34,15 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class Contents:
-    """A `Provider`. `is_process`: whether a spec runs as plain processes on this node."""
+    """A `Provider`. `runtime_of`: the name of the runtime that runs a spec on this node."""
 
     def __init__(
-        self, state: State, vault: Vault, run_dir: Path, is_process: Callable[[AppSpec], bool]
+        self, state: State, vault: Vault, run_dir: Path, runtime_of: Callable[[AppSpec], str]
     ) -> None:
         self._state = state
         self._vault = vault
         self._top = run_dir.absolute() / "contents"
-        self._is_process = is_process
+        self._runtime_of = runtime_of
 
     async def provide(
         self, allocation: Allocation, spec: AppSpec, template: ContainerTemplate, user: str
@@ -52,11 +52,13 @@ class Contents:
         if not wanted:
             return Provision(env=env, secret_env=secret_env)
         home = memory_directory(self._top) / allocation.id / (getattr(template, "name", "") or "_")
-        if self._is_process(spec):
+        runtime = self._runtime_of(spec)
+        if runtime == "process":
             return Provision(
                 env={**env, FILES: self._beside(home, allocation, wanted, user)}, secret_env=secret_env
             )
-        mounts = tuple(self._mount(home, allocation, mount) for mount in wanted)
+        known = user if runtime == "docker" else ""
+        mounts = tuple(self._mount(home, allocation, mount, known) for mount in wanted)
         return Provision(mounts=mounts, env=env, secret_env=secret_env)
 
     async def release(self, allocation: str) -> None:
@@ -103,12 +105,15 @@ class Contents:
 
     # -- files -----------------------------------------------------------------------------------------------
 
-    def _mount(self, home: Path, allocation: Allocation, mount: ConfigMount | SecretMount) -> Mount:
+    def _mount(
+        self, home: Path, allocation: Allocation, mount: ConfigMount | SecretMount, user: str
+    ) -> Mount:
+        """`user`: whose it is to be where the runtime does not see to that."""
         # Two mounts of one container differ in their target; hashed, because it is a path of any length.
         place = home / blake2b(mount.target.encode(), digest_size=12).hexdigest()
         content = self._content(allocation, mount)
         if not place.exists():
-            self._write(place, content, mount)
+            self._write(place, content, mount, user)
         source = place / mount.key if mount.key else place
         return Mount(mount.target, str(source), readonly=True, owned=isinstance(mount, SecretMount))
 
@@ -142,8 +147,11 @@ class Contents:
         kind = "config" if isinstance(mount, ConfigMount) else "secret"
         return self._state.content(allocation, f"{kind}/{mount.source}")
 
-    def _write(self, place: Path, content: Content, mount: ConfigMount | SecretMount) -> None:
-        """The directory with its files, whole or not at all."""
+    def _write(self, place: Path, content: Content, mount: ConfigMount | SecretMount, user: str = "") -> None:
+        """The directory with its files, whole or not at all. Of a user whose number is not known everybody inside
+        may read: the engine that looks it up does not tell."""
+        uid, gid = _numbers(user)
+        shared = 0o444 if user and uid < 0 else 0
         new = place.with_name(f".{place.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, mode=0o700)
@@ -151,8 +159,12 @@ class Contents:
             fd = os.open(new / key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as file:
                 file.write(self._value(content, key))
-                os.fchmod(file.fileno(), mount.mode)
-        os.chmod(new, 0o755 if isinstance(mount, ConfigMount) else 0o700)
+                os.fchmod(file.fileno(), mount.mode | shared)
+                if uid >= 0:
+                    os.fchown(file.fileno(), uid, gid)
+        os.chmod(new, 0o755 if shared or isinstance(mount, ConfigMount) else 0o700)
+        if uid >= 0:
+            os.chown(new, uid, gid)
         os.rename(new, place)
 
     def _hand_over(self, home: Path, owner: tuple[int, int]) -> None:
@@ -172,6 +184,12 @@ def _text(value: bytes, what: str) -> str:
     if "\0" in text:
         raise Invalid(f"{what} is not text and cannot be a variable", hint="mount it as a file")
     return text
+
+
+def _numbers(user: str) -> tuple[int, int]:
+    """uid and gid of `1000:1000` or `1000`; -1 for names."""
+    name, _, group = user.partition(":")
+    return (int(name), int(group) if group.isdigit() else 0) if name.isdigit() else (-1, -1)
 
 
 def _host_user(user: str) -> tuple[int, int] | None:

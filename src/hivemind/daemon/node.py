@@ -113,7 +113,7 @@ class Node:
         names = self._name_server()
         state, default = self._ledger.state, machinery.default
         contents = Contents(
-            state, self._vault, run, lambda spec: (default if spec.runtime == "auto" else spec.runtime) == "process"
+            state, self._vault, run, lambda spec: default if spec.runtime == "auto" else spec.runtime
         )
         volumes = NodeVolumes(
             hive=self.hive, node=self._key.public, data=data, run=run, state=state, store=store, events=events,

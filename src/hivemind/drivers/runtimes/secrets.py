@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,6 +20,16 @@ def check_secrets(spec: ContainerSpec, run_dir: Path) -> None:
             f"{run_dir} lies on a disk, where no secret variable may be written",
             hint="start the daemon with --run-dir on a tmpfs, such as one below /run; or mount the secret as files",
         )
+
+
+def give_files(spec: ContainerSpec, uid: int, gid: int) -> None:
+    """What was made for this container alone (`Mount.owned`) becomes its user's, by the node's numbers."""
+    for mount in spec.mounts:
+        if mount.owned and mount.source:
+            os.chown(mount.source, uid, gid)
+            if os.path.isdir(mount.source):
+                for name in os.listdir(mount.source):
+                    os.chown(os.path.join(mount.source, name), uid, gid, follow_symlinks=False)
 
 
 def public(spec: ContainerSpec) -> ContainerSpec:

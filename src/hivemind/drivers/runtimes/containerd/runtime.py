@@ -58,6 +58,7 @@ from hivemind.drivers.runtimes.oci import users
 from hivemind.drivers.runtimes.oci.borrowed import network_bytes
 from hivemind.drivers.runtimes.oci.changes import compare
 from hivemind.drivers.runtimes.oci.users import Account
+from hivemind.drivers.runtimes.secrets import give_files
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
@@ -325,6 +326,7 @@ class ContainerdRuntime:
         name = self._named(spec.id)
         mounts = await self._snapshot(spec.image, name)
         account = await self._account(spec, mounts, directory)
+        await asyncio.to_thread(give_files, spec, account.uid, account.gid)
         configuration = await asyncio.to_thread(
             oci_spec.configuration, spec, account, directory, f"/{self._slice}/{spec.id}", self._open_files
         )
