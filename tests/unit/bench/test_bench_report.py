@@ -68,4 +68,4 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are(
     monkeypatch.setattr("sys.argv", ["bench", "replica"])
     with pytest.raises(SystemExit):
         command.main()
-    assert "there is no benchmark 'replica'; there are: replicas, idle" in capsys.readouterr().err
+    assert "there is no benchmark 'replica'; there are: replicas, containerd" in capsys.readouterr().err
