@@ -301,7 +301,7 @@ async def test_seccomp_and_new_privileges(house: House) -> None:
             {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_CHOWN"]}},
         ],
     }
-    script = "mkdir /d; touch /f; chmod 700 /f && echo changed"
+    script = "mkdir /d 2>&1; touch /f; chmod 700 /f && echo changed"
     assert await house.output(script, seccomp=json.dumps(profile)) == [
         "mkdir: can't create directory '/d': Permission denied", "changed",
     ]  # fmt: skip
