@@ -41,7 +41,8 @@ def test_paths_to_values() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["'{.status.phase}'=running", "{.status.phase}=running", "'{.status.phase}=running'", "\"{.status.phase}\"=running"],
+    ["'{.status.phase}'=running", "{.status.phase}=running", "'{.status.phase}=running'",
+     "\"{.status.phase}\"=running"],
 )  # fmt: skip
 def test_a_path_and_its_value_however_they_are_quoted(text: str) -> None:
     path, value = _split(text)
