@@ -42,12 +42,16 @@ class Engine:
     async def greet(self) -> None:
         """Agrees on a version of the API. Raises `Unavailable` when nobody answers, `Unsupported` when that is no
         engine that is understood."""
-        async with self._ask("GET", "/version", {}, b"") as response:
-            try:
+        try:
+            async with asyncio.timeout(_PATIENCE), self._ask("GET", "/version", {}, b"") as response:
                 said = msgspec.json.decode(await response.read(), type=_Version)
-                offered = tuple(int(part) for part in said.api_version.split("."))
-            except ValueError:
-                raise Unsupported(f"what answers at {self.socket} is no docker engine") from None
+            offered = tuple(int(part) for part in said.api_version.split("."))
+        except ValueError:
+            raise Unsupported(f"what answers at {self.socket} is no docker engine") from None
+        except TimeoutError:
+            raise Unavailable(
+                f"the docker engine at {self.socket} does not answer", hint="look at the engine's own log"
+            ) from None
         if len(offered) != 2 or offered < OLDEST:
             raise Unsupported(
                 f"docker {said.version} is too old: its API is {said.api_version}",
