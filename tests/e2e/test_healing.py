@@ -100,7 +100,7 @@ def test_a_crash_loop_backs_off_and_says_when_it_tries_again(node: Daemon) -> No
     def waiting() -> bool:
         status = node.replica("loop").status
         assert status.phase == "backoff", status
-        return bool(re.search(r"exit code 3; starts again in \d+(\.\d+)?s", status.message))
+        return bool(re.search(r"exit code 3; back-off \d+(\.\d+)?s, restart \d+", status.message))
 
     eventually(waiting, "the back-off with the time of the next start")
     assert "Backoff (exit code 3)" in node.cli("ps").out
