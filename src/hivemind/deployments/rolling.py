@@ -127,7 +127,10 @@ def _begin(spec: AppSpec, slot: Slot, serving: Sequence[Allocation]) -> list[Ste
     """Its turn has come."""
     if spec.order == "stop-first":
         return [Halt(a.id, f"making room for revision {slot.revision}") for a in serving]
-    return [] if slot.finished else [Place(slot.index, slot.revision)]
+    if slot.finished:
+        # Nothing more is to run here. What a revision that was taken back left goes; an older one may go on serving.
+        return [Halt(a.id, "its revision was taken back") for a in serving if a.revision > slot.revision]
+    return [Place(slot.index, slot.revision)]
 
 
 def _at_once(spec: AppSpec) -> int:

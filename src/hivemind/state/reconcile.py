@@ -248,7 +248,9 @@ def _forget(state: State, id: str) -> None:
     forgotten = {a.id for a in surplus[:-_SURPLUS_KEPT]}
     for slot in _ended_in(state, id):
         ended = [a for a in state.allocations_in(id, slot) if not a.live]
-        forgotten |= {a.id for a in ended[:-_ENDED_KEPT]}
+        # That its replica of a revision ended for good decides what is done with the slot, also after a roll-back.
+        decisive = {a.revision: a.id for a in ended if a.revision in (app.revision, app.stable)}
+        forgotten |= {a.id for a in ended[:-_ENDED_KEPT]} - set(decisive.values())
     for id in sorted(forgotten):
         state.tables.remove(state.allocations, id)
     _trim_revisions(state, app)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hive import GIB, Hive
 from hivemind.errors import Invalid
 from hivemind.model.allocation import AllocationState, Desired
-from hivemind.model.app import AppSpec, Update
+from hivemind.model.app import AppSpec, Restart, Update
 from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.mount import VolumeMount
 from hivemind.model.network import Port
@@ -20,14 +22,14 @@ from hivemind.state.operations import (
     ScaleApp,
 )
 
-WEB = {"project": "default", "name": "web"}
+WEB: dict[str, Any] = {"project": "default", "name": "web"}
 
 
 def images(hive: Hive) -> list[str]:
     return [hive.state.spec_of(a).image for a in hive.live() if a.desired is Desired.RUN]
 
 
-def two_revisions(replicas: int = 2, **spec: object) -> Hive:
+def two_revisions(replicas: int = 2, **spec: Any) -> Hive:
     hive = Hive()
     hive.deploy(replicas=replicas, **spec)
     hive.settle()
@@ -263,3 +265,35 @@ def test_twenty_revisions_and_deployments_are_kept_and_nothing_of_a_deleted_app(
     hive.do(DeleteApp(**WEB))
     hive.settle()
     assert (len(hive.state.revisions), len(hive.state.deployments)) == (0, 0)
+
+
+# -- what the properties found -------------------------------------------------------------------------------------
+
+
+def one_shots_taken_back() -> Hive:
+    """A replica of the good revision ended for good while a bad one was on its way; then it was taken back."""
+    hive = Hive()
+    never: dict[str, Any] = {"restart": Restart(policy="no")}
+    hive.deploy(replicas=2, **never)
+    hive.settle()
+    hive.deploy(replicas=2, image="web:bad", **never)
+    hive.report(lambda a: a.revision == 1 and a.slot == 0, AllocationState.FAILED, exit_code=1)
+    fail(hive, 2)
+    hive.settle()
+    return hive
+
+
+def test_what_a_revision_that_was_taken_back_left_goes_also_where_nothing_more_is_to_run() -> None:
+    hive = one_shots_taken_back()
+    assert [(a.slot, a.revision) for a in hive.live()] == [(1, 1)]
+
+
+def test_that_a_replica_ended_for_good_is_not_forgotten() -> None:
+    hive = one_shots_taken_back()
+    for number in range(4):
+        hive.deploy(replicas=2, image=f"web:bad-{number}", restart=Restart(policy="no"))
+        fail(hive, 3 + number)
+        hive.settle()
+    slot = hive.state.allocations_in(hive.app().id, 0)
+    assert (slot[0].revision, slot[0].state) == (1, AllocationState.FAILED)
+    assert [(a.slot, a.revision) for a in hive.live()] == [(1, 1)]
