@@ -27,7 +27,7 @@ Hivemind fetches three blobs at a time and then unpacks in Python, every path re
 everything, as here, is the worst case. `ctr` unpacks with Go's gzip, or with unpigz where the machine has that.
 """
 
-ROUNDS = 5
+ROUNDS = 3
 _IMAGE = "postgres"
 _ADDRESS = "127.0.0.1:5000"
 _NAME = f"{_ADDRESS}/bench/{_IMAGE}:1"
