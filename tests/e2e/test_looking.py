@@ -34,8 +34,8 @@ def test_run_with_a_terminal(node: Daemon) -> None:
         person.expect("31 91")
         person.expect("done")
         person.resize(70, 20)
-            person.type("echo slee''ping; sleep 600\n")
-            person.expect("sleeping")  # said by the command: from here on the terminal makes signals of keys
+        person.type("echo slee''ping; sleep 600\n")
+        person.expect("sleeping")  # said by the command: from here on the terminal makes signals of keys
         person.type("\x03")
         person.expect("/ # ")
         person.type("stty size\n")
@@ -191,7 +191,20 @@ def test_waiting(web: Daemon) -> None:
 
 def test_logs_of_the_instance_before_and_by_pattern(node: Daemon) -> None:
     script = "echo start $$; for i in 1 2 3; do echo line $i; done; sleep 0.3; exit 1"
-    node.cli("run", "-d", "--name", "again", "--stop-signal", "KILL", "--restart", "always", IMAGE, "sh", "-c", script)
+    node.cli(
+        "run",
+        "-d",
+        "--name",
+        "again",
+        "--stop-signal",
+        "KILL",
+        "--restart",
+        "always",
+        IMAGE,
+        "sh",
+        "-c",
+        script,
+    )
     eventually(lambda: "start" in node.cli("logs", "--previous", "again").out, "an earlier instance")
     said = node.cli("logs", "--previous", "--grep", "line [23]", "again.0").out.splitlines()
     assert said == ["line 2", "line 3"]
