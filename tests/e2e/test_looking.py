@@ -34,8 +34,8 @@ def test_run_with_a_terminal(node: Daemon) -> None:
         person.expect("31 91")
         person.expect("done")
         person.resize(70, 20)
-        person.type("echo slee''ping; sleep 600\n")
-        person.expect("sleeping")  # said by the command: from here on the terminal makes signals of keys
+        person.type("echo rea''ding; read it\n")
+        person.expect("reading")  # said by the command: from here on the terminal makes signals of keys
         person.type("\x03")
         person.expect("/ # ")
         person.type("stty size\n")
