@@ -42,8 +42,6 @@ def measure(place: Path) -> list[Row]:
                 version += 1
                 times["swarm", at_once].append(_update_swarm(swarm, version, at_once))
                 times["hivemind", at_once].append(_update(node, version, at_once))
-        node.scale(0)
-        swarm.scale(0)
     return [_row(at_once, times["hivemind", at_once], times["swarm", at_once]) for at_once in AT_ONCE]
 
 
