@@ -284,7 +284,8 @@ def replica(
 
 def _deployment(id: str, app: str, target: int) -> DeploymentDocument:
     return DeploymentDocument(project="default", name=id, id=id, app=app, source=target - 1, target=target,
-                              cause="deploy", done=0, total=1, state="running", reason="", by="admin", started=1, ended=0)  # fmt: skip
+                              cause="deploy", done=0, total=1, state="running", reason="", by="admin",
+                              started=1, ended=0)  # fmt: skip
 
 
 def node() -> NodeDocument:
