@@ -112,7 +112,7 @@ def test_plain_processes_get_their_secrets_too(node: Daemon) -> None:
         "--env-secret", "PEM=key/pem", "--", "sh", "-c",
         'trap exit TERM; cat "$HIVEMIND_FILES/etc/key/pem" > /dev/null || exit 1; while :; do sleep 1000 & wait; done',
     )  # fmt: skip
-    said = node.cli("exec", "plain", "sh", "-c", 'echo $PEM; cat $HIVEMIND_FILES/etc/key/pem; id -un').out
+    said = node.cli("exec", "plain", "sh", "-c", "echo $PEM; cat $HIVEMIND_FILES/etc/key/pem; id -un").out
     assert said == f"{FILED}\n{FILED}nobody\n"
     assert found_in([node.data], (FILED,)) == []
     node.cli("app", "rm", "plain")
@@ -141,7 +141,9 @@ def test_a_changed_secret_rolls_and_a_bad_one_falls_back_without_a_lost_request(
         assert "change" in plan and "web-app.2" in plan
         node.cli("secret", "set", "site", "--from-file", "version=-", stdin="two")
         assert "3 replicas" in node.cli("rollout", "status", "web-app").out
-        eventually(lambda: load.answers.keys() == pages("one") | pages("two"), "an answer of each new replica")
+        eventually(
+            lambda: load.answers.keys() == pages("one") | pages("two"), "an answer of each new replica"
+        )
         good = {a.id for a in node.ready("web-app", 3)}
         node.cli("secret", "set", "site", "--from-file", "version=-", stdin="bad")
         failed = node.cli("rollout", "status", "web-app", code=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_rig import IMAGE, SERVE, Rig, rig
-from hivemind.agent.compose import place_of
+from hivemind.agent.work.compose import place_of
 from hivemind.drivers.network.contract import Published
 from hivemind.errors import HivemindError, Unavailable
 from hivemind.model.allocation import AllocationState, Desired

@@ -12,18 +12,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hivemind.agent.charge import Charge
-from hivemind.agent.compose import Place, place_of
+from hivemind.agent.checks.inside import target_of
+from hivemind.agent.checks.target import Target
 from hivemind.agent.endpoints import Endpoints, status_key
-from hivemind.agent.inside import target_of
 from hivemind.agent.logs import UnitLog, read_logs
 from hivemind.agent.looking import Looking
-from hivemind.agent.provision import Provider
-from hivemind.agent.pulls import Pulls
+from hivemind.agent.provision.contract import Provider
 from hivemind.agent.reporter import Reporter
-from hivemind.agent.target import Target
-from hivemind.agent.unit import Unit
-from hivemind.agent.worker import Worker
+from hivemind.agent.work.charge import Charge
+from hivemind.agent.work.compose import Place, place_of
+from hivemind.agent.work.pulls import Pulls
+from hivemind.agent.work.unit import Unit
+from hivemind.agent.work.worker import Worker
 from hivemind.drivers.network.contract import Network
 from hivemind.drivers.runtimes.contract import (
     Container,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from hivemind.agent.unit import Role, Unit
+from hivemind.agent.work.unit import Role, Unit
 from hivemind.drivers.runtimes.contract import LogLine, LogQuery, Runtime
 from hivemind.errors import NotFound
 
 if TYPE_CHECKING:
-    from hivemind.agent.worker import Worker
+    from hivemind.agent.work.worker import Worker
 
 
 class Source(Protocol):

@@ -51,14 +51,10 @@ class Looking(Protocol):
         self, allocation: str, path: str, chunks: AsyncIterator[bytes], container: str = ""
     ) -> None: ...
 
-    def previous_logs(
-        self, allocation: str, query: LogQuery, container: str = ""
-    ) -> AsyncIterator[LogLine]:
+    def previous_logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
         """Of the instance that ended last."""
 
-    async def connect(
-        self, allocation: str, port: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, allocation: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Raises `Conflict` when nothing listens there."""
 
     async def stats(self) -> dict[str, Stats]:

@@ -16,6 +16,7 @@ from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
 from hivemind.api.exec import ContainerQuery
 from hivemind.api.intake import upload
+from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import find
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, TooLarge, Unsupported, WrongMedia
 from hivemind.model.allocation import ALLOCATION, Allocation
@@ -32,7 +33,6 @@ from hivemind.model.answers import (
 from hivemind.model.base import Spec, encode
 from hivemind.model.principal import Role
 
-_TAR = "application/x-tar"
 _BLOCK = 1 << 16
 _DATA, _END = bytes((ExecChannel.STDOUT,)), bytes((ExecChannel.STDOUT_END,))
 
@@ -82,7 +82,7 @@ def looking_endpoints() -> list[Endpoint]:
             "allocations.read_files",
             "A file, directory or link as a tar whose first name is the last part of the path.",
             _read,
-            (Answer(200, "The archive.", (), _TAR),),
+            (Answer(200, "The archive.", (), TAR),),
             query=FilesQuery,
             errors=(NotFound, Conflict, Unsupported),
             role=Role.OPERATOR,
@@ -95,7 +95,7 @@ def looking_endpoints() -> list[Endpoint]:
             _write,
             (Answer(204, "It is unpacked."),),
             query=FilesQuery,
-            upload=(_TAR,),
+            upload=TARS,
             errors=(NotFound, Conflict, TooLarge, WrongMedia, Unsupported),
             role=Role.OPERATOR,
         ),
@@ -141,7 +141,7 @@ async def _read(call: Call) -> Response:
     query: FilesQuery = call.query
     pieces = call.backend.looking.read_files((await _allocation(call)).id, query.path, query.container)
     first = await anext(pieces, b"")  # what goes wrong at once is still told by the status
-    return StreamingResponse(_joined(first, pieces), media_type=_TAR)
+    return StreamingResponse(_joined(first, pieces), media_type=TAR)
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -156,9 +156,7 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 async def _write(call: Call) -> Response:
     query: FilesQuery = call.query
-    media = call.request.headers.get("content-type", _TAR).partition(";")[0].strip().lower()
-    if media not in (_TAR, "application/octet-stream"):
-        raise WrongMedia(f"{media[:100]!r} is no tar archive", hint=f"send {_TAR}, not compressed")
+    check_tar(call)
     allocation = await _allocation(call)
     async with aclosing(upload(call.request, call.settings, call.settings.max_upload)) as pieces:
         await call.backend.looking.write_files(allocation.id, query.path, pieces, query.container)

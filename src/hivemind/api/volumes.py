@@ -14,6 +14,7 @@ from hivemind.api.collection import WriteQuery, planned
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.intake import upload
 from hivemind.api.streams import rang
+from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import VIEWS, find
 from hivemind.errors import (
     Conflict,
@@ -33,8 +34,6 @@ from hivemind.model.principal import Role
 from hivemind.model.volume import BackupPolicy, BackupResult, Source, Volume, VolumeDocument
 from hivemind.state.operations import RestoreVolume
 
-_TAR = "application/x-tar"
-_TARS = (_TAR, "application/octet-stream")
 _VOLUME = "/v1/projects/{project}/volumes/{name}"
 
 
@@ -74,12 +73,12 @@ def volume_endpoints() -> list[Endpoint]:
         ),
         Endpoint(
             "GET", f"{_VOLUME}/export", "volumes.export", "Everything it holds, as a tar.", _export,
-            (Answer(200, "A tar.", (), _TAR),), errors=errors, role=Role.OPERATOR,
+            (Answer(200, "A tar.", (), TAR),), errors=errors, role=Role.OPERATOR,
         ),
         Endpoint(
             "POST", f"{_VOLUME}/import", "volumes.import", "Fill it with a tar, all of it or nothing.", _import,
             (Answer(200, "The volume.", (VolumeDocument,), etag=True),),
-            query=ImportQuery, upload=_TARS, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR,
+            query=ImportQuery, upload=TARS, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR,
         ),
         Endpoint(
             "GET", "/v1/projects/{project}/backuptargets/{name}/backups", "backuptargets.backups",
@@ -114,7 +113,7 @@ async def _export(call: Call) -> Response:
     # What stands in the way shows with the first piece; afterwards there is no status any more.
     first = await anext(pieces)
     name = f'attachment; filename="{call.params["name"]}.tar"'
-    return StreamingResponse(_rest(first, pieces), media_type=_TAR, headers={"Content-Disposition": name})
+    return StreamingResponse(_rest(first, pieces), media_type=TAR, headers={"Content-Disposition": name})
 
 
 async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -125,9 +124,7 @@ async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 async def _import(call: Call) -> Response:
-    media = call.request.headers.get("content-type", _TAR).partition(";")[0].strip().lower()
-    if media not in _TARS:
-        raise WrongMedia(f"{media[:100]!r} is no tar", hint=f"send a plain tar, with Content-Type: {_TAR}")
+    check_tar(call)
     volume = await _volume(call)
     async with aclosing(upload(call.request, call.settings, call.settings.max_upload)) as pieces:
         await call.backend.volumes.bring(volume, pieces, replace=call.query.replace)

@@ -142,7 +142,9 @@ _NAMES: dict[str, Callable[[Context], Iterator[Candidate]]] = {
     "secret": lambda context: ((s.name, "") for s in context.hive.secrets.list(context.project)),
     "volume": lambda context: ((v.name, "") for v in context.hive.volumes.list(context.project)),
     "snapshot": lambda context: ((s.name, s.volume) for s in context.hive.snapshots.list(context.project)),
-    "backup-target": lambda context: ((t.name, "") for t in context.hive.backup_targets.list(context.project)),
+    "backup-target": lambda context: (
+        (t.name, "") for t in context.hive.backup_targets.list(context.project)
+    ),
     "class": lambda context: ((c.name, c.driver) for c in context.hive.storage_classes.list()),
     "restart": lambda context: ((word, "") for word in ("always", "on-failure", "no")),
     "command": lambda context: ((w, "") for c in declarations.COMMANDS if not c.hidden for w in c.words[:1]),

@@ -17,7 +17,9 @@ def engines(machine: Machine) -> Finding:
     for name, path in _chosen(machine).items():
         if not _answers(path):
             return Finding(
-                FAIL, f"{name} is chosen for containers, but nobody answers at {path}", f"systemctl start {name}"
+                FAIL,
+                f"{name} is chosen for containers, but nobody answers at {path}",
+                f"systemctl start {name}",
             )
     running = [name for name, path in _SOCKETS.items() if _is_socket(machine.root / path)]
     silent = [n for n, binary in (("containerd", "containerd"), ("docker", "dockerd"))

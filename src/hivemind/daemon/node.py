@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from hivemind.agent.agent import Agent
-from hivemind.agent.contents import Contents
-from hivemind.agent.gpus import Gpus
-from hivemind.agent.scratch import Scratch
+from hivemind.agent.provision.contents import Contents
+from hivemind.agent.provision.gpus import Gpus
+from hivemind.agent.provision.scratch import Scratch
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity

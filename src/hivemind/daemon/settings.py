@@ -42,20 +42,25 @@ class NodeSettings(Spec, frozen=True, kw_only=True):
     cpus: Annotated[Cores, _about("CPU cores offered to allocations; 0: all of them")] = 0.0
     memory: Annotated[Bytes, _about("memory offered to allocations; 0: all but a tenth")] = 0
     container_users: Annotated[
-        str, _about("ids of this machine for users inside containers, as FIRST-LAST; off: they are the machine's own")
+        str,
+        _about(
+            "ids of this machine for users inside containers, as FIRST-LAST; off: they are the machine's own"
+        ),
     ] = "1879048192-2147352575"
     labels: Annotated[dict[str, str], _about("labels for constraints, as key=value, several times")] = {}
 
 
 class ImageSettings(Spec, frozen=True, kw_only=True):
     image_budget: Annotated[
-        Bytes, _about("disk space for images; beyond it unused ones go, oldest first; 0: while the disk has room")
+        Bytes,
+        _about("disk space for images; beyond it unused ones go, oldest first; 0: while the disk has room"),
     ] = 0
     disk_reserve: Annotated[
         Bytes, _about("disk space that images leave free; 0: a twentieth of the disk, at most 5 GiB")
     ] = 0
     docker_config: Annotated[
-        str, _about("docker's config.json, asked for registries that the hive does not know; auto: root's; none")
+        str,
+        _about("docker's config.json, asked for registries that the hive does not know; auto: root's; none"),
     ] = "auto"
 
 

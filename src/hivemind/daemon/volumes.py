@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from hivemind.agent import volume_files
-from hivemind.agent.backups import Backups
-from hivemind.agent.mounting import Images, Mounting
-from hivemind.agent.volumes import Volumes
+from hivemind.agent.provision import volume_files
+from hivemind.agent.provision.backups import Backups
+from hivemind.agent.provision.mounting import Images, Mounting
+from hivemind.agent.provision.volumes import Volumes
 from hivemind.drivers.volumes.contract import VolumeDriver
 from hivemind.drivers.volumes.local import LocalDriver
 from hivemind.drivers.volumes.nfs import NfsDriver
@@ -120,7 +120,7 @@ class NodeVolumes:
 
 async def destroy_volumes(data: Path, run: Path, node: str) -> None:
     """Every volume of the node, and whatever is mounted for them."""
-    from hivemind.agent.mounting import forget_places
+    from hivemind.agent.provision.mounting import forget_places
 
     forget_places(run)
     for driver in volume_drivers(data, node).values():

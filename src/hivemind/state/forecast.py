@@ -117,7 +117,11 @@ def _storage(change: Change) -> list[Foreseen]:
     object = f"{change.table.removesuffix('s')} {(new or old).name}"
     if old is None or new is None:
         return [Foreseen(action="create" if new else "delete", object=object)]
-    if change.table == "volumes" and (old.size, old.content, old.backup) != (new.size, new.content, new.backup):
+    if change.table == "volumes" and (old.size, old.content, old.backup) != (
+        new.size,
+        new.content,
+        new.backup,
+    ):
         detail = "other content" if new.content != old.content else "size or backups"
         return [Foreseen(action="change", object=object, detail=detail)]
     return []

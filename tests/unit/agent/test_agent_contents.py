@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hive import Hive
-from hivemind.agent.contents import FILES, Contents
-from hivemind.agent.provision import Provision
+from hivemind.agent.provision.contents import FILES, Contents
+from hivemind.agent.provision.contract import Provision
 from hivemind.drivers.memory import forget_memory, in_memory
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.secrets import public

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hivemind.agent import isolation
+from hivemind.agent.work import isolation
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes import contract
 from hivemind.drivers.runtimes.contract import ContainerSpec

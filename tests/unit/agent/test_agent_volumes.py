@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent_rig import NODE, Rig, rig
-from hivemind.agent.backups import Backups
-from hivemind.agent.mounting import Mounting
-from hivemind.agent.volumes import Volumes
+from hivemind.agent.provision.backups import Backups
+from hivemind.agent.provision.mounting import Mounting
+from hivemind.agent.provision.volumes import Volumes
 from hivemind.drivers.volumes.fake import FakeDriver
 from hivemind.errors import Conflict, NotFound, Unavailable
 from hivemind.model.app import AppSpec

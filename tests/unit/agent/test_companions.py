@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_rig import IMAGE, SERVE, Rig, rig
-from hivemind.agent.compose import place_of
+from hivemind.agent.work.compose import place_of
 from hivemind.drivers.runtimes.contract import LogQuery
 from hivemind.errors import NotFound, Unavailable
 from hivemind.model.allocation import AllocationState, Phase

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hivemind.agent.gpus import Gpus
+from hivemind.agent.provision.gpus import Gpus
 from hivemind.drivers.gpus import Gpu, detect
 from hivemind.errors import Unavailable
 from hivemind.model.allocation import Allocation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivemind.agent.health import OUTPUT, SHORTEST, Health, Result
+from hivemind.agent.checks.health import OUTPUT, SHORTEST, Health, Result
 from hivemind.model.check import Check, TcpProbe
 
 GOOD, BAD = Result(True, "fine"), Result(False, "refused")

@@ -18,9 +18,9 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded
 from msgspec.structs import replace
 
-from hivemind.agent.health import OUTPUT, Health, Result
-from hivemind.agent.probes import Prober
-from hivemind.agent.target import Target
+from hivemind.agent.checks.health import OUTPUT, Health, Result
+from hivemind.agent.checks.probes import Prober
+from hivemind.agent.checks.target import Target
 from hivemind.errors import Invalid, Unavailable
 from hivemind.model.check import Check, CommandProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivemind.agent.backoff import LONGEST, WELL_AFTER, Backoff
-from hivemind.agent.compose import Place, compose, container_id, place_of
-from hivemind.agent.provision import Provision
-from hivemind.agent.restarts import explain, judge
+from hivemind.agent.provision.contract import Provision
+from hivemind.agent.work.backoff import LONGEST, WELL_AFTER, Backoff
+from hivemind.agent.work.compose import Place, compose, container_id, place_of
+from hivemind.agent.work.restarts import explain, judge
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
 from hivemind.errors import Invalid

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hivemind.agent.scratch import Scratch
+from hivemind.agent.provision.scratch import Scratch
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import AppSpec, Companion
 from hivemind.model.mount import ScratchMount, TmpfsMount

@@ -249,7 +249,12 @@ def test_stats(running: Running) -> None:
 def test_checks(running: Running) -> None:
     [only] = deploy(running, 1)
     [found] = running.local.allocations.checks(only)
-    assert (found.check, found.outcome, found.latency, found.output) == ("liveness", "slow", 1.5, "GET /: 200")
+    assert (found.check, found.outcome, found.latency, found.output) == (
+        "liveness",
+        "slow",
+        1.5,
+        "GET /: 200",
+    )
 
 
 # -- images -----------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def test_every_operation_has_a_line() -> None:
 
 def test_roles_ascend() -> None:
     assert allowed(Role.VIEWER) == set()
-    assert allowed(Role.OPERATOR) == {tag for tag in NEEDED if tag.partition(".")[0] in ("app", "content", "volume", "snapshot")}
+    assert allowed(Role.OPERATOR) == {
+        tag for tag in NEEDED if tag.partition(".")[0] in ("app", "content", "volume", "snapshot")
+    }
     assert allowed(Role.ADMIN) == set(NEEDED)
 
 

@@ -35,9 +35,15 @@ LOGS = (
     Option("--timestamps", "Print the time of each line.", short="-t", kind=FLAG),
     Option("--no-prefix", "Do not print which replica wrote a line.", kind=FLAG),
     Option("--previous", "Of the instance that ended last, before the one that runs.", short="-p", kind=FLAG),
-    Option("--grep", "Only lines in which this regular expression is found ((?i) ignores case).", metavar="REGEX"),
-    Option("--container", "Of this companion of replicas instead of the app's own container.", short="-c",
-           metavar="NAME"),
+    Option(
+        "--grep", "Only lines in which this regular expression is found ((?i) ignores case).", metavar="REGEX"
+    ),
+    Option(
+        "--container",
+        "Of this companion of replicas instead of the app's own container.",
+        short="-c",
+        metavar="NAME",
+    ),
 )
 EXEC = (
     Option("--interactive", "Pass this terminal's input on.", short="-i", kind=FLAG),
@@ -45,7 +51,9 @@ EXEC = (
     Option("--env", "Set a variable.", short="-e", metavar="K=V", many=True),
     Option("--user", "Run as this user.", short="-u", metavar="USER"),
     Option("--workdir", "Run in this directory.", short="-w", metavar="DIR"),
-    Option("--container", "In this companion instead of the app's own container.", short="-c", metavar="NAME"),
+    Option(
+        "--container", "In this companion instead of the app's own container.", short="-c", metavar="NAME"
+    ),
 )
 COMMAND_LINE = Argument("COMMAND", "The command and its arguments.", rest=True)
 

@@ -7,7 +7,8 @@ from hivemind.cli.declarations.options import ALL_PROJECTS, APP, DRY_RUN, OUTPUT
 
 SECTION = "Resources (kubectl's meanings)"
 _KIND = Argument(
-    "KIND", "apps, allocations, deployments, configs, secrets, volumes, nodes, projects, principals, images or events.",
+    "KIND",
+    "apps, allocations, deployments, configs, secrets, volumes, nodes, projects, principals, images or events.",
     completes="kind",
 )
 _NAME = Argument(

@@ -112,7 +112,12 @@ CONTENTS = (
            metavar="HOW", choices=("roll", "ignore")),
 )  # fmt: skip
 TERMINAL = (
-    Option("--interactive", "Keeps its input open, for `attach`; with run, passes this one on.", short="-i", kind=FLAG),
+    Option(
+        "--interactive",
+        "Keeps its input open, for `attach`; with run, passes this one on.",
+        short="-i",
+        kind=FLAG,
+    ),
     Option("--tty", "Gives it a terminal.", short="-t", kind=FLAG),
 )
 

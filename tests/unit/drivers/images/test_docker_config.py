@@ -98,5 +98,5 @@ def test_failures_give_nothing_away(tmp_path: Path, helper: str) -> None:
 
 def test_where_it_is() -> None:
     assert default_path({"DOCKER_CONFIG": "/d"}) == Path("/d/config.json")
-    assert default_path({"HOME": "/home/ann"}) == Path("/home/ann/.docker/config.json")
+    assert default_path({"HOME": "/somewhere/ann"}) == Path("/somewhere/ann/.docker/config.json")
     assert read(Path("/nonexistent/config.json")).auths == {}

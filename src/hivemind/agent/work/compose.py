@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hivemind.agent import isolation
-from hivemind.agent.checks import inherited_check
-from hivemind.agent.provision import Provision
+from hivemind.agent.checks.chosen import inherited_check
+from hivemind.agent.provision.contract import Provision
+from hivemind.agent.work import isolation
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.errors import Invalid

@@ -10,7 +10,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from hivemind.agent.provision import Provision
+from hivemind.agent.provision.contract import Provision
 from hivemind.drivers.runtimes.contract import Mount
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import AppSpec

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from hivemind.agent.charge import Charge
-from hivemind.agent.checks import Checks, checks_of
-from hivemind.agent.health import Result
-from hivemind.agent.stopping import Stopping
-from hivemind.agent.unit import Role, Unit
-from hivemind.agent.watch import Kind, Watch
+from hivemind.agent.checks.chosen import Checks, checks_of
+from hivemind.agent.checks.health import Result
+from hivemind.agent.checks.watch import Kind, Watch
+from hivemind.agent.work.charge import Charge
+from hivemind.agent.work.stopping import Stopping
+from hivemind.agent.work.unit import Role, Unit
 from hivemind.drivers.runtimes.contract import Container
 from hivemind.errors import HivemindError
 from hivemind.model.allocation import AllocationState, CheckResult, Phase

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Literal
 
-from hivemind.agent.checks import Checks
-from hivemind.agent.health import Health, Result
-from hivemind.agent.probes import Prober
-from hivemind.agent.target import Target
+from hivemind.agent.checks.chosen import Checks
+from hivemind.agent.checks.health import Health, Result
+from hivemind.agent.checks.probes import Prober
+from hivemind.agent.checks.target import Target
 
 _SPREAD = 0.2
 """First probes of many replicas that start together are spread over so many seconds."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hivemind.agent.charge import Charge
-from hivemind.agent.deadline import TIDY
-from hivemind.agent.diagnosis import describe
-from hivemind.agent.target import Target
-from hivemind.agent.unit import Unit
+from hivemind.agent.checks.diagnosis import describe
+from hivemind.agent.checks.target import Target
+from hivemind.agent.work.charge import Charge
+from hivemind.agent.work.deadline import TIDY
+from hivemind.agent.work.unit import Unit
 from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec, ProcessInfo
 from hivemind.errors import HivemindError
 

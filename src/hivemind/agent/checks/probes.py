@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator
 
 from msgspec.structs import replace
 
-from hivemind.agent.health import OUTPUT, SHORTEST, Health, Result
-from hivemind.agent.http_probe import get, shown_url
-from hivemind.agent.target import Target
+from hivemind.agent.checks.health import OUTPUT, SHORTEST, Health, Result
+from hivemind.agent.checks.http import get, shown_url
+from hivemind.agent.checks.target import Target
 from hivemind.errors import HivemindError, Invalid
 from hivemind.model.check import Check, CommandProbe, GrpcProbe, Hook, HttpProbe
 from hivemind.model.quantity import show_seconds
@@ -86,7 +86,7 @@ class Prober:
         if isinstance(probe, HttpProbe):
             ok, said = await get(probe, ip, self._port)
         elif isinstance(probe, GrpcProbe):
-            from hivemind.agent.grpc_probe import ask  # brings an HTTP/2 library
+            from hivemind.agent.checks.grpc import ask  # brings an HTTP/2 library
 
             ok, said = await ask(probe.service, ip, self._port)
         else:

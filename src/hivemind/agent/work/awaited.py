@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hivemind.agent.charge import Charge
+from hivemind.agent.work.charge import Charge
 from hivemind.model.allocation import Allocation, AllocationState, Phase
 from hivemind.model.app import App, Condition
 from hivemind.state.dependencies import first_unmet, holds

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from hivemind.agent.provision import Provision
+from hivemind.agent.provision.contract import Provision
 from hivemind.drivers.memory import memory_directory
 from hivemind.drivers.runtimes.contract import Mount
 from hivemind.errors import Invalid

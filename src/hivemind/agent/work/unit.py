@@ -10,10 +10,10 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
-from hivemind.agent.backoff import Backoff
-from hivemind.agent.compose import BOOT
-from hivemind.agent.history import History
-from hivemind.agent.watch import Watch
+from hivemind.agent.checks.history import History
+from hivemind.agent.checks.watch import Watch
+from hivemind.agent.work.backoff import Backoff
+from hivemind.agent.work.compose import BOOT
 from hivemind.drivers.runtimes.contract import Container, Exit, Status
 from hivemind.model.allocation import ContainerStatus, Phase
 from hivemind.model.template import ContainerTemplate

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from hivemind.agent.volumes import Volumes
+from hivemind.agent.provision.volumes import Volumes
 from hivemind.errors import Conflict
 from hivemind.model.volume import Volume
 from hivemind.state.volumes import held_by

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from hivemind.agent.charge import Charge
-from hivemind.agent.compose import Place, compose, user_of
-from hivemind.agent.deadline import WORK, within
-from hivemind.agent.ending import Ending
-from hivemind.agent.provision import provide
-from hivemind.agent.stopping import Stopping
-from hivemind.agent.unit import Unit
+from hivemind.agent.provision.contract import provide
+from hivemind.agent.work.charge import Charge
+from hivemind.agent.work.compose import Place, compose, user_of
+from hivemind.agent.work.deadline import WORK, within
+from hivemind.agent.work.ending import Ending
+from hivemind.agent.work.stopping import Stopping
+from hivemind.agent.work.unit import Unit
 from hivemind.drivers.network.contract import Attachment
 from hivemind.drivers.runtimes.contract import Container, ContainerSpec, Status
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unsupported

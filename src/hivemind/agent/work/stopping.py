@@ -7,11 +7,11 @@ import logging
 
 from msgspec.structs import replace
 
-from hivemind.agent.charge import Charge
-from hivemind.agent.deadline import WORK, within
-from hivemind.agent.probes import Prober
-from hivemind.agent.restarts import explain
-from hivemind.agent.unit import Unit
+from hivemind.agent.checks.probes import Prober
+from hivemind.agent.work.charge import Charge
+from hivemind.agent.work.deadline import WORK, within
+from hivemind.agent.work.restarts import explain
+from hivemind.agent.work.unit import Unit
 from hivemind.drivers.runtimes.contract import Container, Exit, Status
 from hivemind.model.allocation import AllocationState, CheckResult, Ending, Phase
 

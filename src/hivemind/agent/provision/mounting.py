@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from hivemind.agent.provision import Provision
-from hivemind.agent.volumes import Volumes
+from hivemind.agent.provision.contract import Provision
+from hivemind.agent.provision.volumes import Volumes
 from hivemind.drivers.runtimes.contract import Mount
 from hivemind.drivers.runtimes.oci import kernel
 from hivemind.drivers.volumes.contract import Real

@@ -15,14 +15,14 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hivemind.agent.awaited import awaited
-from hivemind.agent.charge import Charge, Interrupted
-from hivemind.agent.compose import Place
-from hivemind.agent.ending import Ending
-from hivemind.agent.running import Running
-from hivemind.agent.starting import Starting
-from hivemind.agent.stopping import Stopping
-from hivemind.agent.unit import Unit
+from hivemind.agent.work.awaited import awaited
+from hivemind.agent.work.charge import Charge, Interrupted
+from hivemind.agent.work.compose import Place
+from hivemind.agent.work.ending import Ending
+from hivemind.agent.work.running import Running
+from hivemind.agent.work.starting import Starting
+from hivemind.agent.work.stopping import Stopping
+from hivemind.agent.work.unit import Unit
 from hivemind.drivers.runtimes.contract import Container, Exit, Runtime, Status
 from hivemind.errors import HivemindError
 from hivemind.model.allocation import Allocation, Phase

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import asdict, replace
 
-from hivemind.agent.compose import Place
-from hivemind.agent.deadline import TIDY
-from hivemind.agent.unit import Role, Unit
+from hivemind.agent.work.compose import Place
+from hivemind.agent.work.deadline import TIDY
+from hivemind.agent.work.unit import Role, Unit
 from hivemind.drivers.runtimes.contract import Container
 from hivemind.model.allocation import (
     Allocation,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from hivemind.agent.provision import Provision
+from hivemind.agent.provision.contract import Provision
 from hivemind.drivers.gpus import Gpu
 from hivemind.drivers.runtimes.contract import Device
 from hivemind.errors import Unavailable

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hivemind.agent.charge import Charge
-from hivemind.agent.restarts import explain, judge
-from hivemind.agent.stopping import Stopping, note_ending
-from hivemind.agent.unit import Role, Unit
+from hivemind.agent.work.charge import Charge
+from hivemind.agent.work.restarts import explain, judge
+from hivemind.agent.work.stopping import Stopping, note_ending
+from hivemind.agent.work.unit import Role, Unit
 from hivemind.drivers.runtimes.contract import Container, Exit
 from hivemind.model.allocation import AllocationState, Phase
 

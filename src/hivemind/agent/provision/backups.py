@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from hivemind.agent.volumes import Volumes
+from hivemind.agent.provision.volumes import Volumes
 from hivemind.drivers.volumes.restic import Labels, Repository, first_difference
 from hivemind.errors import Corrupt, HivemindError, Invalid
 from hivemind.model.backup import Backup, BackupTarget

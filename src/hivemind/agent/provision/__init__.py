@@ -1,0 +1,1 @@
+"""What the node gives containers beyond their image: volumes, files, variables, devices."""

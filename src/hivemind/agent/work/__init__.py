@@ -1,0 +1,1 @@
+"""What becomes of one allocation on its node: containers started, looked after, ended and stopped."""
