@@ -10,7 +10,8 @@ from hivemind.model.backup import BackupTarget, BackupTargetDocument
 from hivemind.model.snapshot import Snapshot, SnapshotDocument, SnapshotStatus
 from hivemind.model.storage import LOCAL, StorageClass, StorageClassDocument
 from hivemind.model.volume import Volume, VolumeDocument, VolumeStatus
-from hivemind.state.volumes import mentioned_by, target_users
+from hivemind.state.storage import target_users
+from hivemind.state.volume_use import mentioned_by
 
 
 async def volumes(backend: Backend) -> Iterable[Volume]:

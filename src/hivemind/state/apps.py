@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hivemind.errors import Conflict, Invalid, NotFound
+from hivemind.errors import Conflict, Invalid
 from hivemind.model.allocation import AllocationState
 from hivemind.model.app import App
 from hivemind.model.names import derive_id
@@ -12,7 +12,7 @@ from hivemind.model.principal import Principal
 from hivemind.state.admission import admit
 from hivemind.state.operations import DeleteApp, DeployApp, ScaleApp, StartApp, StopApp
 from hivemind.state.pins import pins
-from hivemind.state.projects import check_version
+from hivemind.state.projects import check_version, known
 from hivemind.state.rollouts import again, find, revise, save
 from hivemind.state.state import Outcome, State
 
@@ -21,10 +21,7 @@ MAX_REPLICAS = 10_000
 
 def deploy(state: State, operation: DeployApp, who: Principal) -> Outcome:
     manifest = operation.manifest
-    if operation.project not in state.projects:
-        raise NotFound(
-            f"there is no project {operation.project!r}", hint=f"hivemind project create {operation.project}"
-        )
+    known(state, operation.project)
     old = state.find_app(operation.project, manifest.name)
     if old and operation.create_only:
         raise Conflict(

@@ -11,15 +11,14 @@ from hivemind.model.principal import Principal
 from hivemind.model.quantity import show_bytes
 from hivemind.state import pins
 from hivemind.state.operations import DeleteContent, PutContent
-from hivemind.state.projects import check_version
+from hivemind.state.projects import check_version, known
 from hivemind.state.rollouts import revise
 from hivemind.state.state import Outcome, State, bundle_key, content_key
 
 
 def put(state: State, operation: PutContent, who: Principal) -> Outcome:
     kind, project, name = operation.kind, operation.project, operation.name
-    if project not in state.projects:
-        raise NotFound(f"there is no project {project!r}", hint=f"hivemind project create {project}")
+    known(state, project)
     old = state.bundles.get(bundle_key(kind, project, name))
     if old and operation.create_only:
         raise Conflict(

@@ -8,7 +8,18 @@ from typing import Any
 from hivemind.errors import Forbidden
 from hivemind.model.principal import Principal
 from hivemind.security.authority import may
-from hivemind.state import apps, contents, nodes, principals, projects, registries, rollouts, volumes
+from hivemind.state import (
+    apps,
+    contents,
+    nodes,
+    principals,
+    projects,
+    registries,
+    rollouts,
+    snapshots,
+    storage,
+    volumes,
+)
 from hivemind.state import operations as op
 from hivemind.state.state import Outcome, State
 
@@ -37,12 +48,12 @@ _HANDLERS: dict[type[op.Operation], Handler] = {
     op.PutVolume: volumes.put,
     op.DeleteVolume: volumes.delete,
     op.RestoreVolume: volumes.restore,
-    op.PutSnapshot: volumes.put_snapshot,
-    op.DeleteSnapshot: volumes.delete_snapshot,
-    op.PutStorageClass: volumes.put_class,
-    op.DeleteStorageClass: volumes.delete_class,
-    op.PutBackupTarget: volumes.put_target,
-    op.DeleteBackupTarget: volumes.delete_target,
+    op.PutSnapshot: snapshots.put,
+    op.DeleteSnapshot: snapshots.delete,
+    op.PutStorageClass: storage.put_class,
+    op.DeleteStorageClass: storage.delete_class,
+    op.PutBackupTarget: storage.put_target,
+    op.DeleteBackupTarget: storage.delete_target,
     op.ReportVolumes: volumes.report,
     op.PutContent: contents.put,
     op.DeleteContent: contents.delete,

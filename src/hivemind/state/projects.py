@@ -74,3 +74,10 @@ def check_version(wanted: int | None, found: int) -> None:
             else "it is not there any more",
             hint="read it again and repeat your change",
         )
+
+
+def known(state: State, name: str) -> str:
+    """The name of a project that is there. Raises `NotFound`."""
+    if name not in state.projects:
+        raise NotFound(f"there is no project {name!r}", hint=f"hivemind project create {name}")
+    return name

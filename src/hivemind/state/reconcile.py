@@ -18,7 +18,7 @@ from hivemind.model.names import derive_id
 from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Ask
 from hivemind.scheduler.scheduler import place
-from hivemind.state import pins, volumes
+from hivemind.state import pins, volume_use, volumes
 from hivemind.state.dependencies import waits_for
 from hivemind.state.state import State, revision_key
 from hivemind.state.succession import succeeding
@@ -174,7 +174,7 @@ def _place_pending(state: State) -> None:
 
 def _likeness(state: State, id: str) -> tuple[object, ...]:
     allocation = state.allocations[id]
-    return (allocation.app, allocation.revision, volumes.ties(state, allocation))
+    return (allocation.app, allocation.revision, volume_use.ties(state, allocation))
 
 
 def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
@@ -183,7 +183,7 @@ def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
     later: list[str] = []
     coming: set[str] = set()
     for id in ids:
-        loose = volumes.loose(state, state.allocations[id])
+        loose = volume_use.loose(state, state.allocations[id])
         (later if loose & coming else now).append(id)
         coming |= loose
     return now, later
@@ -228,7 +228,7 @@ def _ask(state: State, allocation: Allocation) -> Ask:
         image=spec.image,
         placement=spec.placement,
         priority=spec.priority,
-        volumes=volumes.ties(state, allocation),
+        volumes=volume_use.ties(state, allocation),
     )
 
 

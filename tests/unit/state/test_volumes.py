@@ -41,7 +41,7 @@ from hivemind.state.operations import (
     VolumeMade,
 )
 from hivemind.state.state import Outcome, State
-from hivemind.state.volumes import mentioned_by
+from hivemind.state.volume_use import mentioned_by
 
 MIB = 2**20
 DATA = (VolumeMount(source="data", target="/data"),)

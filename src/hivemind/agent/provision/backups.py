@@ -20,7 +20,7 @@ from hivemind.drivers.volumes.restic import Labels, Repository, first_difference
 from hivemind.errors import Corrupt, HivemindError, Invalid
 from hivemind.model.backup import Backup, BackupTarget
 from hivemind.model.volume import BackupPolicy, BackupResult, Origin, Volume
-from hivemind.state.volumes import find_target
+from hivemind.state.storage import find_target
 
 log = logging.getLogger(__name__)
 _AGAIN = 900_000

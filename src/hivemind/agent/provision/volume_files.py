@@ -11,7 +11,7 @@ from pathlib import Path
 from hivemind.agent.provision.volumes import Volumes
 from hivemind.errors import Conflict
 from hivemind.model.volume import Volume
-from hivemind.state.volumes import held_by
+from hivemind.state.volume_use import held_by
 
 _HEAD = 1 << 16
 """Bytes in which the archive's first entry is looked for."""

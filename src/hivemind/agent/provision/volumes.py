@@ -25,7 +25,8 @@ from hivemind.model.snapshot import Snapshot, SnapshotStatus
 from hivemind.model.volume import Discarded, Origin, Volume, VolumeStatus
 from hivemind.state.operations import ReportVolumes, VolumeMade
 from hivemind.state.state import Outcome, State
-from hivemind.state.volumes import held_by, storage_class
+from hivemind.state.storage import storage_class
+from hivemind.state.volume_use import held_by
 from hivemind.store.contract import Store
 from hivemind.store.events import EventLog
 
