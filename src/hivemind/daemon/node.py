@@ -66,6 +66,7 @@ class Node:
         self._settings = settings
         self._stack = AsyncExitStack()
         self.name = settings.node.node_name or capacity.node_name()
+        self._data, self._run = Path(settings.node.data_dir), Path(settings.node.run_dir)
 
     async def start(self) -> None:
         """Raises what stands in the way; whatever was opened until then is closed again."""
@@ -80,71 +81,12 @@ class Node:
 
     async def _start(self) -> None:
         started = clock()
-        data, run = Path(self._settings.node.data_dir), Path(self._settings.node.run_dir)
-        _private(data)
-        _private(run)
-        self._key, administrator = identity(data / "node.key"), identity(data / "admin.key")
-        self._vault = vault(data / "hive.key")
-        self.hive = hive_of(administrator.public)
-        self._ledger = await LocalLedger.open(data / "ledger", hive=self.hive, clock=clock)
-        self._on_stop(self._ledger.close)
-        store = await LocalStore.open(data / "store.db", self._key, clock=clock)
-        self._on_stop(store.close)
-        machinery = await assemble(self._settings, self._key.public)
-        for network in machinery.each_network():
-            self._on_stop(network.close)
-        for runtime in machinery.runtimes.values():
-            self._on_stop(runtime.close)
-        events = EventLog(store, self._key.public, clock)
-        herald = Herald(self._ledger.state, events)
-        undo = self._ledger.subscribe(herald.agreed)
-        self._stack.callback(undo)
-        await self._introduce(administrator, machinery)
-        machinery.images.keyring = HiveKeyring(
-            self._ledger.state, self._vault, docker_config(self._settings.image.docker_config)
-        )
-        machinery.images.unpacks = "oci" in machinery.runtimes
-        images = NodeImages(
-            machinery.images, self._ledger.state, machinery.runtimes, events, self.name,
-            budget=self._settings.image.image_budget, reserve=self._settings.image.disk_reserve,
-        )  # fmt: skip
-        images.start()
-        self._on_stop(images.stop)
+        await self._open_ground()
+        machinery = await self._open_machinery()
+        await self._introduce(machinery)
+        images, volumes = self._keep_images(machinery), await self._keep_volumes(machinery)
         names = self._name_server()
-        state, default = self._ledger.state, machinery.default
-        contents = Contents(
-            state, self._vault, run, lambda spec: default if spec.runtime == "auto" else spec.runtime
-        )
-        volumes = NodeVolumes(
-            hive=self.hive, node=self._key.public, data=data, run=run, state=state, store=store, events=events,
-            vault=self._vault, images=machinery.images,
-            submit=lambda operation: self.submit(operation, self._key),
-        )  # fmt: skip
-        await volumes.start()
-        self._on_stop(volumes.stop)
-        self._stack.callback(self._ledger.subscribe(lambda batch: volumes.agreed()))
-        agent = Agent(
-            node=self._key.public,
-            node_name=self.name,
-            state=self._ledger.state,
-            store=store,
-            events=events,
-            runtimes=machinery.runtimes,
-            networks=machinery.networks,
-            submit=lambda operation: self.submit(operation, self._key),
-            set_zone=names.set_zone,
-            providers=(
-                contents,
-                Gpus(data / "gpus.json", detect_gpus()),
-                Scratch(data / "scratch"),
-                volumes.mounting,
-            ),
-            boot=boot(run),
-        )
-        await agent.start()
-        self._on_stop(agent.stop)
-        self._stack.callback(self._ledger.subscribe(lambda batch: agent.agreed()))
-        await agent.endpoints.settled()
+        agent = await self._run_agent(machinery, volumes, names)
         problems = await self._answer_names(names, machinery)
         self.backend = NodeBackend(
             hive=self.hive,
@@ -152,8 +94,8 @@ class Node:
             node_name=self.name,
             started=started,
             state=self._ledger.state,
-            store=store,
-            administrator=administrator,
+            store=self._store,
+            administrator=self._administrator,
             vault=self._vault,
             submit=self.submit,
             agent=agent,
@@ -164,13 +106,95 @@ class Node:
             volumes=volumes,
             problems=(*machinery.problems, *problems),
         )
+        await self._serve()
+        log.info("node %s is ready", self.name)
+
+    async def _open_ground(self) -> None:
+        """Keys, what was agreed, what was seen."""
+        for place in (self._data, self._run):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._key = identity(self._data / "node.key")
+        self._administrator = identity(self._data / "admin.key")
+        self._vault = vault(self._data / "hive.key")
+        self.hive = hive_of(self._administrator.public)
+        self._ledger = await LocalLedger.open(self._data / "ledger", hive=self.hive, clock=clock)
+        self._on_stop(self._ledger.close)
+        self._store = await LocalStore.open(self._data / "store.db", self._key, clock=clock)
+        self._on_stop(self._store.close)
+        self._events = EventLog(self._store, self._key.public, clock)
+        herald = Herald(self._ledger.state, self._events)
+        self._stack.callback(self._ledger.subscribe(herald.agreed))
+
+    async def _open_machinery(self) -> Machinery:
+        machinery = await assemble(self._settings, self._key.public)
+        for network in machinery.each_network():
+            self._on_stop(network.close)
+        for runtime in machinery.runtimes.values():
+            self._on_stop(runtime.close)
+        machinery.images.keyring = HiveKeyring(
+            self._ledger.state, self._vault, docker_config(self._settings.image.docker_config)
+        )
+        machinery.images.unpacks = "oci" in machinery.runtimes
+        return machinery
+
+    def _keep_images(self, machinery: Machinery) -> NodeImages:
+        settings = self._settings.image
+        images = NodeImages(
+            machinery.images, self._ledger.state, machinery.runtimes, self._events, self.name,
+            budget=settings.image_budget, reserve=settings.disk_reserve,
+        )  # fmt: skip
+        images.start()
+        self._on_stop(images.stop)
+        return images
+
+    async def _keep_volumes(self, machinery: Machinery) -> NodeVolumes:
+        volumes = NodeVolumes(
+            hive=self.hive, node=self._key.public, data=self._data, run=self._run, state=self._ledger.state,
+            store=self._store, events=self._events, vault=self._vault, images=machinery.images,
+            submit=self._report,
+        )  # fmt: skip
+        await volumes.start()
+        self._on_stop(volumes.stop)
+        self._stack.callback(self._ledger.subscribe(lambda batch: volumes.agreed()))
+        return volumes
+
+    async def _run_agent(self, machinery: Machinery, volumes: NodeVolumes, names: NameServer) -> Agent:
+        """Returns once names and published ports lead to what runs already."""
+        state, default = self._ledger.state, machinery.default
+        contents = Contents(
+            state, self._vault, self._run, lambda spec: default if spec.runtime == "auto" else spec.runtime
+        )
+        agent = Agent(
+            node=self._key.public,
+            node_name=self.name,
+            state=state,
+            store=self._store,
+            events=self._events,
+            runtimes=machinery.runtimes,
+            networks=machinery.networks,
+            submit=self._report,
+            set_zone=names.set_zone,
+            providers=(
+                contents,
+                Gpus(self._data / "gpus.json", detect_gpus()),
+                Scratch(self._data / "scratch"),
+                volumes.mounting,
+            ),
+            boot=boot(self._run),
+        )
+        await agent.start()
+        self._on_stop(agent.stop)
+        self._stack.callback(self._ledger.subscribe(lambda batch: agent.agreed()))
+        await agent.endpoints.settled()
+        return agent
+
+    async def _serve(self) -> None:
         sampler = Sampler(self.backend, self._settings.node.data_dir)
         sampler.start()
         self._stack.callback(sampler.stop)
         api = ApiServer(self.backend, self._api_settings())
         await api.start()
         self._on_stop(api.stop)
-        log.info("node %s is ready", self.name)
 
     def _on_stop(self, close: Callable[[], Awaitable[None]]) -> None:
         self._stack.push_async_callback(close)
@@ -180,9 +204,13 @@ class Node:
         receipt = await self._ledger.submit(sealed)
         return receipt.outcome
 
-    async def _introduce(self, administrator: Identity, machinery: Machinery) -> None:
+    async def _report(self, operation: Operation) -> Outcome:
+        """A fact that this node tells the hive."""
+        return await self.submit(operation, self._key)
+
+    async def _introduce(self, machinery: Machinery) -> None:
         """A new hive is founded; an old one learns what this machine offers today."""
-        state = self._ledger.state
+        state, administrator = self._ledger.state, self._administrator
         if administrator.public not in state.principals:
             founder = Principal(id=administrator.public, name="admin", kind="person", role=Role.ADMIN)
             await self.submit(RegisterPrincipal(principal=founder), administrator)
@@ -244,7 +272,3 @@ class Node:
             tls_cert=chosen.tls_cert,
             tls_key=chosen.tls_key,
         )
-
-
-def _private(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
