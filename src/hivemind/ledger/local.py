@@ -85,6 +85,9 @@ class LocalLedger:
         self._log = Log(path)
         try:
             found = replay(self._log, path, hive)
+            if self._log.earlier:
+                self._log.checkpoint(Checkpoint.of(found.state, found.head))
+                found.batches = found.size = 0
         except BaseException:
             self._log.close()
             raise
@@ -233,14 +236,7 @@ class LocalLedger:
 
     async def _checkpoint(self) -> None:
         """Postponed, with a warning, when the disk has no room for it: the batches hold the same state."""
-        state = self.state
-        checkpoint = Checkpoint(
-            sequence=state.sequence,
-            time=state.time,
-            head=self._head,
-            digest=state.digest(),
-            snapshot=state.snapshot(),
-        )
+        checkpoint = Checkpoint.of(self.state, self._head)
         self._batches = self._size = 0
         try:
             await self._in_thread(self._log.checkpoint, checkpoint)

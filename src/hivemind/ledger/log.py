@@ -9,6 +9,10 @@
 The state's digest after a batch is known only once the batch is durable, so each batch carries the digest of
 the state before it, and a checkpoint carries its own: replay compares every one of them but the very last.
 Nothing here knows an event loop: one thread at a time calls it, and every method may wait for the disk.
+
+A file of an earlier format holds digests that came about by earlier rules. Its batches and its chain are as good
+as ever, but what they add up to is for today's rules to say: it is replayed without comparing digests, and the
+first checkpoint after that makes it a file of today's format, where older checkpoints have no place.
 """
 
 from __future__ import annotations
@@ -25,10 +29,12 @@ from hivemind.errors import Corrupt, Unavailable, Unsupported
 from hivemind.ledger import chain, wal
 from hivemind.ledger.contract import Batch
 from hivemind.state.partition import hash32
+from hivemind.state.state import State
 
 _logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+FORMAT = 2
+"""Raised with every release in which the tables below change, or the same batches add up to other records."""
 _APPLICATION = 0x48495645  # "HIVE"
 _KEPT_CHECKPOINTS = 2
 _SMALLEST = 512
@@ -49,6 +55,16 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     snapshot: bytes
 
+    @classmethod
+    def of(cls, state: State, head: bytes) -> Checkpoint:
+        return cls(
+            sequence=state.sequence,
+            time=state.time,
+            head=head,
+            digest=state.digest(),
+            snapshot=state.snapshot(),
+        )
+
     def checksum(self) -> bytes:
         numbers = f"{self.sequence} {self.time}".encode()
         return hash32(b"hivemind/checkpoint/1", numbers, self.head, self.digest, self.snapshot)
@@ -68,6 +84,8 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.earlier = False
+        """Whether it is of an earlier format."""
         log = path.with_name(path.name + "-wal")
         if wal.damaged(log):
             self._corrupt("durable transactions lie behind a damaged part of its write-ahead log")
@@ -94,15 +112,17 @@ class Log:
         tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if not tables and not version:
             self._db.executescript(
-                f"BEGIN; PRAGMA application_id={_APPLICATION}; PRAGMA user_version={SCHEMA}; {_TABLES}COMMIT;"
+                f"BEGIN; PRAGMA application_id={_APPLICATION}; PRAGMA user_version={FORMAT}; {_TABLES}COMMIT;"
             )
         elif application != _APPLICATION:
             self._corrupt("it is not a ledger of Hivemind")
-        elif version > SCHEMA:
+        elif version > FORMAT:
             raise Unsupported(
-                f"{self._path} was written by a newer Hivemind (format {version}, this one knows {SCHEMA})",
+                f"{self._path} was written by a newer Hivemind (format {version}, this one knows {FORMAT})",
                 hint="install that version again, or a newer one",
             )
+        else:
+            self.earlier = version < FORMAT
 
     def append(self, batch: Batch, body: bytes, before: bytes) -> None:
         """Durable when it returns. Raises `Unavailable` when the disk is full; then nothing was written."""
@@ -117,6 +137,7 @@ class Log:
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Durable when it returns; batches that only forgotten checkpoints needed are deleted with them."""
+        kept = 1 if self.earlier else _KEPT_CHECKPOINTS
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(
@@ -128,12 +149,15 @@ class Log:
             )
             oldest = self._db.execute(
                 "SELECT sequence FROM checkpoint ORDER BY sequence DESC LIMIT 1 OFFSET ?",
-                (_KEPT_CHECKPOINTS - 1,),
+                (kept - 1,),
             ).fetchone()
             if oldest:
                 self._db.execute("DELETE FROM checkpoint WHERE sequence < ?", oldest)
                 self._db.execute("DELETE FROM batch WHERE sequence <= ?", oldest)
+            if self.earlier:
+                self._db.execute(f"PRAGMA user_version={FORMAT}")
             self._db.execute("COMMIT")
+            self.earlier = False
         except sqlite3.Error as error:
             self._abort(error)
 

@@ -47,7 +47,7 @@ def replay(log: Log, path: Path, hive: str) -> Replayed:
             raise corrupt(
                 path, f"batch {stored.batch.sequence} does not follow from checkpoint {checkpoint.sequence}"
             )
-        if stored.before != state.digest():
+        if not log.earlier and stored.before != state.digest():
             raise _diverged(path, stored.batch.sequence, "gives another state before it than was recorded")
         try:
             operations = signed(stored.batch)
@@ -72,15 +72,13 @@ def _begin(log: Log, path: Path, hive: str) -> Replayed:
     if next(log.checkpoints(), None) or next(log.batches(), None):
         raise corrupt(path, "its head is missing")
     state = State(hive)
-    log.checkpoint(
-        Checkpoint(sequence=0, time=0, head=chain.GENESIS, digest=state.digest(), snapshot=state.snapshot())
-    )
+    log.checkpoint(Checkpoint.of(state, chain.GENESIS))
     return Replayed(state, chain.GENESIS)
 
 
 def _newest_sound(log: Log, path: Path) -> tuple[Checkpoint, State]:
     for checkpoint in log.checkpoints():
-        state = _restored(checkpoint)
+        state = _restored(checkpoint, by_these_rules=not log.earlier)
         if state:
             return checkpoint, state
         _logger.warning(
@@ -89,10 +87,12 @@ def _newest_sound(log: Log, path: Path) -> tuple[Checkpoint, State]:
     raise corrupt(path, "no checkpoint can be trusted")
 
 
-def _restored(checkpoint: Checkpoint) -> State | None:
+def _restored(checkpoint: Checkpoint, *, by_these_rules: bool) -> State | None:
     try:
         state = State.restore(checkpoint.snapshot)
-        sound = state.digest() == checkpoint.digest and state.sequence == checkpoint.sequence
+        sound = state.sequence == checkpoint.sequence
+        if by_these_rules:
+            sound = sound and state.digest() == checkpoint.digest
     except (msgspec.DecodeError, HivemindError, ValueError, TypeError, KeyError) as error:
         _logger.warning("checkpoint %d cannot be read: %s", checkpoint.sequence, error)
         return None
@@ -102,6 +102,5 @@ def _restored(checkpoint: Checkpoint) -> State | None:
 def _diverged(path: Path, sequence: int, what: str) -> Corrupt:
     return Corrupt(
         f"replaying batch {sequence} of {path} {what}",
-        hint="if Hivemind was upgraded after a crash, start the version before once, stop it, upgrade again; "
-        f"otherwise restore {path.parent} from a backup",
+        hint=f"start the version of Hivemind that wrote it; otherwise restore {path.parent} from a backup",
     )
