@@ -15,6 +15,7 @@ from bench.home import home
 from bench.node import Node
 from bench.row import Row, at_least, median
 from hivemind.model.app import AppManifest, AppSpec, Restart
+from hivemind.model.project import ProjectManifest
 
 NOTE = """\
 The budget is that of jobs, which will have a path of their own; these are replicas of an app. Most of the time goes
@@ -38,6 +39,7 @@ def run() -> list[Row]:
 def measure(place: Path) -> list[Row]:
     ours, bare = [], []
     with Node(place / "node") as node:
+        node.hive.projects.put(ProjectManifest(name="default", permissions=("processes",)))
         for round in range(ROUNDS):
             bare.append(max(COMMANDS / asyncio.run(_floor(width)) for width in _AT_ONCE))
             ours.append(COMMANDS / _app(node, f"round-{round}"))

@@ -107,6 +107,7 @@ def test_a_secret_is_seen_inside_and_nowhere_else(fresh: Daemon) -> None:
 def test_plain_processes_get_their_secrets_too(node: Daemon) -> None:
     node.home.parent.chmod(0o711)  # the way to a node's files is not closed to everybody elsewhere either
     node.cli("secret", "create", "key", "--from-file", "pem=-", stdin=FILED)
+    node.cli("project", "allow", "default", "processes")
     node.cli(
         "app", "deploy", "plain", "--runtime", "process", "--user", "nobody", "--secret", "key:/etc/key",
         "--env-secret", "PEM=key/pem", "--", "sh", "-c",

@@ -24,6 +24,9 @@ HELLO = (
 
 
 def test_a_command_is_served_healed_and_outlives_the_daemon(fresh: Daemon) -> None:
+    refused = fresh.cli("app", "deploy", *HELLO, code=3)
+    assert "hivemind project allow default processes" in refused.err
+    fresh.cli("project", "allow", "default", "processes")
     fresh.cli("app", "deploy", *HELLO, "--replicas", "2", "--memory", "128MiB")
     replicas = fresh.ready("hello", 2)
     seen: set[str] = set()
@@ -59,6 +62,7 @@ def test_a_command_is_served_healed_and_outlives_the_daemon(fresh: Daemon) -> No
 
 
 def test_endings_of_commands(node: Daemon) -> None:
+    node.cli("project", "allow", "default", "processes")
     plain = ("--runtime", "process", "--restart", "no", "-d")
     node.cli("app", "deploy", *plain, "--name", "fails", "--", "sh", "-c", "echo why; exit 6")
     node.cli("app", "deploy", *plain, "--name", "hungry", "--memory", "32MiB", "--", "tail", "/dev/zero")
@@ -80,6 +84,7 @@ def test_a_node_without_containers(hatch: Hatch) -> None:
     daemon = hatch("--runtime", "process")
     daemon.start()
     assert "process" in daemon.cli("status").out
+    daemon.cli("project", "allow", "default", "processes")
     daemon.cli("app", "deploy", "--name", "sleeps", "--runtime", "process", "--", "sleep", "1000")
     said = daemon.cli("app", "deploy", "--name", "web", "--image", "web:1", code=1)
     assert "hint: " in said.err and ("image" in said.err or "oci" in said.err), said.err

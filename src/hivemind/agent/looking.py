@@ -23,7 +23,7 @@ from hivemind.drivers.runtimes.contract import (
     Status,
 )
 from hivemind.errors import Conflict, HivemindError, NotFound, Unavailable
-from hivemind.model.allocation import Allocation
+from hivemind.model.allocation import Allocation, AllocationStatus
 
 if TYPE_CHECKING:
     from hivemind.agent.agent import Agent
@@ -103,11 +103,8 @@ class Looking:
 
     async def connect(self, allocation: str, port: int) -> Streams:
         """A connection to a port of the allocation."""
-        status = self._agent.last_status(allocation)
         self._agent.running(allocation)
-        ip = status.ip if status else ""
-        told = {} if status is None else status.ports
-        target = (ip or "127.0.0.1", told.get(f"{port}/tcp", port))
+        target = _address(self._agent.last_status(allocation), port)
         try:
             async with asyncio.timeout(_CONNECT):
                 return await asyncio.open_connection(*target)
@@ -142,3 +139,19 @@ class Looking:
                 f"allocation {allocation} has no container yet", hint="hivemind ps -a shows what it waits for"
             )
         return worker.runtime, unit.containers[-1]
+
+
+def _address(status: AllocationStatus | None, port: int) -> tuple[str, int]:
+    """On the node's own loopback only the ports that it declared are its own: a port-forward must not reach what else
+    listens there. Raises `Conflict`."""
+    if status is None or not status.ip:
+        raise Conflict(
+            "the app has no network, so no port of it can be reached", hint="leave out --network none"
+        )
+    answering = status.ports.get(f"{port}/tcp")
+    if answering is None and status.ip.startswith("127."):
+        raise Conflict(
+            f"the app shares the node's network and declares no port {port}",
+            hint=f"declare it: --port {port}",
+        )
+    return status.ip, answering or port

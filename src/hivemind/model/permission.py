@@ -10,7 +10,7 @@ from hivemind.model.mount import BindMount
 from hivemind.model.template import ContainerTemplate
 
 Permission = Literal[
-    "privileged", "capabilities", "unconfined", "host-users", "devices", "host-network", "bind"
+    "privileged", "capabilities", "unconfined", "host-users", "devices", "host-network", "bind", "processes"
 ]
 
 ORDINARY: Final[frozenset[str]] = frozenset(
@@ -26,6 +26,8 @@ def needed(spec: AppSpec) -> Iterator[tuple[Permission, str]]:
     """Each permission with what asks for it, as a person would say it."""
     if spec.network.mode == "host":
         yield "host-network", "the node's own network"
+    if spec.runtime == "process":
+        yield "processes", "plain commands on the node, with the daemon's rights"
     for template in (spec, *spec.init_containers, *spec.sidecars):
         yield from _of(template)
 

@@ -15,8 +15,9 @@ from hivemind.model.allocation import AllocationState
 from hivemind.model.app import Update
 from hivemind.model.check import Check, CommandProbe
 from hivemind.model.network import Port
+from hivemind.model.project import ProjectManifest
 from hivemind.protocols.dns.records import Address, pack, parse_name
-from hivemind.state.operations import DeleteApp, ScaleApp
+from hivemind.state.operations import DeleteApp, PutProject, ScaleApp
 from virtual_time import VIRTUAL
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,7 @@ async def test_a_port_moves_with_its_app_to_another_runtime_and_serves_all_the_t
         await box.start(
             {"fake": routed, "process": host}, fake=FakeRuntime(box.machine), process=FakeRuntime(processes)
         )
+        box.hive.do(PutProject(manifest=ProjectManifest(name="default", permissions=("processes",))))
         ports = (Port(container=80, host=8080),)
         for runtime, old, new in (("process", routed, host), ("fake", host, routed)):
             box.deploy(ports=ports, runtime="process" if runtime == "fake" else "fake")

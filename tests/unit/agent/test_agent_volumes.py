@@ -196,7 +196,7 @@ async def test_containers_get_volumes_paths_and_memory(tmp_path: Path) -> None:
             BindMount(source=str(tmp_path), target="/b"),
             TmpfsMount(target="/t", size=5, mode=0o700),
         )
-        here.do(PutProject(manifest=ProjectManifest(name="default", permissions=("bind",))))
+        here.do(PutProject(manifest=ProjectManifest(name="default", permissions=("bind", "processes"))))
         here.box.hive.deploy(mounts=mounts, image="", command=("x",), runtime="process")
         here.volumes.agreed()
         [allocation] = here.box.hive.allocations()

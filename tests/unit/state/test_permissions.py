@@ -26,6 +26,7 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("devices", {"isolation": Isolation(devices=(Device(host="/dev/sda"),))}),
     ("host-network", {"network": NetworkOptions(mode="host")}),
     ("bind", {"mounts": (BindMount(source="/", target="/host"),)}),
+    ("processes", {"image": "", "command": ("id",), "runtime": "process"}),
     ("privileged", {"sidecars": (Companion(name="spy", image="x", isolation=Isolation(privileged=True)),)}),
     (
         "bind",
@@ -37,7 +38,7 @@ OPERATOR = "ab" * 32
 
 
 def deploy(hive: Hive, *, refused: bool = False, **fields: Any) -> Any:
-    manifest = AppManifest(name="web", spec=AppSpec(image="nginx", **fields))
+    manifest = AppManifest(name="web", spec=AppSpec(**{"image": "nginx", **fields}))
     return hive.do(DeployApp(project="default", manifest=manifest), refused=refused)
 
 

@@ -43,7 +43,8 @@ COMMANDS = (
              "project allow shop devices host-network",
              "Only an administrator may. privileged: --privileged. capabilities: --cap-add beyond docker's own."
              " unconfined: another seccomp or AppArmor profile. host-users: --userns host. devices: --device."
-             " host-network: --network host. bind: paths of the node as volumes."),
+             " host-network: --network host. bind: paths of the node as volumes."
+             " processes: --runtime process, commands on the node itself."),
             ("deny", "Take permissions away from a project.", "project deny shop devices",
              "What runs keeps running; the next deploy that needs them is refused."),
         )
