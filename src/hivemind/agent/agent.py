@@ -377,9 +377,14 @@ class Agent:
             raise Conflict(f"{what} does not run", hint="hivemind ps -a shows what runs and what ended")
         return worker.runtime, unit.running.id
 
-    def running_allocations(self) -> list[str]:
-        """Whose own container runs."""
-        return [id for id, worker in self._workers.items() if worker.charge.main.running is not None]
+    def running_containers(self) -> list[tuple[str, str]]:
+        """Allocation and companion (empty: the app's own container) of all that run."""
+        return [
+            (id, unit.name)
+            for id, worker in self._workers.items()
+            for unit in worker.charge.units
+            if unit.running is not None
+        ]
 
     def unit(self, allocation: str, container: str) -> tuple[Worker, Unit]:
         worker = self._find(allocation)

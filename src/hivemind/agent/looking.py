@@ -118,17 +118,16 @@ class Looking:
                 hint="it must listen on its own address (0.0.0.0), not only on 127.0.0.1",
             ) from None
 
-    async def stats(self) -> dict[str, Stats]:
-        """Of every running allocation of this node, its app's own container."""
-        ids = self._agent.running_allocations()
+    async def stats(self) -> dict[tuple[str, str], Stats]:
+        """Of every running container of this node, by allocation and companion (empty: the app's own)."""
 
-        async def one(id: str) -> tuple[str, Stats] | None:
+        async def one(allocation: str, container: str) -> tuple[tuple[str, str], Stats] | None:
             try:
-                return id, await self._agent.stats(id)
+                return (allocation, container), await self._agent.stats(allocation, container)
             except HivemindError:  # it ended between the two questions
                 return None
 
-        found = await asyncio.gather(*(one(id) for id in ids))
+        found = await asyncio.gather(*(one(*each) for each in self._agent.running_containers()))
         return dict(each for each in found if each is not None)
 
     def _newest(self, allocation: str, container: str) -> tuple[Runtime, str]:

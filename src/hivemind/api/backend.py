@@ -57,7 +57,7 @@ class Looking(Protocol):
     async def connect(self, allocation: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Raises `Conflict` when nothing listens there."""
 
-    async def stats(self) -> dict[str, Stats]:
+    async def stats(self) -> dict[tuple[str, str], Stats]:
         """Of everything that runs here, by allocation."""
 
 

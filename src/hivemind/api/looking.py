@@ -166,12 +166,12 @@ async def _write(call: Call) -> Response:
 async def _stats(call: Call) -> Response:
     query: StatsQuery = call.query
     items = []
-    for id, stats in (await call.backend.looking.stats()).items():
+    for (id, container), stats in (await call.backend.looking.stats()).items():
         allocation = call.state.allocations.get(id)
         if allocation is None:
             continue
         if query.project in ("", allocation.project) and query.app in ("", allocation.app_name):
-            items.append(AllocationStats(allocation=id, **msgspec.structs.asdict(stats)))
+            items.append(AllocationStats(allocation=id, container=container, **msgspec.structs.asdict(stats)))
     return reply(Page(items=items))
 
 

@@ -6,6 +6,7 @@ that `hivemind --help` stays quick. Named tuples, because dataclasses cost more 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 FLAG, TEXT, INTEGER, SECONDS, BYTES, CORES = "flag", "text", "integer", "seconds", "bytes", "cores"
@@ -33,6 +34,8 @@ class Option(NamedTuple):
     """Of a flag: None when it is not given, so that `--init=false` takes back what was set before."""
     into: str = ""
     """The attribute its value arrives under, where the name is taken."""
+    heading: str = ""
+    """Under which help lists it; without one, it comes first."""
 
     @property
     def key(self) -> str:
@@ -61,10 +64,12 @@ class Argument(NamedTuple):
     flag: str = ""
     completes: str = ""
     choices: tuple[str, ...] = ()
+    into: str = ""
+    """The attribute its words arrive under, where its name is no name for one."""
 
     @property
     def key(self) -> str:
-        return self.name.lower().replace("-", "_")
+        return self.into or self.name.lower().replace("-", "_")
 
 
 class Command(NamedTuple):
@@ -82,6 +87,10 @@ class Command(NamedTuple):
     """Under which heading `hivemind --help` lists it; only for what stands at the top."""
     alias: str = ""
     hidden: bool = False
+    stray: str = ""
+    """The hint for who writes a word too many; without one, how the command is used."""
+    foreign: tuple[tuple[str, str], ...] = ()
+    """Options that other programs have and this has not, each with the nearest that there is."""
     derived: str = ""
     """`module:function` that gives more options, for those that derive from something else."""
 
@@ -92,6 +101,20 @@ class Command(NamedTuple):
     @property
     def rest(self) -> Argument | None:
         return next((a for a in self.arguments if a.rest), None)
+
+
+def under(heading: str, *options: Option) -> tuple[Option, ...]:
+    """The same options, listed together in help."""
+    return tuple(option._replace(heading=heading) for option in options)
+
+
+def by_heading(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """What help shows, in the order in which headings appear first; those without one are under an empty one."""
+    found: dict[str, list[Option]] = {"": []}
+    for option in options:
+        if not option.hidden:
+            found.setdefault(option.heading, []).append(option)
+    return {heading: listed for heading, listed in found.items() if listed}
 
 
 def whole(command: Command) -> Command:

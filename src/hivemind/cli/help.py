@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hivemind.cli.command import FLAG, GLOBAL_OPTIONS, Command, Group, Option
+from hivemind.cli.command import FLAG, GLOBAL_OPTIONS, Command, Group, Option, by_heading
 from hivemind.cli.declarations import COMMANDS, GROUPS, SECTIONS, verbs
 from hivemind.cli.parsing import usage
 
@@ -53,8 +53,8 @@ def command(one: Command, width: int) -> str:
     if one.arguments:
         rows = [(f"{a.name}, {a.flag} {a.name}" if a.flag else a.name, a.help) for a in one.arguments]
         parts.append(f"Words:\n{columns(rows, width)}")
-    if one.options:
-        parts.append(f"Options:\n{columns(_option_rows(one.options), width)}")
+    for heading, options in by_heading(one.options).items():
+        parts.append(f"{heading or 'Options'}:\n{columns(_option_rows(options), width)}")
     taken = {spelling for o in one.options for spelling in o.spellings}
     shared = [o._replace(short="" if o.short in taken else o.short) for o in GLOBAL_OPTIONS]
     parts.append(f"Options everywhere:\n{columns(_option_rows(shared), width)}")

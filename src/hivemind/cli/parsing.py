@@ -127,7 +127,9 @@ class _Parse:
 
     def _store_flag(self, option: Option, value: str) -> None:
         if value not in ("true", "false"):
-            raise Invalid(f"{option.name} takes no value")
+            raise Invalid(
+                f"{option.name} takes no value but true or false", hint=f"write {option.name} alone"
+            )
         self.values[option.key] = value == "true"
 
     def _store(self, option: Option, text: str) -> None:
@@ -138,6 +140,8 @@ class _Parse:
             self.values[option.key] = value
 
     def _unknown(self, name: str) -> Invalid:
+        if nearby := dict(self.command.foreign).get(name):
+            return Invalid(f"{self.command.path} has no option {name}", hint=nearby)
         close = nearest(name, [*self.options, *self.by_flag]) if name.startswith("--") else ""
         hint = close or f"{self.command.path} --help lists its options"
         return Invalid(f"{self.command.path} has no option {name}", hint=hint)
@@ -157,6 +161,7 @@ class _Parse:
                 return False
         rest = self.command.rest
         hint = f"a command goes after --, like: -- {word} …" if rest else f"usage: {usage(self.command)}"
+        hint = self.command.stray or hint
         raise Invalid(f"{self.command.path} does not expect {word!r}", hint=hint)
 
     def _inner_begins(self) -> bool:
@@ -183,7 +188,10 @@ class _Parse:
             hint = nearest(word, argument.choices) or f"it is one of {', '.join(argument.choices)}"
             raise Invalid(f"{word!r} is not a {argument.name}", hint=hint)
         if not argument.many and argument.key in self.filled:
-            raise Invalid(f"{argument.name} is given twice: {self.values[argument.key]!r} and {word!r}")
+            raise Invalid(
+                f"{argument.name} is given twice: {self.values[argument.key]!r} and {word!r}",
+                hint=f"usage: {usage(self.command)}",
+            )
         self.filled.add(argument.key)
         if argument.many:
             self.values[argument.key].append(word)
@@ -232,7 +240,7 @@ def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise Invalid(f"{text!r} is not a whole number") from None
+        raise Invalid(f"{text!r} is not a whole number", hint="write digits only, like 3") from None
 
 
 def usage(command: Command) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hivemind.cli.command import GLOBAL_OPTIONS, Command, Option, whole
+from hivemind.cli.command import GLOBAL_OPTIONS, Command, Option, by_heading, whole
 from hivemind.cli.declarations import COMMANDS, GROUPS, SECTIONS, verbs
 from hivemind.cli.help import explanation, signature
 from hivemind.cli.parsing import usage
@@ -63,8 +63,9 @@ def _command(command: Command) -> str:
         parts.append(f"- `{argument.name}`{flag}: {argument.help}")
     if command.arguments:
         parts.append("")
-    if command.options:
-        parts.append(_options(command.options))
+    for heading, options in by_heading(command.options).items():
+        parts += [f"**{heading}**\n"] if heading else []
+        parts.append(_options(options))
     if command.examples:
         parts.append("```\n" + "\n".join(f"hivemind {e}" for e in command.examples) + "\n```\n")
     return "\n".join(parts)

@@ -6,39 +6,44 @@ from dataclasses import dataclass
 
 from hivemind.cli.context import Context
 from hivemind.cli.parsing import nearest
-from hivemind.errors import Conflict, NotFound
+from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.model.allocation import AllocationDocument
 
 
 @dataclass(frozen=True)
 class App:
     name: str
+    container: str = ""
+    """The companion that was named behind a slash."""
 
 
 @dataclass(frozen=True)
 class Replica:
     id: str
     document: AllocationDocument
+    container: str = ""
 
 
 def resolve(context: Context, word: str) -> App | Replica:
-    """An app of that name, else the allocation that `web.0`, an id or its beginning names."""
+    """An app of that name, else the allocation that `web.0`, an id or its beginning names; `/log` behind it is its
+    companion of that name, as `ps` writes it."""
     hive, project = context.hive, context.project
+    word, _, container = word.partition("/")
     try:
-        return App(hive.apps.get(word, project).name)
+        return App(hive.apps.get(word, project).name, container)
     except NotFound:
         pass
     try:
         found = hive.allocations.get(word, project)
     except NotFound:
         if ended := _ended(context, word):
-            return Replica(ended.id, ended)
+            return Replica(ended.id, ended, container)
         known = {app.name for app in hive.apps.list(project)}
         raise NotFound(
             f"there is no app or replica {word!r} in project {project}",
             hint=nearest(word, known) or "hivemind ps -a lists replicas, hivemind app ls apps",
         ) from None
-    return Replica(found.id, found)
+    return Replica(found.id, found, container)
 
 
 def _ended(context: Context, word: str) -> AllocationDocument | None:
@@ -50,11 +55,22 @@ def _ended(context: Context, word: str) -> AllocationDocument | None:
     return max(found, key=lambda a: a.attempt, default=None)
 
 
-def running_replica(context: Context, word: str) -> AllocationDocument:
-    """The replica to look into: the one named, or the app's first that runs."""
+def container_of(context: Context, target: App | Replica) -> str:
+    """The companion that is meant, by `web.0/log` or by `-c log`; empty: the app's own container."""
+    asked: str = context.args.get("container") or ""
+    if asked and target.container not in ("", asked):
+        raise Invalid(f"two containers are named: {target.container} and {asked}", hint="leave out -c")
+    return target.container or asked
+
+
+def looked_into(context: Context, word: str) -> tuple[AllocationDocument, str]:
+    """The replica to look into, the one named or the app's first that runs, and the container of it."""
     target = resolve(context, word)
-    if isinstance(target, Replica):
-        return target.document
+    replica = target.document if isinstance(target, Replica) else _running(context, target)
+    return replica, container_of(context, target)
+
+
+def _running(context: Context, target: App) -> AllocationDocument:
     replicas = context.hive.allocations.list(context.project, app=target.name)
     running = [a for a in replicas if a.state in ("placed", "healthy") and a.status.phase == "running"]
     if not running:

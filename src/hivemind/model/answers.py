@@ -95,6 +95,8 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 class AllocationStats(Document, frozen=True, kw_only=True):
     allocation: str
+    container: str = ""
+    """Name of the companion; empty: the app's own."""
     cpu_seconds: float
     """Since the start, summed over cores."""
     memory: int

@@ -231,6 +231,7 @@ async def test_each_container_is_reached_by_its_name(box: Rig) -> None:
     assert lines == ["hi"], "following what has ended ends"
     assert box.agent.running(id, "log")[1] == f"{id}.0.log"
     assert (await box.agent.stats(id, "log")).pids == 1
+    assert set(await box.agent.looking.stats()) == {(id, ""), (id, "log")}
     with pytest.raises(NotFound, match="no container 'lug'") as refused:
         box.agent.running(id, "lug")
     assert "hello, log" in refused.value.hint

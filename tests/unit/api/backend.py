@@ -216,8 +216,8 @@ class MemoryLooking:
             raise Conflict(f"nothing listens at {port}")
         return await asyncio.open_connection("127.0.0.1", self.port)
 
-    async def stats(self) -> dict[str, Stats]:
-        return {id: await self.backend.stats(id) for id in sorted(self.backend.running)}
+    async def stats(self) -> dict[tuple[str, str], Stats]:
+        return {(id, ""): await self.backend.stats(id) for id in sorted(self.backend.running)}
 
 
 class MemoryBackend:

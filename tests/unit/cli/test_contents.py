@@ -186,3 +186,13 @@ def test_how_it_is_updated() -> None:
     )
     assert spec.on_change == "ignore"
     assert made(["--rollback", "--update-order", "auto"], made(line)).spec.update.auto_rollback
+
+
+def test_a_config_is_set_by_words_and_a_secret_is_not(run: Run) -> None:
+    run("config", "create", "site", "--from-literal", "a=1")
+    assert run("config", "set", "site", "a=2", "b=x=y").code == 0
+    assert [run("config", "get", "site", key).out for key in "ab"] == ["2", "x=y"]
+    assert "--from-file a=PATH" in run("config", "set", "site", "a").err
+    run("secret", "create", "pw", "-", stdin=b"old")
+    refused = run("secret", "set", "pw", "pw=new")
+    assert refused.code == 2 and "--from-file KEY=-" in refused.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.context import Context
-from hivemind.cli.targets import running_replica
+from hivemind.cli.targets import looked_into
 
 
 def attach(context: Context) -> int:
@@ -11,13 +11,13 @@ def attach(context: Context) -> int:
 
     args = context.args
     keys = detach_keys(args.get("detach_keys", DETACH))
-    replica = running_replica(context, args.name)
+    replica, container = looked_into(context, args.name)
     spec = context.hive.apps.get(replica.app, replica.project).spec
     if not spec.tty and not spec.stdin:
         context.note(f"{replica.name} reads no input (it was started without -i); Ctrl-C leaves it running")
     columns, rows = size() if spec.tty else (0, 0)
     session = context.hive.allocations.attach(
-        replica.id, replica.project, container=args.container or "", columns=columns, rows=rows
+        replica.id, replica.project, container=container, columns=columns, rows=rows
     )
     with session:
         code = attach(session, interactive=spec.stdin and not args.no_stdin, tty=spec.tty, detach=keys)

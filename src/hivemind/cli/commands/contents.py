@@ -48,7 +48,8 @@ def change(context: Context, resource: Resource) -> None:
     data, binary = _values(context, resource)
     if not (data or binary or args.remove):
         raise Invalid(
-            "nothing to set", hint=f"hivemind {resource.singular} set {args.name} --from-file KEY=PATH"
+            "nothing to set",
+            hint=f"hivemind {resource.singular} set {args.name} --from-file KEY=PATH, or --remove KEY",
         )
     collection = _collection(context, resource)
     if args.dry_run:
@@ -160,6 +161,13 @@ def _values(context: Context, resource: Resource) -> tuple[dict[str, str], dict[
     for text in args.from_file:
         found |= dict(_files(text))
     literals = pairs(args.from_literal, "--from-literal")
+    for word in args.get("words", []):
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise Invalid(
+                f"{word!r} has no value", hint=f"write it like {word}=VALUE, or --from-file {word}=PATH"
+            )
+        literals[key] = value
     if literals and resource is SECRET:
         context.note(
             "Note: a value on the command line can be seen by others on this machine, and stays in the shell's"
@@ -191,7 +199,13 @@ def _bytes(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}") from None
+        key, equals, _ = path.partition("=")
+        hint = (
+            f"for a value of its own: --from-literal {key}=…"
+            if equals
+            else "check its name; - is standard input"
+        )
+        raise Invalid(f"{path} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _split(values: dict[str, bytes]) -> tuple[dict[str, str], dict[str, bytes]]:

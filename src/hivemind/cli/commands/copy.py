@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hivemind.cli.archives import Stream, pack, stream_of, unpack
 from hivemind.cli.context import Context
-from hivemind.cli.targets import running_replica
+from hivemind.cli.targets import looked_into
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.quantity import show_bytes
 
@@ -58,8 +58,7 @@ class Inside:
 
     def __init__(self, context: Context, remote: Remote) -> None:
         self._hive = context.hive
-        self._replica = running_replica(context, remote.target)
-        self._container: str = context.args.container or ""
+        self._replica, self._container = looked_into(context, remote.target)
         self.name = self._replica.name
 
     def read(self, path: str) -> Iterator[bytes]:

@@ -48,6 +48,8 @@ _SPANS = {
     "every",
     "verify_every",
 }
+_INTERNAL = {"companions", "checks", "settled", "condemned", "boot"}
+"""Of an allocation's status: what its node goes by, or what has a table of its own. `-o json` has all."""
 _EVENTS = 10
 _INDENT = 2
 
@@ -152,7 +154,7 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
     context.print(f"{context.terminal.paint(name, 'bold')}  {context.terminal.mood(shown)}".rstrip())
     values = msgspec.to_builtins(document)
     if isinstance(document, AllocationDocument):
-        values["status"] = {k: v for k, v in values["status"].items() if k not in ("companions", "checks")}
+        values["status"] = _observed(values["status"])
     _print_tree(context, {k: v for k, v in values.items() if k not in ("kind", "name")}, 1)
     hive = context.hive
     if resource.kind == "Node":
@@ -167,6 +169,17 @@ def _describe(context: Context, resource: Resource, document: Any) -> None:
         if found := inside.checks(context, _checks(context, document)):
             _section(context, "Checks", found)
         _print_events(context, hive.events(allocation=document.id, limit=_EVENTS))
+
+
+def _observed(status: dict[str, Any]) -> dict[str, Any]:
+    """What a person asks about: no internals, and back-off only while there is one."""
+    shown = {key: value for key, value in status.items() if key not in _INTERNAL}
+    failures, resumes = shown.pop("failures", 0), shown.pop("resumes", 0)
+    if failures:
+        shown |= {"failures in a row": failures}
+    if resumes:
+        shown |= {"next start": f"{datetime.datetime.fromtimestamp(resumes / 1000, datetime.UTC):%H:%M:%S}Z"}
+    return shown
 
 
 def _checks(context: Context, allocation: AllocationDocument) -> list[CheckResult]:

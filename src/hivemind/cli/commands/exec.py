@@ -7,7 +7,7 @@ import sys
 
 from hivemind.cli.context import Context
 from hivemind.cli.flags.text import pairs
-from hivemind.cli.targets import running_replica
+from hivemind.cli.targets import looked_into
 from hivemind.errors import Invalid
 
 
@@ -18,7 +18,7 @@ def execute(context: Context) -> int:
     if args.tty and args.interactive and not sys.stdin.isatty():
         raise Invalid("standard input is not a terminal", hint="leave out -t")
     env = pairs([_taken(e) for e in args.env], "--env")
-    replica = running_replica(context, args.name)
+    replica, container = looked_into(context, args.name)
     columns, rows = size()
     session = context.hive.allocations.exec(
         replica.id,
@@ -31,7 +31,7 @@ def execute(context: Context) -> int:
         stdin=args.interactive,
         columns=columns,
         rows=rows,
-        container=args.container or "",
+        container=container,
     )
     with session:
         return attach(session, interactive=args.interactive, tty=args.tty) or 0

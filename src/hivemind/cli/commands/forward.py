@@ -8,7 +8,7 @@ import threading
 from contextlib import ExitStack, suppress
 
 from hivemind.cli.context import Context
-from hivemind.cli.targets import running_replica
+from hivemind.cli.targets import looked_into
 from hivemind.client.websocket import WebSocket
 from hivemind.errors import Conflict, HivemindError, Invalid
 from hivemind.model.allocation import AllocationDocument
@@ -19,7 +19,7 @@ _DATA, _END = bytes((ExecChannel.STDIN,)), bytes((ExecChannel.STDIN_END,))
 
 
 def forward(context: Context) -> None:
-    replica = running_replica(context, context.args.name)
+    replica, _ = looked_into(context, context.args.name)  # its containers share its address
     wanted = [_ports(text) for text in context.args.ports]
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())

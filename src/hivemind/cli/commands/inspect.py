@@ -9,7 +9,7 @@ import msgspec
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
 from hivemind.cli.parsing import nearest
-from hivemind.cli.targets import App, Replica, resolve, running_replica
+from hivemind.cli.targets import App, Replica, looked_into, resolve
 from hivemind.errors import HivemindError, Invalid, NotFound
 from hivemind.model.registry import RESOURCES, find
 from hivemind.model.resource import Resource
@@ -90,10 +90,8 @@ def _wanted(text: str) -> str:
 
 
 def diff(context: Context) -> None:
-    replica = running_replica(context, context.args.name)
-    found = context.hive.allocations.changes(
-        replica.id, replica.project, container=context.args.container or ""
-    )
+    replica, container = looked_into(context, context.args.name)
+    found = context.hive.allocations.changes(replica.id, replica.project, container=container)
     if context.args.output in ("json", "yaml"):
         show_data(context, {"items": [msgspec.to_builtins(change) for change in found]})
         return

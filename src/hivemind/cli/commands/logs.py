@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hivemind.cli.context import Context
-from hivemind.cli.targets import App, Replica, resolve
+from hivemind.cli.targets import App, Replica, container_of, resolve
 from hivemind.cli.times import moment
 from hivemind.errors import HivemindError, Invalid
 from hivemind.model.answers import LogEntry
@@ -71,11 +71,11 @@ def _wanted(context: Context) -> _Wanted:
 
 def _entries(context: Context, target: Target, wanted: _Wanted) -> Iterator[LogEntry]:
     args, project = context.args, context.project
-    grep, container = args.grep or "", args.container or ""
+    grep, container = args.grep or "", container_of(context, target)
     if isinstance(target, App):
         apps = context.hive.apps
         if container:
-            raise Invalid("--container is of one replica", hint=f"name it: {target.name}.0")
+            raise Invalid("--container is of one replica", hint=f"name it: {target.name}.0/{container}")
         if args.follow:
             return apps.logs_follow(target.name, project, tail=wanted.tail, since=wanted.since, grep=grep)
         return apps.logs(

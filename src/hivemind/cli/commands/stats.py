@@ -11,7 +11,7 @@ import msgspec
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
 from hivemind.cli.tables import render
-from hivemind.cli.targets import Replica, resolve
+from hivemind.cli.targets import Replica, container_of, resolve
 from hivemind.model.allocation import AllocationDocument
 from hivemind.model.answers import AllocationStats
 from hivemind.model.quantity import show_bytes
@@ -30,6 +30,12 @@ class Usage:
     stats: AllocationStats
     cores: float
 
+    @property
+    def name(self) -> str:
+        """As `ps` has it: `web.0`, and `web.0/log` for a companion."""
+        container = self.stats.container
+        return f"{self.allocation.name}/{container}" if container else self.allocation.name
+
 
 class Meter:
     """Looks again and again at all replicas that are named, or at all there are."""
@@ -37,30 +43,40 @@ class Meter:
     def __init__(self, context: Context, names: Sequence[str], scope: str | None) -> None:
         self._hive = context.hive
         self._scope = scope
-        self._targets = [resolve(context, name) for name in names]
-        self._before: dict[str, tuple[float, float]] = {}
+        self._targets = [
+            (target, container_of(context, target)) for target in (resolve(context, n) for n in names)
+        ]
+        self._container: str = context.args.get("container") or ""
+        self._before: dict[tuple[str, str], tuple[float, float]] = {}
         self._known: dict[str, AllocationDocument] = {}
 
     def look(self) -> list[Usage]:
         """By name. A first look at a replica knows no share of the CPU yet."""
-        now, found = time.monotonic(), {s.allocation: s for s in self._hive.stats(project=self._scope or "")}
-        if not found.keys() <= self._known.keys():
+        samples = self._hive.stats(project=self._scope or "")
+        now, found = time.monotonic(), {(s.allocation, s.container): s for s in samples}
+        if not {id for id, _ in found} <= self._known.keys():
             self._known = {a.id: a for a in self._hive.allocations.list(self._scope)}
         used = []
-        for id, stats in found.items():
-            allocation = self._known.get(id)
-            if allocation is None or not self._wanted(allocation):
+        for place, stats in found.items():
+            allocation = self._known.get(place[0])
+            if allocation is None or not self._wanted(allocation, place[1]):
                 continue
-            at, seconds = self._before.get(id, (now, stats.cpu_seconds))
+            at, seconds = self._before.get(place, (now, stats.cpu_seconds))
             cores = max(stats.cpu_seconds - seconds, 0.0) / (now - at) if now > at else 0.0
             used.append(Usage(allocation, stats, cores))
-        self._before = {id: (now, stats.cpu_seconds) for id, stats in found.items()}
-        return sorted(used, key=lambda u: (u.allocation.project, u.allocation.app, u.allocation.slot))
+        self._before = {place: (now, stats.cpu_seconds) for place, stats in found.items()}
+        return sorted(
+            used,
+            key=lambda u: (u.allocation.project, u.allocation.app, u.allocation.slot, u.stats.container),
+        )
 
-    def _wanted(self, allocation: AllocationDocument) -> bool:
-        return not self._targets or any(
-            allocation.id == target.id if isinstance(target, Replica) else allocation.app == target.name
-            for target in self._targets
+    def _wanted(self, allocation: AllocationDocument, container: str) -> bool:
+        if not self._targets:
+            return self._container in ("", container)
+        return any(
+            named in ("", container)
+            and (allocation.id == target.id if isinstance(target, Replica) else allocation.app == target.name)
+            for target, named in self._targets
         )
 
 
@@ -90,10 +106,7 @@ def stats(context: Context) -> None:
 
 def _show(context: Context, used: list[Usage]) -> None:
     if context.args.output == "json":
-        items = [
-            {"name": u.allocation.name, "cpu": round(u.cores, 4), **msgspec.to_builtins(u.stats)}
-            for u in used
-        ]
+        items = [{"name": u.name, "cpu": round(u.cores, 4), **msgspec.to_builtins(u.stats)} for u in used]
         show_data(context, {"items": items})
         return
     rows = [_row(u) for u in used]
@@ -115,7 +128,7 @@ def _row(used: Usage) -> list[str]:
     stats = used.stats
     limit = stats.memory_limit
     return [
-        used.allocation.name,
+        used.name,
         f"{used.cores:.1%}",
         f"{show_bytes(stats.memory)} / {show_bytes(limit) if limit else '-'}",
         f"{stats.memory / limit:.1%}" if limit else "-",

@@ -14,7 +14,7 @@ from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
 from hivemind.cli.parsing import nearest
 from hivemind.cli.tables import render
-from hivemind.cli.targets import running_replica
+from hivemind.cli.targets import looked_into
 from hivemind.errors import Invalid
 from hivemind.model.answers import ProcessEntry
 from hivemind.model.quantity import show_bytes
@@ -45,11 +45,9 @@ def _processes(context: Context) -> None:
     args = context.args
     found = []
     for name in args.name:
-        replica = running_replica(context, name)
-        inside = context.hive.allocations.processes(
-            replica.id, replica.project, container=args.container or ""
-        )
-        found.append((replica.name, inside))
+        replica, container = looked_into(context, name)
+        inside = context.hive.allocations.processes(replica.id, replica.project, container=container)
+        found.append((f"{replica.name}/{container}" if container else replica.name, inside))
     if args.output in ("json", "yaml"):
         items = [{"replica": name, **msgspec.to_builtins(p)} for name, inside in found for p in inside]
         show_data(context, {"items": items})

@@ -103,7 +103,8 @@ def _split(text: str) -> tuple[str, str | None]:
 def _is_ready(document: Any) -> bool:
     if isinstance(document, AppDocument):
         status = document.status
-        return status.phase == "running" and status.ready >= document.replicas > 0
+        settled = status.phase in ("running", "degraded")  # degraded: it serves, after an update that failed
+        return settled and status.ready >= document.replicas > 0
     if isinstance(document, AllocationDocument):
         return bool(document.status.ready)
     return str(getattr(document, "shown", "")) in ("ready", "ok", "running", "succeeded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
+from hivemind.cli.declarations.docker import NOT_HERE
 from hivemind.cli.declarations.options import (
     ALL_PROJECTS,
     APP,
@@ -52,6 +53,7 @@ COMMANDS = (
         " a new revision replaces the replicas one by one, each only after the one before is healthy. An option"
         " that may be repeated replaces the whole list; an empty text (--command '') goes back to what the image says."
         " Waits until every replica is healthy.",
+        foreign=NOT_HERE,
     ),
     Command(
         ("app", "scale"),

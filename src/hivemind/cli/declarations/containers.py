@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, SECONDS, Argument, Command, Option
-from hivemind.cli.declarations.looking import DETACH_KEYS
+from hivemind.cli.declarations.docker import NOT_HERE
+from hivemind.cli.declarations.looking import CONTAINER, DETACH_KEYS
 from hivemind.cli.declarations.options import (
     ALL_PROJECTS,
     APPS,
@@ -48,6 +49,7 @@ COMMANDS = (
         " it writes and exits with its exit code; Ctrl-C stops it. With -it this terminal is its terminal: Ctrl-C goes"
         " to it, and ctrl-p ctrl-q leaves it running. With -i alone, what is piped in is its input.",
         SECTION,
+        foreign=NOT_HERE,
     ),
     Command(
         ("ps",),
@@ -128,6 +130,7 @@ COMMANDS = (
         "hivemind.cli.commands.stats:stats",
         (Argument("NAME", "Apps or replicas; all without.", required=False, many=True, completes="target"),),
         (
+            CONTAINER._replace(help="Only companions of this name."),
             Option("--no-stream", "Print once.", kind=FLAG),
             Option("--interval", "Time between two looks (2s).", kind=SECONDS, metavar="TIME"),
             ALL_PROJECTS,

@@ -19,6 +19,11 @@ _FROM = (
     Option("--from-env-file", "Keys from a file of K=V lines.", metavar="PATH", many=True, completes="file"),
     Option("--from-literal", "A key with this value.", metavar="KEY=VALUE", many=True),
 )  # fmt: skip
+_WORDS = (
+    Argument(
+        "KEY=VALUE", "Keys with their values, as --from-literal.", required=False, many=True, into="words"
+    ),
+)
 
 
 def _commands(noun: str) -> tuple[Command, ...]:
@@ -57,17 +62,20 @@ def _commands(noun: str) -> tuple[Command, ...]:
             (noun, "set"),
             f"Set keys of a {noun}; the others stay. Apps that use it are updated.",
             f"{_HANDLERS}:{noun}_set",
-            (name,),
+            (name, *_WORDS) if noun == "config" else (name,),
             (
                 *_FROM,
                 Option("--remove", "A key that shall go.", metavar="KEY", many=True),
                 DRY_RUN,
                 PLAIN_OUTPUT,
             ),
-            (f"{noun} set web --from-file {file}", f"{noun} set web --remove old"),
+            (f"{noun} set web --from-file {file}", f"{noun} set web --remove old")
+            + (("config set web colour=red size=3",) if noun == "config" else ()),
             "Every app that uses it gets a new revision and is updated replica by replica; if its replicas do not get"
             " healthy, it goes back to what it had. An app deployed with --on-change ignore keeps what it has until it"
             " is restarted.",
+            stray="" if noun == "config" else "a value on the command line can be seen by others; give it by standard"
+            " input: … | hivemind secret set NAME --from-file KEY=-",
         ),
         Command(
             (noun, "ls"), f"List {noun}s.", f"{_HANDLERS}:{noun}_ls", (), (OUTPUT, ALL_PROJECTS), (f"{noun} ls",),

@@ -16,14 +16,18 @@ ISOLATION = (
     Option("--userns", "host: root inside is the node's root. Needs a permission. auto: it is nobody there, where"
            " the machine can.", metavar="MODE", choices=("auto", "host")),
     Option("--read-only", "Nothing can be written but to mounts.", kind=FLAG, switch=True),
-    Option("--tmpfs", "Memory as a directory; size=64m and mode=0755 may follow.", metavar="DIR[:OPTIONS]", many=True),
-    Option("--shm-size", "Size of /dev/shm (64MiB).", kind=BYTES, metavar="SIZE"),
     Option("--init", "Runs a small init as process 1, which reaps orphans.", kind=FLAG, switch=True),
     Option("--device", "A device of the node. Needs a permission.", metavar="PATH[:INSIDE[:rwm]]", many=True),
-    Option("--gpus", "GPUs of its own.", metavar="N"),
-    Option("--ulimit", "A limit of its processes, like nofile=1024:4096; -1 is none.", metavar="NAME=SOFT[:HARD]",
-           many=True),
     Option("--sysctl", "A kernel parameter of its own network or IPC, like net.core.somaxconn=1024.", metavar="K=V",
+           many=True),
+)  # fmt: skip
+FILES = (
+    Option("--tmpfs", "Memory as a directory; size=64m and mode=0755 may follow.", metavar="DIR[:OPTIONS]", many=True),
+)  # fmt: skip
+SHARES = (
+    Option("--gpus", "GPUs of its own.", metavar="N"),
+    Option("--shm-size", "Size of /dev/shm (64MiB).", kind=BYTES, metavar="SIZE"),
+    Option("--ulimit", "A limit of its processes, like nofile=1024:4096; -1 is none.", metavar="NAME=SOFT[:HARD]",
            many=True),
 )  # fmt: skip
 PLACE_IN_NETWORK = (

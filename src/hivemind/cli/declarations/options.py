@@ -8,7 +8,7 @@ APP = Argument("NAME", "The app.", flag="--name", completes="app")
 APPS = Argument("NAME", "The apps.", flag="--name", many=True, completes="app")
 TARGET = Argument(
     "NAME",
-    "An app, or one replica of it: `web.0`, an allocation's id or its beginning.",
+    "An app, or one replica of it: `web.0`, an allocation's id or its beginning; `web.0/log` is a companion.",
     flag="--name",
     completes="target",
 )

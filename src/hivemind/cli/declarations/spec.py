@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hivemind.cli.command import BYTES, CORES, FLAG, INTEGER, SECONDS, Option
-from hivemind.cli.declarations.isolation import ISOLATION, PLACE_IN_NETWORK
+from hivemind.cli.command import BYTES, CORES, FLAG, INTEGER, SECONDS, Option, under
+from hivemind.cli.declarations.isolation import FILES, ISOLATION, PLACE_IN_NETWORK, SHARES
 from hivemind.cli.declarations.options import PULL
 
 PROCESS = (
@@ -67,7 +67,7 @@ COMPANIONS = (
 STOP = (
     Option("--stop-signal", "The signal that asks it to end (the image's own, else SIGTERM).", metavar="SIGNAL"),
     Option("--stop-grace-period", "How long it may take to end before it is killed (10s).", kind=SECONDS,
-           metavar="TIME"),
+           metavar="TIME", alias="--stop-timeout"),
 )  # fmt: skip
 RUNTIME = Option("--runtime", "What runs it: one that a node offers.", metavar="NAME",
                  choices=("auto", "oci", "containerd", "docker", "process"))  # fmt: skip
@@ -111,7 +111,8 @@ CONTENTS = (
     Option("--on-change", "When a config or secret that it uses changes: roll to it, or ignore that.",
            metavar="HOW", choices=("roll", "ignore")),
 )  # fmt: skip
-TERMINAL = (
+TERMINAL = under(
+    "Process",
     Option(
         "--interactive",
         "Keeps its input open, for `attach`; with run, passes this one on.",
@@ -122,7 +123,14 @@ TERMINAL = (
 )
 
 REPLICA = (
-    *PROCESS,
-    *MOUNTS, *NETWORK, *LIMITS, RESTART, *HEALTH, *COMPANIONS, *STOP, RUNTIME, LABEL, *PLACEMENT, *UPDATE, *CONTENTS,
-    *ISOLATION, *PLACE_IN_NETWORK,
-)  # fmt: skip
+    *under("Process", *PROCESS, RESTART, *STOP, RUNTIME, LABEL),
+    *under("Resources", *LIMITS, *SHARES),
+    *under("Network", *NETWORK, *PLACE_IN_NETWORK),
+    *under("Volumes and files", *MOUNTS, *FILES),
+    *under("Configs and secrets", *CONTENTS),
+    *under("Checks and hooks", *HEALTH),
+    *under("Companions and order", *COMPANIONS),
+    *under("Isolation", *ISOLATION),
+    *under("Placement", *PLACEMENT),
+    *under("Updates", *UPDATE),
+)
