@@ -20,7 +20,7 @@ from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.network.isolated import IsolatedNetwork
 from hivemind.drivers.runtimes.contract import ContainerSpec, Device, ExecSpec, LogQuery, Mount, Ulimit
-from hivemind.drivers.runtimes.oci import idmap
+from hivemind.drivers.runtimes.oci import idmap, kernel
 from hivemind.drivers.runtimes.oci.idmap import SIZE, Unmappable
 from hivemind.drivers.runtimes.oci.ranges import STRIDE
 from hivemind.drivers.runtimes.oci.runtime import OciRuntime
@@ -204,6 +204,38 @@ async def test_volumes_keep_who_owns_what(house: House, tmp_path: Path) -> None:
     foreign = (Mount(target="/data", source=str(volume)),)
     script = "stat -c %u '/data/of 70'; cat '/data/of 70' 2>/dev/null || echo no"
     assert await house.output(script, mounts=foreign) == ["65534", "no"]
+
+
+@pytest.mark.parametrize("users", ["auto", "host"])
+async def test_binds_around_the_runtimes_own_directories(house: House, tmp_path: Path, users: str) -> None:
+    """The machine's root, and a directory with the pin of the containers' mount namespace in it: all that can be seen
+    there comes along, also what is mounted below, as docker has it."""
+    (tmp_path / "beside").write_text("here")
+    (inner := tmp_path / "inner").mkdir()
+    kernel.mount("tmpfs", str(inner), "tmpfs")
+    try:
+        (inner / "mounted").write_text("too")
+        os.chmod(tmp_path, 0o711)
+        os.chmod(inner, 0o777)
+        mounts = (
+            Mount(target="/host", source="/", readonly=True),
+            Mount(target="/around", source=str(tmp_path), readonly=True),
+        )
+        script = f"""
+        cat /around/beside /around/inner/mounted; echo; test -d /host/etc && echo root
+        test -e /host/proc/1/stat && echo proc; test -c /host/dev/null && echo dev
+        test -d /host/{tmp_path.parts[1]} && echo tmp
+        for place in /host/etc /host/dev/shm /around /around/inner; do
+            (: > $place/written) 2> /dev/null && echo $place is written
+        done
+        grep -c 'mnt:\\[' /proc/self/mountinfo
+        """
+        assert await house.output(script, mounts=mounts, users=users) == [
+            "heretoo", "root", "proc", "dev", "tmp", "0",
+        ]  # fmt: skip
+        assert inner.is_mount() and Path("/proc/1/stat").exists()
+    finally:
+        kernel.umount(str(inner))
 
 
 async def test_what_cannot_be_mapped_goes_without(

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hivemind.drivers.runtimes.contract import ContainerSpec
-from hivemind.drivers.runtimes.oci import kernel
+from hivemind.drivers.runtimes.oci.treecopy import copy_tree
 from hivemind.errors import Invalid
 
 
@@ -67,7 +67,7 @@ class Borrowed:
 
     def _tree(self, source: str) -> int:
         try:
-            fd = kernel.clone_tree(source)
+            fd = copy_tree(source)
         except OSError as error:
             raise Invalid(
                 f"{source} cannot be mounted: {error.strerror}", hint="create it first, on this node"

@@ -32,13 +32,15 @@ def configuration(
     sysfs: str = "",
     devices: Sequence[Node] = (),
     device_sources: dict[str, str] | None = None,
+    inner: dict[str, list[str]] | None = None,
     init_program: str = "",
 ) -> dict[str, Any]:
     """`netns`: as the runtime may open it; empty is the host's. `files`: single files to show inside, target to
     host path. `sources`: where each mount's source is reachable, by target. `open_files`: the daemon's own hard
     limit, which a container cannot exceed. `users`: its own, with `sysfs` already mounted for its network, and
-    `device_sources` where nodes of its `devices` are, because in there neither can be made. `init_program`: the
-    host's, if it is to have one."""
+    `device_sources` where nodes of its `devices` are, because in there neither can be made. `inner`: what is
+    mounted below sources, by target, for a runtime that does not take it along. `init_program`: the host's, if it
+    is to have one."""
     bound = device_sources or {}
     return {
         "ociVersion": "1.0.2",
@@ -60,7 +62,14 @@ def configuration(
             *(_bind(target, source, readonly=False) for target, source in files.items()),
             *([_bind(init.INSIDE, init_program, readonly=True)] if init_program else []),
             *(_bind(target, source, readonly=False) for target, source in bound.items()),
-            *(_from_spec(mount, sources.get(mount.target, "")) for mount in _outermost_first(spec.mounts)),
+            *(
+                entry
+                for mount in _outermost_first(spec.mounts)
+                for entry in (
+                    _from_spec(mount, sources.get(mount.target, "")),
+                    *_inner(mount, sources, (inner or {}).get(mount.target, [])),
+                )
+            ),
         ],
         "linux": {
             "cgroupsPath": cgroup,
@@ -184,6 +193,15 @@ def _from_spec(mount: Mount, source: str) -> dict[str, Any]:
     size = [f"size={mount.size}"] if mount.size else []
     options = ("nosuid", "nodev", f"mode={mount.mode:o}", *size)
     return _mount(mount.target, "tmpfs", "tmpfs", (*options, *(["ro"] if mount.readonly else [])))
+
+
+def _inner(mount: Mount, sources: dict[str, str], below: list[str]) -> list[dict[str, Any]]:
+    return [
+        _bind(
+            f"{mount.target.rstrip('/')}/{path}", f"{sources[mount.target]}/{path}", readonly=mount.readonly
+        )
+        for path in below
+    ]
 
 
 def _bind(target: str, source: str, *, readonly: bool) -> dict[str, Any]:

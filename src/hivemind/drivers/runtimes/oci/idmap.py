@@ -57,6 +57,10 @@ class Users(msgspec.Struct, frozen=True):
             return self.first + inside
         return self.first + SIZE + self.extras.index(inside) if inside in self.extras else -1
 
+    def has(self, outside: int) -> bool:
+        """Whether that number of the node is one of them."""
+        return any(first <= outside < first + count for _, first, count in self.lines())
+
     def lines(self) -> list[tuple[int, int, int]]:
         """Inside, outside, how many."""
         return [

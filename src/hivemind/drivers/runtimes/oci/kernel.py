@@ -33,6 +33,9 @@ RESOLVE_IN_ROOT = 0x10
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+_MOUNT_ATTR_RDONLY = 0x1
+_MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
 _ATTEMPTS = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,6 +75,22 @@ def clone_tree(path: str, *, recursive: bool = True) -> int:
 def attach_tree(tree: int, target: str) -> None:
     done = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     _check(done, f"move_mount {target}")
+
+
+def make_readonly(tree: int) -> None:
+    """A copied tree with all that is mounted in it; nothing happens on a kernel that cannot (older than 5.12)."""
+    request = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    done = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", flags, request, len(request))
+    if done >= 0 or ctypes.get_errno() != errno.ENOSYS:
+        _check(done, "mount_setattr")
+
+
+def follow_no_links(tree: int) -> None:
+    """On that mount, from `clone_tree`, no symbolic link is followed any more. Linux 5.14."""
+    attributes = struct.pack("QQQQ", _MOUNT_ATTR_NOSYMFOLLOW, 0, 0, 0)
+    done = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+    _check(done, "mount_setattr")
 
 
 def open_in_root(root: int, path: str, flags: int) -> int:

@@ -26,11 +26,13 @@ from hivemind.drivers.runtimes.oci import (
     idmap,
     init,
     joining,
+    kernel,
     limits,
     monitor,
     rights,
     rootfs,
     sysctls,
+    treecopy,
     users,
 )
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed
@@ -64,6 +66,7 @@ def build(
     rights.check_apparmor(spec, _apparmor() if spec.apparmor else None)
     nodes = devices.find(spec) if spec.devices or spec.privileged else ()
     sysfs = _furnish(directory, record, borrowed.network) if borrowed.network >= 0 else ""
+    attached = rootfs.attach_sources(directory, _seen(spec, borrowed, own), own)
     configuration = bundle.configuration(
         spec,
         account,
@@ -72,7 +75,7 @@ def build(
         netns=borrowed.netns,
         files=_write_files(directory, spec, own),
         sources={
-            **rootfs.attach_sources(directory, _mapped(borrowed, own), own),
+            **attached,
             **rootfs.mount_memory(directory, [mount for mount in spec.mounts if not mount.source], own),
         },
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
@@ -80,6 +83,7 @@ def build(
         sysfs=sysfs,
         devices=nodes,
         device_sources=devices.make(directory.place(own) / "devices", nodes, own) if own else None,
+        inner=_left_behind(programs, attached, own) if own else None,
         init_program=init.find() if spec.init else "",
     )
     filters.reuse(programs, configuration)
@@ -134,8 +138,9 @@ def _furnish(directory: Directory, record: Record, network: int) -> str:
     return mounted[0] if mounted else ""
 
 
-def _mapped(borrowed: Borrowed, own: Users | None) -> dict[str, int]:
-    """The trees to mount; those that belong to users by their numbers are seen through the container's map."""
+def _seen(spec: ContainerSpec, borrowed: Borrowed, own: Users | None) -> dict[str, int]:
+    """The trees to mount; those that belong to users by their numbers are seen through the container's map, and of a
+    read-only one nothing can be written, whatever is mounted in it (runtimes see to its top alone)."""
     if own and borrowed.to_map:
         map = idmap.namespace(own)
         try:
@@ -143,7 +148,23 @@ def _mapped(borrowed: Borrowed, own: Users | None) -> dict[str, int]:
                 idmap.apply(borrowed.trees[target], map)
         finally:
             os.close(map)
+    for mount in spec.mounts:
+        if mount.source and mount.readonly:
+            kernel.make_readonly(borrowed.trees[mount.target])
     return borrowed.trees
+
+
+def _left_behind(programs: Programs, attached: dict[str, str], own: Users) -> dict[str, list[str]]:
+    """What is mounted below the sources, by target. crun 1.8 leaves it out of the binds of a container that has users
+    of its own; with a later one the same is mounted there twice, which nobody sees."""
+    if programs.name != "crun" or not attached:
+        return {}
+
+    def passes(state: os.stat_result) -> bool:
+        return bool(state.st_mode & stat.S_IXOTH) or own.has(state.st_uid)
+
+    below = treecopy.mounted_below(attached.values(), passes)
+    return {target: below[place] for target, place in attached.items()}
 
 
 def _hand_over_output(pid: int, owner: int) -> None:

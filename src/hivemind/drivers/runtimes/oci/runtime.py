@@ -42,7 +42,6 @@ from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.oci import lifecycle, ranges, rights, stage
 from hivemind.drivers.runtimes.oci.borrowed import Borrowed, network_bytes
 from hivemind.drivers.runtimes.oci.container import Held
-from hivemind.drivers.runtimes.oci.exec import launch
 from hivemind.drivers.runtimes.oci.idmap import Unmappable
 from hivemind.drivers.runtimes.oci.monitor import Programs
 from hivemind.drivers.runtimes.oci.mountns import MountNamespace
@@ -227,7 +226,11 @@ class OciRuntime:
             if self._ranges:
                 self._ranges.take_back(id)
 
+    # What follows is asked for by people now and then: an idle daemon has none of it in memory.
+
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
+        from hivemind.drivers.runtimes.oci.exec import launch
+
         held = self._find(id)
         held.must_run("run a command inside")
         session = await self._namespace.run(
@@ -242,8 +245,6 @@ class OciRuntime:
         )
         session.attach()
         return session
-
-    # What follows is asked for by people now and then: an idle daemon has none of it in memory.
 
     async def attach(self, id: str) -> ExecSession:
         from hivemind.drivers.runtimes.oci.attach import attach
