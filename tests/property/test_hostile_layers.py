@@ -11,7 +11,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivemind.drivers.images.unpack import Limits, unpack
+from hivemind.drivers.images.limits import Limits
+from hivemind.drivers.images.unpack import unpack
 from hivemind.errors import Invalid, TooLarge
 
 NAMES = st.sampled_from(

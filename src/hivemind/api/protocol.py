@@ -1,4 +1,4 @@
-"""uvicorn's HTTP and WebSocket protocols, with limits on what a slow, huge or half-open client can hold."""
+"""uvicorn's HTTP protocol, with limits on what a slow, huge or half-open client can hold."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import struct
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
-from wsproto.utilities import LocalProtocolError
 
 from hivemind.api.access import Peer
 from hivemind.api.settings import ApiSettings
@@ -19,14 +17,11 @@ _DRAINED = 64 * 2**20
 """Of a refused body we read so much, so that the client comes to see the answer; then we hang up."""
 
 
-class WebSocketProtocol(WSProtocol):
-    """Someone may halt a terminal for as long as they like: an unread socket is only cut when its peer is gone."""
+def websocket(**connection: Any) -> asyncio.Protocol:
+    """The protocol of a connection that becomes a WebSocket; its libraries come with the first."""
+    from hivemind.api.websocket import WebSocketProtocol
 
-    def shutdown(self) -> None:
-        try:
-            super().shutdown()
-        except LocalProtocolError:
-            self.transport.close()  # the client said farewell in the same moment
+    return WebSocketProtocol(**connection)
 
 
 class HttpProtocol(HttpToolsProtocol):

@@ -14,14 +14,14 @@ import socket
 import ssl
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from hivemind.api.application import Application
 from hivemind.api.backend import Backend
-from hivemind.api.protocol import HttpProtocol, WebSocketProtocol
+from hivemind.api.protocol import HttpProtocol, websocket
 from hivemind.api.settings import ApiSettings
 from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
 
@@ -61,7 +61,7 @@ class ApiServer:
         config = Config(
             self._application,
             http=HttpProtocol,
-            ws=WebSocketProtocol,
+            ws=cast(type[asyncio.Protocol], websocket),  # which is how it is used
             interface="asgi3",
             lifespan="off",
             log_config=None,

@@ -16,7 +16,6 @@ from urllib.parse import quote
 import msgspec
 
 from hivemind.client.connection import Connection
-from hivemind.drivers.images.layers import DAMAGED, decompressed
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
     INDEXES,
@@ -31,6 +30,7 @@ from hivemind.drivers.images.manifest import (
     parse,
     parse_manifest,
 )
+from hivemind.drivers.images.plain import DAMAGED, decompressed
 from hivemind.errors import Invalid, NotFound
 from hivemind.model.answers import PROBLEM_FORMAT
 from hivemind.model.base import encode

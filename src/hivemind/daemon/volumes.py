@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from hivemind.agent.provision import volume_files
 from hivemind.agent.provision.backups import Backups
 from hivemind.agent.provision.mounting import Images, Mounting
 from hivemind.agent.provision.volumes import Volumes
@@ -88,10 +87,14 @@ class NodeVolumes:
     # -- what the API asks -----------------------------------------------------------------------------------
 
     def export(self, volume: Volume) -> AsyncIterator[bytes]:
+        from hivemind.agent.provision import volume_files
+
         self._must_be_here(volume)
         return volume_files.export(self.volumes, volume)
 
     async def bring(self, volume: Volume, chunks: AsyncIterator[bytes], *, replace: bool) -> None:
+        from hivemind.agent.provision import volume_files
+
         self._must_be_here(volume)
         await volume_files.bring(self.volumes, volume, chunks, replace=replace)
 

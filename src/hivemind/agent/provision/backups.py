@@ -11,16 +11,18 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
 from hivemind.agent.provision.volumes import Volumes
-from hivemind.drivers.volumes.restic import Labels, Repository, first_difference
 from hivemind.errors import Corrupt, HivemindError, Invalid
 from hivemind.model.backup import Backup, BackupTarget
 from hivemind.model.volume import BackupPolicy, BackupResult, Origin, Volume
 from hivemind.state.storage import find_target
+
+if TYPE_CHECKING:
+    from hivemind.drivers.volumes.restic import Repository
 
 log = logging.getLogger(__name__)
 _AGAIN = 900_000
@@ -118,6 +120,8 @@ class Backups:
         self, volume: Volume, policy: BackupPolicy, target: BackupTarget, result: BackupResult, heard: Heard,
         verify: bool,
     ) -> BackupResult:  # fmt: skip
+        from hivemind.drivers.volumes.restic import Labels
+
         repository = self._repository(target)
         await repository.open(make=True)
         async with self._volumes.frozen(volume, "backup") as (path, consistency):
@@ -141,6 +145,8 @@ class Backups:
 
     async def _verify(self, volume: Volume, repository: Repository, id: str, source: Path) -> None:
         """Restores it for real, and compares every file. Raises `Corrupt`."""
+        from hivemind.drivers.volumes.restic import first_difference
+
         place = self._scratch / volume.id / "data"
         await asyncio.to_thread(shutil.rmtree, place.parent, ignore_errors=True)
         place.mkdir(parents=True, mode=0o700)
@@ -175,6 +181,8 @@ class Backups:
             await repository.restore(origin.id, place)
 
     def _repository(self, target: BackupTarget) -> Repository:
+        from hivemind.drivers.volumes.restic import Repository
+
         held = self._secrets(target.project, target.secret)
         if not held.get(PASSWORD):
             raise Invalid(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 from hivemind.drivers.images.blobs import Blobs
-from hivemind.drivers.images.layers import DAMAGED, decompressed
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
     INDEXES,
@@ -28,6 +27,7 @@ from hivemind.drivers.images.manifest import (
     name_of,
     parse,
 )
+from hivemind.drivers.images.plain import DAMAGED, decompressed
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.images.tarball import CHUNK, entries, opened
 from hivemind.errors import Invalid, NotFound, TooLarge

@@ -9,8 +9,8 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable, Iterator
 
-from hivemind.drivers.images.layers import decompressed
 from hivemind.drivers.images.manifest import NAME, REF_NAME, ZSTD, Descriptor, Index, SavedImage
+from hivemind.drivers.images.plain import decompressed
 from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.images.tarball import CHUNK
 from hivemind.model.base import encode

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gzip
-import hashlib
 import os
 import shutil
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
 from hivemind.drivers.images.blobs import PREFIX, Blobs, disk_errors, hex_of, sync_directory
-from hivemind.drivers.images.manifest import GZIP, ZSTD
-from hivemind.drivers.images.tarball import CHUNK
-from hivemind.drivers.images.unpack import Limits, unpack
+from hivemind.drivers.images.limits import Limits
 from hivemind.errors import Corrupt, Invalid, TooLarge
-
-DAMAGED = (zlib.error, gzip.BadGzipFile, EOFError)
 
 
 class Layers:
@@ -55,6 +47,9 @@ class Layers:
             self._unpack_aside(blob, diff_id, target)
 
     def _unpack_aside(self, blob: str, diff_id: str, target: Path) -> None:
+        from hivemind.drivers.images.plain import Counted, decompressed
+        from hivemind.drivers.images.unpack import unpack
+
         work = Path(tempfile.mkdtemp(dir=self.blobs.incoming))
         try:
             content = work / "content"
@@ -62,7 +57,7 @@ class Layers:
             try:
                 with self.blobs.path(blob).open("rb") as file, decompressed(file) as plain:
                     size = os.fstat(file.fileno()).st_size
-                    stream = _Counted(plain, self.limits, size, self.blobs.check_room)
+                    stream = Counted(plain, self.limits, size, self.blobs.check_room)
                     unpack(cast(IO[bytes], stream), content, self.limits)
                     found = stream.finish()
             except (Invalid, TooLarge):
@@ -110,82 +105,6 @@ def _disk_usage(path: Path) -> int:
                     seen.add(status.st_ino)
                     total += status.st_blocks * 512
     return total
-
-
-class _Counted:
-    """Hashes what is read and stops a layer whose archive alone, files or padding, outgrows the limits, or the disk."""
-
-    def __init__(
-        self, source: IO[bytes], limits: Limits, compressed: int, check_room: Callable[[int], None]
-    ) -> None:
-        self._source = source
-        self._check_room = check_room
-        self._left = limits.bytes + limits.entries * 2048 + 2**20
-        self._suspicious = self._left - max(limits.ratio_from, compressed * limits.ratio)
-        """What is left when so much came of so little that it can only be a bomb."""
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        try:
-            data = self._source.read(size)
-        except DAMAGED as error:
-            raise Invalid(f"a layer cannot be decompressed: {error}", hint="the image is damaged") from error
-        self._left -= len(data)
-        if self._left < max(self._suspicious, 0):
-            raise TooLarge(
-                "a layer unpacks to far more than it may, as if to fill the disk",
-                hint="do not trust where it came from",
-            )
-        self._check_room(len(data))
-        self._hash.update(data)
-        return data
-
-    def finish(self) -> str:
-        """The digest of everything, also of what follows the archive's end."""
-        while self.read(CHUNK):
-            pass
-        return PREFIX + self._hash.hexdigest()
-
-
-@contextlib.contextmanager
-def decompressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The plain bytes of a plain, gzip or zstd file, which must be able to seek. Reading raises one of `DAMAGED`
-    where the compressed bytes make no sense."""
-    magic = file.read(4)
-    file.seek(0)
-    if magic.startswith(GZIP):
-        with gzip.GzipFile(fileobj=file) as plain:
-            yield cast(IO[bytes], plain)
-    elif magic == ZSTD:
-        with _plain_of_zstd(file) as plain:
-            yield plain
-    else:
-        yield file
-
-
-@contextlib.contextmanager
-def _plain_of_zstd(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Frames that want a window of more than 128 MiB are refused: who decompresses has to keep it in memory."""
-    import zstandard
-
-    decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
-    with decompressor.stream_reader(file, read_across_frames=True, closefd=False) as plain:
-        yield cast(IO[bytes], _Zstd(plain))
-
-
-class _Zstd:
-    """Its errors as one that is known without importing the library."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-
-    def read(self, size: int) -> bytes:
-        import zstandard
-
-        try:
-            return self._source.read(size)
-        except zstandard.ZstdError as error:
-            raise EOFError(str(error)) from error
 
 
 def _sync_filesystem(path: Path) -> None:

@@ -22,6 +22,7 @@ import msgspec
 
 from hivemind.drivers.images.blobs import Blobs, NoRoom, write_durably
 from hivemind.drivers.images.layers import Layers
+from hivemind.drivers.images.limits import LIMITS, Limits
 from hivemind.drivers.images.manifest import (
     DOCUMENT_LIMIT,
     NAME,
@@ -36,7 +37,6 @@ from hivemind.drivers.images.manifest import (
     parse_manifest,
     this_architecture,
 )
-from hivemind.drivers.images.unpack import LIMITS, Limits
 from hivemind.errors import Conflict, Corrupt, HivemindError, NotFound
 from hivemind.model.base import encode
 from hivemind.model.image import Image, parse_reference

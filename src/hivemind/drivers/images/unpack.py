@@ -17,9 +17,8 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from hivemind.drivers.images.blobs import DISK_FULL, write_all
+from hivemind.drivers.images.limits import LIMITS, Limits
 from hivemind.drivers.images.tarball import CHUNK, entries, opened
 from hivemind.errors import Invalid, TooLarge, Unsupported
 
@@ -32,20 +31,6 @@ XATTR = "SCHILY.xattr."
 DISK_FAULTS = (*DISK_FULL, errno.EROFS, errno.EIO)
 
 Parts = tuple[str, ...]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one layer may grow to."""
-
-    bytes: int = 32 * 2**30
-    entries: int = 1_000_000
-    ratio: int = 500
-    """Plain bytes for each compressed one. Honest layers stay below 20."""
-    ratio_from: int = 2**30
-    """Plain bytes below which no ratio is suspicious: zeros compress well."""
-
-
-LIMITS = Limits()
 
 
 def unpack(stream: IO[bytes], target: Path, limits: Limits = LIMITS) -> None:

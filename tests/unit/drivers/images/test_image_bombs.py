@@ -12,7 +12,7 @@ import zstandard
 
 from hivemind.drivers.images.blobs import Blobs, NoRoom
 from hivemind.drivers.images.layers import Layers
-from hivemind.drivers.images.unpack import LIMITS, Limits
+from hivemind.drivers.images.limits import LIMITS, Limits
 from hivemind.errors import HivemindError, Invalid, TooLarge
 
 MIB = 2**20

@@ -18,11 +18,11 @@ import pytest
 from ociarchive import Layer, write_archive
 
 from hivemind.drivers.images import blobs as blobs_module
-from hivemind.drivers.images import layers as layers_module
+from hivemind.drivers.images import unpack as unpack_module
 from hivemind.drivers.images.archive import load
 from hivemind.drivers.images.images import Images
+from hivemind.drivers.images.limits import Limits
 from hivemind.drivers.images.store import ImageStore
-from hivemind.drivers.images.unpack import Limits
 from hivemind.errors import (
     Conflict,
     Corrupt,
@@ -154,13 +154,13 @@ def test_two_at_once_unpack_each_layer_once(
         path = archive(tmp_path, f"docker.io/library/web:{number}", layer(base="1"), layer(v=str(number % 2)))
         paths.append(path.rename(tmp_path / f"{number}.tar"))
     unpacked: list[Path] = []
-    real = layers_module.unpack
+    real = unpack_module.unpack
 
     def counting(stream: io.BytesIO, target: Path, limits: Limits) -> None:
         unpacked.append(target)
         real(stream, target, limits)
 
-    monkeypatch.setattr(layers_module, "unpack", counting)
+    monkeypatch.setattr(unpack_module, "unpack", counting)
     failures: list[BaseException] = []
 
     def one(path: Path) -> None:

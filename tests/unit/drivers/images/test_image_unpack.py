@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from ociarchive import Layer
 
-from hivemind.drivers.images.unpack import OVERLAY_OPAQUE, Limits, unpack
+from hivemind.drivers.images.limits import Limits
+from hivemind.drivers.images.unpack import OVERLAY_OPAQUE, unpack
 from hivemind.errors import HivemindError, Invalid, TooLarge
 
 

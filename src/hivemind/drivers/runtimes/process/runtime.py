@@ -45,7 +45,6 @@ from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.process.cgroup import ControlGroups
 from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity, refused
 from hivemind.drivers.runtimes.process.client import ShimClient
-from hivemind.drivers.runtimes.process.execution import open_session
 from hivemind.drivers.runtimes.process.held import Held
 from hivemind.drivers.runtimes.process.machine import machine, user_name
 from hivemind.drivers.runtimes.process.orphan import end_orphan
@@ -223,6 +222,8 @@ class ProcessRuntime:
         self._records.remove(id)
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
+        from hivemind.drivers.runtimes.process.execution import open_session
+
         held = self._get(id)
         if not held.running:
             raise Conflict(f"container {id} is not running", hint="see its status and exit code")
