@@ -17,6 +17,7 @@ from hivemind.agent.provision.volumes import Volumes
 from hivemind.drivers.runtimes.contract import Mount
 from hivemind.drivers.runtimes.oci import kernel
 from hivemind.drivers.volumes.contract import Real
+from hivemind.drivers.volumes.links import unfollowed
 from hivemind.drivers.volumes.mounts import mounted_at, mounted_below
 from hivemind.drivers.volumes.seeding import open_subpath, seed
 from hivemind.errors import NotFound, Unavailable
@@ -104,7 +105,8 @@ class Mounting:
         fd, made = await asyncio.to_thread(open_subpath, real.path, mount.subpath)
         try:
             if made:
-                await self._seed(Path(f"/proc/{os.getpid()}/fd/{fd}"), template, mount.target, user)
+                with unfollowed(Path(f"/proc/{os.getpid()}/fd/{fd}")) as fresh:
+                    await self._seed(fresh, template, mount.target, user)
             await asyncio.to_thread(_pin, fd, place)
         finally:
             os.close(fd)

@@ -21,6 +21,7 @@ import msgspec
 from hivemind.drivers.volumes import disk
 from hivemind.drivers.volumes.commands import Failed, run
 from hivemind.drivers.volumes.contract import Consistency, Fill, Real, Wanted
+from hivemind.drivers.volumes.links import unfollowed
 from hivemind.drivers.volumes.mounts import mounted_below
 from hivemind.errors import Conflict, NotFound, Unavailable
 from hivemind.model.base import decode, encode
@@ -268,7 +269,8 @@ async def copy_tree(source: Path, target: Path) -> None:
     mode of `source` as well. Blocks are shared where the file system can."""
     target.mkdir(exist_ok=True)
     try:
-        await run("cp", "--archive", "--reflink=auto", "--sparse=auto", f"{source}/.", str(target))
+        with unfollowed(source) as still:
+            await run("cp", "--archive", "--reflink=auto", "--sparse=auto", f"{still}/.", str(target))
     except Failed as error:
         if not _only_vanished(error.said):
             raise
