@@ -108,7 +108,19 @@ async def _of_app(call: Call) -> Source:
 
 async def _of_allocation(call: Call) -> Source:
     allocation: Allocation = await find(call.backend, "Allocation", call.project, call.params["name"])
+    _check_container(call, allocation, call.query.container)
     return Source(call.backend, allocation.app, allocation.id)
+
+
+def _check_container(call: Call, allocation: Allocation, container: str) -> None:
+    """One that has not started yet has no log, which is no error; one that there will never be is."""
+    spec = call.state.spec_of(allocation)
+    names = [companion.name for companion in (*spec.init_containers, *spec.sidecars)]
+    if container and container not in names:
+        raise NotFound(
+            f"{allocation.app_name}.{allocation.slot} has no container {container!r}",
+            hint=f"beside the app's own it has {', '.join(names)}" if names else "it has only the app's own",
+        )
 
 
 async def _read(call: Call, source: Source) -> Response:

@@ -66,11 +66,15 @@ def _dispatch(words: list[str], terminal: Terminal) -> int:
         terminal.out.write(help.group(noun, width))
         return 0
     command = whole(command)
-    args = parse(command, rest, common)
-    if args.get("help"):
-        terminal.out.write(help.command(command, width))
-        return 0
-    return _perform(command, args, terminal)
+    try:
+        args = parse(command, rest, common)
+        if args.get("help"):
+            terminal.out.write(help.command(command, width))
+            return 0
+        return _perform(command, args, terminal)
+    except Invalid as error:
+        error.hint = error.hint or f"{command.path} --help shows how it is written"
+        raise
 
 
 def _global_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:

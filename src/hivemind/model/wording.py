@@ -15,6 +15,8 @@ def plain(message: str, type: Any) -> str:
         meaning = _meanings(inspect.type_info(type), {}).get(match[1].replace("\\\\", "\\"))
         if meaning:
             message = message.replace(f"Expected `str` matching regex '{match[1]}'", f"Expected {meaning}")
+    message = re.sub(r"Expected `int` >= (-?\d+)", r"Expected a whole number, \1 or more", message)
+    message = re.sub(r"Expected `int` <= (-?\d+)", r"Expected a whole number, \1 or less", message)
     return message.replace("Object ", "").replace("`", "'")
 
 

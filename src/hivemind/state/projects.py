@@ -39,7 +39,7 @@ def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
         raise NotFound(f"there is no project {operation.name!r}", hint="hivemind project ls shows them")
     check_version(operation.if_version, old.version)
     if old.name == DEFAULT_PROJECT:
-        raise Forbidden("the default project cannot be removed")
+        raise Forbidden("the default project cannot be removed", hint="its apps can: hivemind app rm NAME")
     apps = [app.name for app in state.apps.values() if app.project == old.name]
     if apps:
         raise Conflict(

@@ -164,10 +164,10 @@ def test_a_command_check_runs_words_not_a_shell() -> None:
         (["--image", "a", "--env", "NOT_SET_ANYWHERE_1"], "not set here"),
         (["--image", "a", "--env", "1A=2"], "expected the name of a variable"),
         (["--image", "a", "--label", "x"], "has no value"),
-        (["--image", "a", "--replicas", "-1"], ">= 0"),
+        (["--image", "a", "--replicas", "-1"], "0 or more"),
         (["--image", "a", "--workdir", "srv"], "workdir: expected an absolute path"),
         (["--image", "a", "-p", "80:80", "-p", "80:81"], "published twice"),
-        (["--image", "a", "--priority", "101"], "<= 100"),
+        (["--image", "a", "--priority", "101"], "100 or less"),
         ([], "needs an image or a command"),
     ],
 )

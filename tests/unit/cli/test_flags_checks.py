@@ -6,6 +6,7 @@ import pytest
 
 from hivemind.cli.declarations.apps import COMMANDS
 from hivemind.cli.flags.app import manifest
+from hivemind.cli.flags.checks import whole_check
 from hivemind.cli.parsing import parse
 from hivemind.errors import Invalid
 from hivemind.model.app import AppManifest, AppSpec, Companion
@@ -119,3 +120,9 @@ def test_depends_on() -> None:
     assert spec.depends_on == {"db": "started", "cache": "healthy", "job": "completed"}
     assert made(["--depends-on", "none"], spec).depends_on == {}
     assert made([], spec).depends_on == spec.depends_on
+
+
+def test_a_setting_that_is_nearly_one_is_named() -> None:
+    with pytest.raises(Invalid, match="no setting 'intervall'") as caught:
+        whole_check("tcp:8080,intervall=3s", "--liveness")
+    assert caught.value.hint == "did you mean 'interval'?"

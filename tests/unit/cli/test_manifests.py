@@ -79,7 +79,7 @@ def test_several_documents_of_several_files(tmp_path: Path) -> None:
         (GOOD.replace("image:", "imgae:"), ":5: document 1: contains unknown field 'imgae'", "did you mean 'image'?"),
         (GOOD.replace("host:", "hots:"), ":8: document 1: contains unknown field 'hots'", "did you mean 'host'?"),
         (GOOD.replace("128MiB", "many"), ":1: document 1: 'many' is not an amount of bytes", "512MiB"),
-        (GOOD.replace("container: 80", "container: 99999"), ":8: document 1: Expected `int` <= 65535", ""),
+        (GOOD.replace("container: 80", "container: 99999"), ":8: document 1: Expected a whole number, 65535 or less", ""),
         (GOOD.replace("name: web", "name: Web_1"), ":2: document 1: Expected lower-case letters", ""),
         (GOOD + "  env: {PORT: 8080}\n", "document 1: Expected `str`, got `int`", 'quote it, like "8080"'),
         (GOOD + "---\nkind: Ap\nname: x\n", ":10: document 2 has the kind 'Ap'", "did you mean 'App'?"),

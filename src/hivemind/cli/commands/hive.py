@@ -72,5 +72,8 @@ def help(context: Context) -> None:
         text = layout.group(noun, width)
     else:
         known = [" ".join(c.words) for c in declarations.COMMANDS if not c.hidden]
-        raise Invalid(f"there is no command {' '.join(words)!r}", hint=nearest(" ".join(words), known))
+        raise Invalid(
+            f"there is no command {' '.join(words)!r}",
+            hint=nearest(" ".join(words), known) or "hivemind --help lists what there is",
+        )
     context.terminal.out.write(text)

@@ -33,6 +33,8 @@ def inspect(context: Context) -> int:
     show_data(context, found)
     for name in missing:
         context.note(f"error: there is nothing called {name!r} in project {context.project}")
+    if missing:
+        context.note("hint: hivemind ps -a lists replicas, hivemind get KIND all of a kind")
     return NotFound.exit_code if missing else 0
 
 

@@ -26,6 +26,11 @@ def login(context: Context) -> None:
         return
     host = registry_host(context.args.registry or DEFAULT_REGISTRY)
     known = _known(context, host)
+    if not context.args.given("username", "password", "password_stdin", "mirror", "ca_cert", "insecure"):
+        raise Invalid(
+            f"nothing is said about {host}",
+            hint=f"hivemind registry login {host} -u USER; or name --mirror, --ca-cert or --insecure",
+        )
     _keep(context, _wished(context, host, known))
 
 

@@ -49,7 +49,7 @@ COMMANDS = (
         " it writes and exits with its exit code; Ctrl-C stops it. With -it this terminal is its terminal: Ctrl-C goes"
         " to it, and ctrl-p ctrl-q leaves it running. With -i alone, what is piped in is its input.",
         SECTION,
-        foreign=NOT_HERE,
+        foreign=(*NOT_HERE, ("--image", "the image is the first word that is no option: hivemind run IMAGE")),
     ),
     Command(
         ("ps",),

@@ -54,7 +54,7 @@ def _commands(noun: str) -> tuple[Command, ...]:
             (
                 f"{noun} create web --from-file {file}",
                 f"{noun} create db --from-env-file .env",
-                f"pwgen 32 1 | hivemind {noun} create token -",
+                f"{noun} create token - < token.txt",
             ),
             f"Refused if there is one of that name.{sealed}",
         ),

@@ -111,7 +111,7 @@ COMMANDS = (
             Option("--input", "The tar, `-` for standard input.", short="-i", metavar="FILE", completes="file"),
             Option("--replace", "Throw away what it holds.", kind=FLAG), _SIZE,
         ),
-        ("volume import db db.tar", "gunzip -c db.tar.gz | hivemind volume import db -"),
+        ("volume import db db.tar", "volume import db - < db.tar"),
         "A volume that is not there is made. All of the archive arrives, or nothing of it.",
     ),
     Command(

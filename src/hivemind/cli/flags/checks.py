@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hivemind.cli.flags.text import words
-from hivemind.cli.parsing import Values
+from hivemind.cli.parsing import Values, nearest
 from hivemind.errors import Invalid
 from hivemind.model.app import AppSpec
 from hivemind.model.check import Check, CommandProbe, GrpcProbe, Hook, HttpProbe, Probe, TcpProbe
@@ -21,7 +21,8 @@ _PURPOSES = ("startup", "liveness", "readiness")
 _HOOKS = ("post_start", "pre_stop")
 _NOTHING = "none"
 _PROBE_HINT = "write it like http:8080/ready, https:8443/, tcp:5432, grpc:9000/service or cmd:COMMAND"
-_SETTING = re.compile(r",(interval|timeout|retries|start-period|header)=([^,]*)\Z")
+_SETTINGS = ("interval", "timeout", "retries", "start-period", "header")
+_SETTING = re.compile(rf",({'|'.join(_SETTINGS)})=([^,]*)\Z")
 _ASKED = ("health_cmd", "health_http", "health_tcp", "health_grpc")
 
 
@@ -94,6 +95,8 @@ def whole_check(text: str, option: str) -> Check:
     kind, colon, what = rest.partition(":")
     if not colon:
         raise Invalid(f"{option} {text!r} says no kind of check", hint=_PROBE_HINT)
+    if kind != "cmd":
+        _refuse_unknown(what, option)
     return Check(probe=_probe_of(kind, what, headers, option), **settings)
 
 
@@ -131,6 +134,13 @@ def _settings(text: str, option: str) -> tuple[str, dict[str, Any], dict[str, st
         else:
             settings[name.replace("-", "_")] = parse_seconds(value)
     return text, settings, headers
+
+
+def _refuse_unknown(text: str, option: str) -> None:
+    """A setting that is nearly one of those there are. Others may belong to a path."""
+    match = re.search(r",([a-z_-]+)=[^,]*\Z", text)
+    if match and (close := nearest(match[1], _SETTINGS)):
+        raise Invalid(f"{option} has no setting {match[1]!r}", hint=close)
 
 
 def _probe_of(kind: str, what: str, headers: dict[str, str], option: str) -> Probe:

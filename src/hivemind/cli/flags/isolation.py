@@ -7,13 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from hivemind.cli.flags.text import changed, pairs
-from hivemind.cli.parsing import Values
+from hivemind.cli.parsing import Values, nearest
 from hivemind.errors import Invalid
 from hivemind.model.app import AppSpec
-from hivemind.model.isolation import Device, Ulimit
+from hivemind.model.isolation import Device, LimitName, Ulimit
 from hivemind.model.mount import Mount, TmpfsMount
 from hivemind.model.quantity import parse_bytes
 
@@ -110,6 +110,12 @@ def ulimit(text: str) -> tuple[str, Ulimit]:
     if not match:
         raise Invalid(
             f"--ulimit {text!r} is not a limit", hint="write it like nofile=1024:4096 or memlock=-1"
+        )
+    if match[1] not in get_args(LimitName):
+        close = nearest(match[1], get_args(LimitName))
+        raise Invalid(
+            f"--ulimit: there is no limit {match[1]!r}",
+            hint=close or f"it is one of {', '.join(get_args(LimitName))}",
         )
     soft, hard = (-1 if part == "unlimited" else int(part) for part in (match[2], match[3] or match[2]))
     return match[1], Ulimit(soft=soft, hard=hard)
