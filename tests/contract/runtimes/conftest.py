@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -49,6 +51,17 @@ class Bench:
             await runtime.close()
 
 
+B = TypeVar("B", bound=Bench)
+
+
+@contextmanager
+def run_in_memory(tmp_path: Path) -> Iterator[None]:
+    """Its `run` leads to a memory file system, as `/run` is one: secret variables go nowhere else."""
+    with tempfile.TemporaryDirectory(prefix="hivemind-contract-", dir="/dev/shm") as memory:
+        (tmp_path / "run").symlink_to(memory)
+        yield
+
+
 async def _fake(tmp_path: Path) -> AsyncIterator[Bench]:
     from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
 
@@ -65,14 +78,38 @@ async def _process(tmp_path: Path) -> AsyncIterator[Bench]:
         return ProcessRuntime(tmp_path / "state", tmp_path / "run")
 
     bench = Bench(make)
+    with run_in_memory(tmp_path):
+        try:
+            yield bench
+            await bench.clean()
+        finally:
+            await make().destroy()
+
+
+class InOwnUsers(Bench):
+    """Containers in a network namespace of their own (with nothing but a loopback), and hence in a user namespace."""
+
+    netns = ""
+
+    def spec(self, script: str, **fields: Any) -> ContainerSpec:
+        return super().spec(script, **{"netns": self.netns, **fields})
+
+
+async def _oci_users(tmp_path: Path) -> AsyncIterator[Bench]:
+    from hivemind.drivers.network.isolated import IsolatedNetwork
+
+    network = IsolatedNetwork(tmp_path / "network")
+    await network.open()
     try:
-        yield bench
-        await bench.clean()
+        netns = (await network.attach("contract", ())).netns
+        async for bench in _oci(tmp_path, InOwnUsers):
+            bench.netns = netns
+            yield bench
     finally:
-        await make().destroy()
+        await network.destroy()
 
 
-async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
+async def _oci(tmp_path: Path, kind: type[B] = Bench) -> AsyncIterator[B]:
     import debimage
 
     import oci_leftovers
@@ -87,9 +124,9 @@ async def _oci(tmp_path: Path) -> AsyncIterator[Bench]:
     def make() -> OciRuntime:
         return OciRuntime(tmp_path / "state", tmp_path / "run", images)
 
-    bench = Bench(make)
+    bench = kind(make)
     bench.image = load(images.store, debimage.build("busybox"))[0].digest
-    with oci_leftovers.noted(tmp_path):
+    with run_in_memory(tmp_path), oci_leftovers.noted(tmp_path):
         try:
             yield bench
             await bench.clean()
@@ -154,8 +191,15 @@ async def _containerd(tmp_path: Path, engine: Containerd) -> AsyncIterator[Bench
         await runtime.destroy()
 
 
-RUNTIMES = {"fake": _fake, "process": _process, "oci": _oci, "containerd": _containerd, "docker": _docker}
-REAL = ("oci", "containerd", "docker")
+RUNTIMES = {
+    "fake": _fake,
+    "process": _process,
+    "oci": _oci,
+    "oci-users": _oci_users,
+    "containerd": _containerd,
+    "docker": _docker,
+}
+REAL = ("oci", "oci-users", "containerd", "docker")
 """These need root and real containers."""
 ENGINES = {"containerd": "containerd", "docker": "docker_engine"}
 """Fixtures of those that need an engine."""

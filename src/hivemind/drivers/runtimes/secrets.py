@@ -23,13 +23,24 @@ def check_secrets(spec: ContainerSpec, run_dir: Path) -> None:
 
 
 def give_files(spec: ContainerSpec, uid: int, gid: int) -> None:
-    """What was made for this container alone (`Mount.owned`) becomes its user's, by the node's numbers."""
-    for mount in spec.mounts:
-        if mount.owned and mount.source:
-            os.chown(mount.source, uid, gid)
-            if os.path.isdir(mount.source):
-                for name in os.listdir(mount.source):
-                    os.chown(os.path.join(mount.source, name), uid, gid, follow_symlinks=False)
+    """What was made for this container alone (`Mount.owned`) becomes its user's, by the node's numbers. Raises
+    `Unsupported` without the right to do so."""
+    try:
+        for mount in spec.mounts:
+            if mount.owned and mount.source:
+                _give(mount.source, uid, gid)
+    except PermissionError as error:
+        raise Unsupported(
+            f"files cannot be given to user {uid} of the container: the daemon is not root",
+            hint="start the daemon as root, or run the container as its user: --user",
+        ) from error
+
+
+def _give(top: str, uid: int, gid: int) -> None:
+    os.chown(top, uid, gid)
+    if os.path.isdir(top):
+        for name in os.listdir(top):
+            os.chown(os.path.join(top, name), uid, gid, follow_symlinks=False)
 
 
 def public(spec: ContainerSpec) -> ContainerSpec:

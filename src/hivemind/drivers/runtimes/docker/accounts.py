@@ -10,19 +10,20 @@ from pathlib import Path
 
 from hivemind.drivers.runtimes.docker.engine import Engine
 from hivemind.drivers.runtimes.oci import users
+from hivemind.drivers.runtimes.oci.users import Account
 from hivemind.errors import NotFound
 
 
-async def check_user(engine: Engine, container: str, user: str) -> None:
+async def find_user(engine: Engine, container: str, user: str) -> Account:
     """`name|uid[:group|gid]` in a container that was made. Raises `Invalid`."""
-    if all(part.isdigit() for part in user.split(":")) or user in ("", "root"):
-        return
+    if user in ("", "root"):
+        return Account()
     with tempfile.TemporaryDirectory() as directory:
         for name in ("passwd", "group"):
             await _copy_out(engine, container, f"/etc/{name}", Path(directory) / "etc" / name)
         root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            users.find_account(root, user)
+            return users.find_account(root, user)
         finally:
             os.close(root)
 

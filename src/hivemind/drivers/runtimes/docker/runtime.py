@@ -37,7 +37,7 @@ from hivemind.drivers.runtimes.contract import (
     Status,
 )
 from hivemind.drivers.runtimes.docker import configuration, inside, session
-from hivemind.drivers.runtimes.docker.accounts import check_user
+from hivemind.drivers.runtimes.docker.accounts import find_user
 from hivemind.drivers.runtimes.docker.container import Held, Inspected, filters
 from hivemind.drivers.runtimes.docker.engine import Engine
 from hivemind.drivers.runtimes.docker.images import LoadedImages, Store
@@ -45,6 +45,7 @@ from hivemind.drivers.runtimes.docker.logs import read_log
 from hivemind.drivers.runtimes.docker.sharing import HOLDS, Holders, allocation_of
 from hivemind.drivers.runtimes.docker.watching import Event, watch
 from hivemind.drivers.runtimes.files import read_tar, write_tar
+from hivemind.drivers.runtimes.secrets import give_files
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable
 from hivemind.model.image import Image
@@ -269,7 +270,8 @@ class DockerRuntime:
                 self._images.forget(spec.image)
                 engine_id = await self._make(spec, directory)
             try:
-                await check_user(self._engine, engine_id, spec.user)
+                account = await find_user(self._engine, engine_id, spec.user)
+                await asyncio.to_thread(give_files, spec, account.uid, account.gid)
                 told = await self._inspect(engine_id)
             except BaseException:
                 await self._delete(engine_id)
