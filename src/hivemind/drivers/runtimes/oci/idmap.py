@@ -27,6 +27,8 @@ _CLONE_VM = 0x00000100
 _CLONE_NEWUSER = 0x10000000
 _WALL = 0x40000000
 _STACK = 65_536
+_SIGNALS = 128
+"""Bytes of a sigset_t: 1024 bits in every C library of Linux."""
 _SYS_MOUNT_SETATTR = 442
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_IDMAP = 0x00100000
@@ -119,12 +121,16 @@ def _ended_clone(stack: int) -> int:
     """Process id of a clone in a new user namespace that ended, or is about to. It hears no signal meanwhile:
     handlers are Python's."""
     nothing = ctypes.cast(_libc.abs, ctypes.c_void_p)
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    every, before = ctypes.create_string_buffer(_SIGNALS), ctypes.create_string_buffer(_SIGNALS)
+    _libc.sigfillset(every)
+    _libc.pthread_sigmask(
+        signal.SIG_SETMASK, every, before
+    )  # Python's own makes 128 objects: 0.3 ms a container
     try:
         made = _libc.clone(nothing, ctypes.c_void_p(stack), _CLONE_VM | _CLONE_NEWUSER, None)
         code = ctypes.get_errno()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _libc.pthread_sigmask(signal.SIG_SETMASK, before, None)
     if made < 0:
         raise OSError(code, os.strerror(code), "a new user namespace")
     return int(made)
