@@ -38,6 +38,7 @@ def replay(log: Log, path: Path, hive: str) -> Replayed:
             hint="give the data directory of this hive",
         )
     found = Replayed(state, checkpoint.head)
+    state.before_permissions = log.earlier
     for stored in log.batches():
         if stored.batch.sequence == checkpoint.sequence and stored.hash != checkpoint.head:
             raise corrupt(path, f"checkpoint {checkpoint.sequence} and the batches disagree")
@@ -57,6 +58,7 @@ def replay(log: Log, path: Path, hive: str) -> Replayed:
         found.head = stored.hash
         found.batches += 1
         found.size += stored.size
+    state.before_permissions = False
     if newest != (state.sequence, found.head):
         raise corrupt(path, f"its newest batches, {state.sequence + 1} to {newest[0]}, are missing")
     return found

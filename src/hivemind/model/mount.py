@@ -91,18 +91,25 @@ Mount = VolumeMount | BindMount | TmpfsMount | ScratchMount | ConfigMount | Secr
 
 def check_mounts(mounts: tuple[Mount, ...]) -> None:
     """Raises `Invalid` for two mounts in one place, and for places where none can be."""
-    targets = [mount.target.rstrip("/") for mount in mounts]
+    for mount in mounts:
+        if ".." in mount.target.split("/"):
+            raise Invalid(f"the mount target {mount.target} goes upwards", hint="write the path without ..")
+    targets = [_plain(mount.target) for mount in mounts]
     for target in targets:
-        if target in ("", "/proc", "/sys", "/dev"):
-            raise Invalid(f"nothing can be mounted at {target or '/'}", hint="choose a directory of its own")
-        if ".." in target.split("/"):
-            raise Invalid(f"the mount target {target} goes upwards", hint="write the path without ..")
+        # What a runtime and the kernel's guards believe about a container is read below /proc.
+        if target in ("/", "/proc", "/sys", "/dev") or target.startswith("/proc/"):
+            raise Invalid(f"nothing can be mounted at {target}", hint="choose a directory of its own")
     doubled = sorted({target for target in targets if targets.count(target) > 1})
     if doubled:
         raise Invalid(f"two mounts have the target {doubled[0]}", hint="give each its own place")
     for mount in mounts:
         if isinstance(mount, VolumeMount):
             _check_volume(mount)
+
+
+def _plain(path: str) -> str:
+    """`//proc/./` is `/proc`."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _check_volume(mount: VolumeMount) -> None:

@@ -109,4 +109,19 @@ def check_template(template: ContainerTemplate, runtime: str) -> None:
             raise Invalid("env_from takes a variable from one config or one secret", hint="name one of them")
         if source.name and not source.key:
             raise Invalid(f"env_from names the variable {source.name} but no key", hint="name the key, too")
+    _check_texts(template)
     check_mounts(template.mounts)
+
+
+def _check_texts(template: ContainerTemplate) -> None:
+    """The kernel ends every word at a NUL: what stands behind it would be lost, or taken for the next one."""
+    words = {
+        "entrypoint": template.entrypoint or (),
+        "command": template.command or (),
+        "user": (template.user or "",),
+        "workdir": (template.workdir or "",),
+        **{f"variable {name}": (value,) for name, value in template.env.items()},
+    }
+    for what, texts in words.items():
+        if any("\0" in text for text in texts):
+            raise Invalid(f"the {what} holds a NUL byte", hint="mount a config or secret with it as a file")

@@ -90,6 +90,8 @@ class State:
         self.sequence = 0
         self.time = 0
         """Milliseconds since 1970 of the last batch."""
+        self.before_permissions = False
+        """While it replays what was agreed when projects had none: that stays, and only what comes later is asked."""
         self.apps: Table[App] = Table("apps", App)
         self.revisions: Table[Revision] = Table("revisions", Revision)
         self.deployments: Table[Deployment] = Table("deployments", Deployment)

@@ -155,6 +155,10 @@ async def test_plain_processes_find_the_same_files_below_one_directory(run: Path
     ).read_text() == "hello\n"
     found = (top / "etc/db/password").stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 54321, 0o400)
+    for folder in (top, top / "etc", top / "etc/db"):
+        # Not to be written by that user: the daemon would follow a link there when the process starts again.
+        found = folder.stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 54321, 0o750)
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,15 @@ class Contents:
         os.rename(new, place)
 
     def _hand_over(self, home: Path, owner: tuple[int, int]) -> None:
-        """To a user of this machine, who must also get there: through, but not see, the directories above."""
+        """To a user of this machine, who must also get there: through, but not see, the directories above.
+
+        The directories stay the daemon's, opened to the user's group: whoever could put a link into one would have
+        the daemon write where the link leads when the process starts again."""
         for folder, _, names in os.walk(home):
-            for place in (folder, *(os.path.join(folder, name) for name in names)):
-                os.chown(place, *owner, follow_symlinks=False)
+            os.chown(folder, os.geteuid(), owner[1])
+            os.chmod(folder, 0o750)
+            for name in names:
+                os.chown(os.path.join(folder, name), *owner, follow_symlinks=False)
         for above in (home.parent, self._top, self._top.parent):
             os.chmod(above, 0o711)
 
