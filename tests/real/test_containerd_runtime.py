@@ -152,12 +152,14 @@ async def test_containers_do_not_notice_that_containerd_is_killed(tmp_path: Path
     await lines.aclose()
     assert (await runtime.list())[0].status is Status.RUNNING
     assert (await runtime.stats(talker)).pids >= 1
+    assert "does not answer" in runtime.trouble
 
     mortal.start()
     async with asyncio.timeout(30):
         assert (await runtime.wait(leaver)).code == 9
         assert "0\n" in await said(runtime, talker, "id", "-u")
         assert (await runtime.stop(talker, "SIGKILL", 0)).code == 137
+    assert runtime.trouble == ""
     told = runtime.events()
     async with asyncio.timeout(10):
         assert {(await anext(told)).id, (await anext(told)).id} == {talker, leaver}

@@ -283,7 +283,9 @@ async def test_an_engine_that_is_killed_and_comes_back(fragile: Machine) -> None
     with pytest.raises(Unavailable):
         await runtime.exec(counts, ExecSpec(args=("true",)))
     assert (await runtime.stats(counts)).pids >= 1  # which does not need the engine
+    await until(lambda: "does not answer" in runtime.trouble)
     fragile.engine.start()
+    await until(lambda: runtime.trouble == "")
     async with asyncio.timeout(30):
         assert (await runtime.wait(short)).code == 9
         while int(seen[-1]) < 100:

@@ -32,6 +32,10 @@ class Machinery(msgspec.Struct, frozen=True, kw_only=True):
     def default(self) -> str:
         return next(iter(self.runtimes))
 
+    def troubles(self) -> list[str]:
+        """Of runtimes that cannot do their work just now."""
+        return [runtime.trouble for runtime in self.runtimes.values() if runtime.trouble]
+
     def each_network(self) -> list[Network]:
         """Every network once."""
         return list({id(network): network for network in self.networks.values()}.values())

@@ -101,7 +101,7 @@ class NodeBackend:
             sequence=self.state.sequence,
             digest=self.state.digest().hex(),
             dns=self._dns,
-            problems=(*self._problems, *self.images.problems),
+            problems=(*self._problems, *self._machinery.troubles(), *self.images.problems),
         )
 
     async def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:

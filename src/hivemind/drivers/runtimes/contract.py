@@ -246,6 +246,10 @@ class Runtime(Protocol):
 
     name: str
 
+    @property
+    def trouble(self) -> str:
+        """What keeps it from its work just now, as `status` shows it; empty: nothing that is known."""
+
     async def open(self) -> None:
         """Probes the machine and adopts what runs. Raises `Unsupported` saying what is missing."""
 

@@ -148,6 +148,7 @@ class FakeMachine:
 
 class FakeRuntime:
     name = "fake"
+    trouble = ""
 
     def __init__(self, machine: FakeMachine | None = None) -> None:
         self.machine = machine or FakeMachine()

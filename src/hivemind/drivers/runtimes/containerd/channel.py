@@ -55,6 +55,11 @@ class Channel:
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
 
+    @property
+    def connected(self) -> bool:
+        """As far as is known: a peer that went away is noticed at once, one that came back with the next call."""
+        return self._connection is not None and not self._connection.broken
+
     async def call(
         self, method: str, request: bytes, metadata: Mapping[str, str], *, patient: bool = False
     ) -> bytes:

@@ -115,6 +115,14 @@ class ContainerdRuntime:
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def trouble(self) -> str:
+        if self._api.channel.connected:
+            return ""
+        return (
+            f"containerd does not answer at {self._address}: containers go on, but none is started or stopped"
+        )
+
     async def open(self) -> None:
         for made in (self._state / "containers", self._run):
             made.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -89,6 +89,7 @@ class DockerRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
+        self.trouble = ""
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ class DockerRuntime:
         await self._engine.greet()
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watching = asyncio.ensure_future(
-            watch(self._engine, self._owner, self._learn, self._hear, first)
+            watch(self._engine, self._owner, self._learn, self._hear, self._lost, first)
         )
         try:
             await first
@@ -373,6 +374,9 @@ class DockerRuntime:
                 self._vanished(held)
         for id, (held, exit) in list(self._commands.items()):
             await session.settle(self._engine, id, exit, held)
+
+    def _lost(self, why: str) -> None:
+        self.trouble = why
 
     def _hear(self, event: Event) -> None:
         if event.action == "exec_die":

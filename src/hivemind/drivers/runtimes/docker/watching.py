@@ -47,10 +47,12 @@ async def watch(
     owner: str,
     learn: Callable[[], Awaitable[None]],
     hear: Callable[[Event], None],
+    lost: Callable[[str], None],
     first: asyncio.Future[None],
 ) -> None:
-    """Runs until it is cancelled. `learn` is called whenever the engine was found, `hear` for each event; `first` is
-    done once `learn` was, or has the reason why not."""
+    """Runs until it is cancelled. `learn` is called whenever the engine was found, `hear` for each event, `lost` with
+    the reason when it cannot be found and with nothing once it was; `first` is done once `learn` was, or has the
+    reason why not."""
     pause = 0.0
     while True:
         await asyncio.sleep(pause)
@@ -58,6 +60,7 @@ async def watch(
             wanted = filters(type="container", label=f"{configuration.OWNER}={owner}")
             async with engine.stream("GET", "/events", query={"filters": wanted}) as response:
                 await learn()
+                lost("")
                 if not first.done():
                     first.set_result(None)
                 elif pause:
@@ -73,6 +76,7 @@ async def watch(
             if not first.done():
                 first.set_exception(error)
                 return
+            lost(error.message)
             if not pause:
                 _log.warning("%s; looking for it again", error.message)
         pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)

@@ -129,5 +129,8 @@ def _is_whiteout(state: os.stat_result) -> bool:
 
 
 def _mount_points(directory: Directory) -> frozenset[str]:
-    configuration = msgspec.json.decode(directory.config.read_bytes(), type=_Configuration)
+    try:
+        configuration = msgspec.json.decode(directory.config.read_bytes(), type=_Configuration)
+    except FileNotFoundError:  # it was with secrets, in memory, before the machine was restarted
+        return frozenset()
     return frozenset(os.path.normpath(mount.destination) for mount in configuration.mounts)

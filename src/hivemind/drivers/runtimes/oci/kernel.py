@@ -34,7 +34,6 @@ _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
-_MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
 _ATTEMPTS = 100
@@ -85,13 +84,6 @@ def make_readonly(tree: int) -> None:
     done = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", flags, request, len(request))
     if done >= 0 or ctypes.get_errno() != errno.ENOSYS:
         _check(done, "mount_setattr")
-
-
-def follow_no_links(tree: int) -> None:
-    """On that mount, from `clone_tree`, no symbolic link is followed any more. Linux 5.14."""
-    attributes = struct.pack("QQQQ", _MOUNT_ATTR_NOSYMFOLLOW, 0, 0, 0)
-    done = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
-    _check(done, "mount_setattr")
 
 
 def follow_no_links(tree: int) -> None:

@@ -233,6 +233,7 @@ def free(programs: Programs, directory: Directory, id: str, cgroup: Cgroup) -> N
     cgroup.remove()
     rootfs.unmount_rootfs(directory)
     shutil.rmtree(Path(programs.root) / id, ignore_errors=True)
+    directory.forget_secrets()
 
 
 def demolish(programs: Programs, directory: Directory, id: str, cgroup: Cgroup) -> None:

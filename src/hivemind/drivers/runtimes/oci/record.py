@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -90,8 +91,16 @@ class Directory:
                 path.unlink(missing_ok=True)
 
     def forget_secrets(self) -> None:
-        if self._private:
-            shutil.rmtree(self._private, ignore_errors=True)
+        """Once it has ended. Its configuration stays, without the secret variables."""
+        if self._private is None or not self._private.exists():
+            return
+        with suppress(OSError):  # on a full disk the configuration goes, too
+            configuration = msgspec.json.decode((self._private / "config.json").read_bytes())
+            secret = self._load_secrets()
+            process = configuration["process"]
+            process["env"] = [one for one in process["env"] if one.partition("=")[0] not in secret]
+            _write(self.config, msgspec.json.encode(configuration))
+        shutil.rmtree(self._private, ignore_errors=True)
 
     def load(self) -> Record | None:
         """None when it is missing or unreadable, which means that the creation did not finish."""

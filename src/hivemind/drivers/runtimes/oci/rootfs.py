@@ -77,7 +77,6 @@ def remove_directory(directory: Directory) -> None:
     for source in _sources(directory.path):  # one by one: behind a mount left over are somebody's data
         source.rmdir() if source.is_dir() else source.unlink()
     directory.told.unlink(missing_ok=True)
-    directory.forget_secrets()
     if directory.path.exists():
         shutil.rmtree(directory.path)
 

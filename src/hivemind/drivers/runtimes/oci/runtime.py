@@ -74,6 +74,7 @@ class Images(Protocol):
 
 class OciRuntime:
     name = "oci"
+    trouble = ""
 
     def __init__(
         self,

@@ -66,6 +66,7 @@ class ProcessRuntime:
     """`state_dir` keeps records and logs; `run_dir` (a tmpfs, if there is one) the shim's socket."""
 
     name = "process"
+    trouble = ""
 
     def __init__(self, state_dir: Path, run_dir: Path) -> None:
         self._state_dir, self._run_dir = state_dir.absolute(), run_dir.absolute()
