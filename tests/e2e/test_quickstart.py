@@ -38,7 +38,7 @@ def test_every_command_of_the_quickstart_works(hatch: Hatch, tmp_path: Path) -> 
         (name,) = re.findall(r"^# (\S+)$", text, re.MULTILINE)
         (tmp_path / name).write_text(text)
     (tmp_path / "tools").symlink_to(ROOT / "tools")
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line]
+    commands = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines() if line]
     assert ELSEWHERE.keys() <= set(commands), "a command that is left out is not there any more"
     done = []
     for line in commands:
