@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO
-from urllib.parse import unquote, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
@@ -174,7 +174,8 @@ class RegistryConnection:
         """Asks the registry's token service for the right to do to this repository what we are about to."""
         realm = challenge.get("realm", "")
         secure = self._root().startswith("https:")
-        if urlsplit(realm).scheme != "https" and not (not secure and urlsplit(realm).scheme == "http"):
+        scheme = self._address(realm).scheme
+        if scheme != "https" and not (not secure and scheme == "http"):
             raise Invalid(f"{self.host} names {realm!r} as its token service; a password is not sent there")
         query = {"service": challenge["service"]} if "service" in challenge else {}
         own = f"repository:{self.repository}:{'pull,push' if self.action == 'push' else 'pull'}"
@@ -217,7 +218,7 @@ class RegistryConnection:
                 ):
                     yield Response(raw)
                     return
-                onward = urljoin(url, raw.headers.get("Location", ""))
+                onward = self._address(raw.headers.get("Location", ""), url).geturl()
             finally:
                 connection.close()
             if urlsplit(onward)[:2] != urlsplit(url)[:2]:
@@ -226,6 +227,18 @@ class RegistryConnection:
                 raise Unavailable(f"{self.host} redirects from TLS to {onward!r}, which is not followed")
             url = onward
         raise Unavailable(f"{self.host} redirects in a circle", hint="try again later")
+
+    def _address(self, told: str, base: str = "") -> SplitResult:
+        """Where a registry points to. Raises `Unavailable` for what is no address at all."""
+        try:
+            parts = urlsplit(urljoin(base, told))
+            if parts.port == 0 or not told.isprintable() or " " in parts.netloc:
+                raise ValueError(told)
+        except ValueError:
+            raise Unavailable(
+                f"{self.host} points to {told[:200]!r}, which is no web address", hint="ask its owner"
+            ) from None
+        return parts
 
     def _send(
         self,
@@ -327,7 +340,7 @@ def _explained(where: str, timeout: float) -> Iterator[None]:
         ) from error
     except TimeoutError as error:
         raise TimedOut(f"{where} did not answer within {timeout:g} s", hint="check the network") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last: for headers that are none
         what = getattr(error, "strerror", "") or error or type(error).__name__
         raise Unavailable(
             f"{where} cannot be reached: {what}",

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from hivemind.drivers.volumes.commands import Failed, follow, run
-from hivemind.errors import Conflict, Forbidden, NotFound, Unavailable
+from hivemind.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from hivemind.model.backup import Backup
 
 _OURS = "hivemind"
@@ -63,6 +63,10 @@ class Repository:
         cache: Path,
     ) -> None:
         """`ca`: certificates in PEM form to trust instead of the system's."""
+        if any("\0" in text for text in (password, access_key, secret_key, ca)):
+            raise Invalid(
+                "a password or key for backups holds a NUL byte", hint="set it anew in the target's secret"
+            )
         self._location = location
         self._env = {
             "RESTIC_REPOSITORY": location,
