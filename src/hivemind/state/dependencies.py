@@ -53,9 +53,9 @@ def holds(state: State, app: App, condition: Condition) -> bool:
 def start_is_awaited(state: State, allocation: Allocation) -> bool:
     """Whether an app waits just for this one's start, so that its node shall tell."""
     return any(
-        state.revision(app.id, app.revision).spec.depends_on.get(allocation.app_name) == "started"
-        for app in state.apps.values()
-        if app.project == allocation.project and not app.deleted
+        revision.spec.depends_on[allocation.app_name] == "started"
+        and state.wanting(revision, allocation.project)
+        for revision in state.needing(allocation.app_name)
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hivemind.errors import NotFound
 from hivemind.model.app import App, AppSpec
-from hivemind.model.content import Bundle, Content, ContentKind, Reference, references
+from hivemind.model.content import Content, ContentKind, Reference, references
 from hivemind.state.state import State, bundle_key, content_key
 
 
@@ -55,12 +55,8 @@ def _keyless(reference: Reference, content: Content) -> NotFound:
 
 def users(state: State, kind: ContentKind, project: str, name: str) -> list[App]:
     """Apps of the project whose wanted revision uses it, by name."""
-    found = []
-    for key in state.pinned_by(f"{kind}/{name}"):
-        revision = state.revisions[key]
-        app = state.apps.get(revision.app)
-        if app and not app.deleted and app.project == project and app.revision == revision.number:
-            found.append(app)
+    pinning = (state.revisions[key] for key in state.pinned_by(f"{kind}/{name}"))
+    found = [app for revision in pinning if (app := state.wanting(revision, project))]
     return sorted(found, key=lambda app: app.name)
 
 
@@ -69,16 +65,12 @@ def forget(state: State, project: str, unpinned: Iterable[str]) -> None:
     for pin in sorted(unpinned):
         kind: ContentKind = "config" if pin.startswith("config/") else "secret"
         name = pin.partition("/")[2]
-        held = _held(state, project, pin, state.bundles.get(bundle_key(kind, project, name)))
+        bundle = state.bundles.get(bundle_key(kind, project, name))
         for number in state.content_numbers(kind, project, name):
-            if number not in held:
+            newest = bundle is not None and bundle.number == number
+            if not newest and not _held(state, project, pin, number):
                 state.tables.remove(state.contents, content_key(kind, project, name, number))
 
 
-def _held(state: State, project: str, pin: str, bundle: Bundle | None) -> set[int]:
-    held = {bundle.number} if bundle else set()
-    for key in state.pinned_by(pin):
-        revision = state.revisions[key]
-        if state.apps[revision.app].project == project:
-            held.add(revision.pins[pin])
-    return held
+def _held(state: State, project: str, pin: str, number: int) -> bool:
+    return any(state.apps[revision.app].project == project for revision in state.pinned_at(pin, number))

@@ -7,7 +7,7 @@ digest. There is no clock here but the batch's, no dice, and nothing depends on 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -28,7 +28,7 @@ from hivemind.model.project import Project
 from hivemind.model.revision import Revision
 from hivemind.model.snapshot import Snapshot as VolumeSnapshot
 from hivemind.model.storage import StorageClass
-from hivemind.model.volume import Discarded, Volume
+from hivemind.model.volume import Discarded, Volume, volume_mounts
 from hivemind.scheduler.contract import Use
 from hivemind.state.operations import Operation
 from hivemind.state.tables import Change, Table, Tables
@@ -119,6 +119,9 @@ class State:
         self._deployments: dict[str, set[str]] = {}
         self._revisions: dict[str, set[str]] = {}
         self._pinned: dict[str, set[str]] = {}
+        self._pinned_at: dict[str, set[str]] = {}
+        self._mounting: dict[str, set[str]] = {}
+        self._needing: dict[str, set[str]] = {}
         self._numbers: dict[str, set[int]] = {}
         self._uses: dict[str, Use] = {}
         self.pending: set[str] = set()
@@ -189,6 +192,24 @@ class State:
     def pinned_by(self, pin: str) -> list[str]:
         """Keys of the revisions, of any project, that use a content of that name (`secret/db`)."""
         return sorted(self._pinned.get(pin, ()))
+
+    def pinned_at(self, pin: str, number: int) -> Iterator[Revision]:
+        """Revisions, of any project, that use the content of that name and number."""
+        return (self.revisions[key] for key in self._pinned_at.get(f"{pin}/{number}", ()))
+
+    def mounting(self, source: str) -> list[Revision]:
+        """Revisions, of any project and still kept, with a mount of that volume, or of one for each replica."""
+        return [self.revisions[key] for key in sorted(self._mounting.get(source, ()))]
+
+    def needing(self, name: str) -> Iterator[Revision]:
+        """Revisions, of any project and still kept, that depend on an app of that name."""
+        return (self.revisions[key] for key in self._needing.get(name, ()))
+
+    def wanting(self, revision: Revision, project: str) -> App | None:
+        """The app of that project, if this is the revision that shall run of it."""
+        app = self.apps.get(revision.app)
+        wanted = app and not app.deleted and app.project == project and app.revision == revision.number
+        return app if wanted else None
 
     def content_numbers(self, kind: str, project: str, name: str) -> list[int]:
         """Those still kept, oldest first."""
@@ -394,12 +415,22 @@ class State:
     def _reindex_revision(self, key: str, old: Revision | None, new: Revision | None) -> None:
         if old:
             _drop(self._revisions, old.app, key)
-            for pin in old.pins:
-                _drop(self._pinned, pin, key)
+            for index, name in self._mentioned(old):
+                _drop(index, name, key)
         if new:
             self._revisions.setdefault(new.app, set()).add(key)
-            for pin in new.pins:
-                self._pinned.setdefault(pin, set()).add(key)
+            for index, name in self._mentioned(new):
+                index.setdefault(name, set()).add(key)
+
+    def _mentioned(self, revision: Revision) -> Iterator[tuple[dict[str, set[str]], str]]:
+        """What it names, each with the index that finds the revision by that."""
+        for pin, number in revision.pins.items():
+            yield self._pinned, pin
+            yield self._pinned_at, f"{pin}/{number}"
+        for source in {mount.source for mount in volume_mounts(revision.spec)}:
+            yield self._mounting, source
+        for name in revision.spec.depends_on:
+            yield self._needing, name
 
     def _reindex_content(self, old: Content | None, new: Content | None) -> None:
         if old:

@@ -8,6 +8,7 @@ from hivemind.errors import Conflict, NotFound
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import App
 from hivemind.model.mount import VolumeMount
+from hivemind.model.revision import Revision
 from hivemind.model.volume import Volume, key, name_of, volume_mounts
 from hivemind.state.state import State
 from hivemind.state.storage import storage_class
@@ -16,7 +17,7 @@ from hivemind.state.storage import storage_class
 def mentioned_by(state: State, volume: Volume) -> list[str]:
     """Apps whose wanted revision mounts it, running or not. A replica's own volume counts although its slot may
     be scaled away: it is wanted again when the app grows."""
-    return sorted({app.name for app in apps_of(state, volume.project) if _mentions(state, app, volume.name)})
+    return sorted(app.name for app in apps_of(state, volume))
 
 
 def held_by(state: State, volume: Volume) -> list[str]:
@@ -25,26 +26,44 @@ def held_by(state: State, volume: Volume) -> list[str]:
 
 
 def holders(state: State, volume: Volume) -> Iterator[Allocation]:
-    for allocation in state.allocations.values():
-        if allocation.live and allocation.node and allocation.project == volume.project:
-            mounts = volume_mounts(state.spec_of(allocation))
-            if any(name_of(mount, allocation.slot) == volume.name for mount in mounts):
+    for revision in _mounting(state, volume.name):
+        for allocation in _mounted_in(state, revision, volume.name):
+            ours = allocation.revision == revision.number and allocation.project == volume.project
+            if ours and allocation.live and allocation.node and volume.name in wanted_by(state, allocation):
                 yield allocation
 
 
-def apps_of(state: State, project: str) -> Iterator[App]:
-    return (app for app in state.apps.values() if app.project == project and not app.deleted)
+def apps_of(state: State, volume: Volume) -> list[App]:
+    """Whose wanted revision mounts it."""
+    apps = (state.wanting(revision, volume.project) for revision in _mounting(state, volume.name))
+    return [app for app in apps if app]
 
 
-def _mentions(state: State, app: App, name: str) -> bool:
-    return any(_means(mount, name) for mount in volume_mounts(state.revision(app.id, app.revision).spec))
+def _mounting(state: State, name: str) -> list[Revision]:
+    """Revisions, of any project, with a mount that means that volume, in whatever slot."""
+    named = {(r.app, r.number): r for base in (name, _split(name)[0]) for r in state.mounting(base)}
+    return [r for r in named.values() if any(_means(mount, name) for mount in volume_mounts(r.spec))]
+
+
+def _mounted_in(state: State, revision: Revision, name: str) -> list[Allocation]:
+    """Allocations of the slots of that app, of any revision, in which a mount of this one means that volume."""
+    mounts = [mount for mount in volume_mounts(revision.spec) if _means(mount, name)]
+    if all(mount.per_replica for mount in mounts):
+        return state.allocations_in(revision.app, int(_split(name)[1]))
+    return state.allocations_of(revision.app)
 
 
 def _means(mount: VolumeMount, name: str) -> bool:
     if not mount.per_replica:
         return mount.source == name
-    base, _, slot = name.rpartition("-")
+    base, slot = _split(name)
     return base == mount.source and slot.isdigit()
+
+
+def _split(name: str) -> tuple[str, str]:
+    """`data-3` is, where mounts are per replica, the volume `data` of slot 3."""
+    base, _, slot = name.rpartition("-")
+    return base, slot
 
 
 def needs(state: State, app: App, name: str) -> bool:

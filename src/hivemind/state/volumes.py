@@ -123,7 +123,7 @@ def delete(state: State, operation: DeleteVolume, who: Principal) -> Outcome:
     check_version(operation.if_version, old.version)
     must_be_free(state, old, "removed")
     # Its replica may be scaled away. Then the person who names it means it; `prune` never comes here.
-    apps = [app for app in apps_of(state, old.project) if needs(state, app, old.name)]
+    apps = [app for app in apps_of(state, old) if needs(state, app, old.name)]
     if apps:
         names = ", ".join(sorted(app.name for app in apps))
         raise Conflict(
