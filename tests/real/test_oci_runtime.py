@@ -25,6 +25,7 @@ import oci_leftovers
 from hivemind.drivers.images.archive import load
 from hivemind.drivers.images.images import Images
 from hivemind.drivers.images.store import ImageStore
+from hivemind.drivers.memory import forget_memory, prefer_memory
 from hivemind.drivers.runtimes.cgroups import ROOT, Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, LogQuery, Mount, RuntimeEvent, Status
 from hivemind.drivers.runtimes.oci import kernel
@@ -689,3 +690,22 @@ async def test_foreign_containers_are_not_touched(node: Node, runtime: OciRuntim
     assert [container.id for container in await again.list()] == [spec.id]
     await again.destroy()
     assert foreign.state() == before
+
+
+async def test_secret_variables_end_with_the_container(node: Node) -> None:
+    """Its record and log stay as long as anybody may ask for them; a secret has no part in that."""
+    prefer_memory(node.path / "run")
+    runtime = await node.runtime()
+    try:
+        spec = node.spec("echo $KEY; touch /made", secret_env={"KEY": "hush-4c1f"}, env={"OPEN": "yes"})
+        assert await output(runtime, spec) == ["hush-4c1f"]
+        state, kept = node.path / "state/containers" / spec.id, node.path / "run/secret"
+        async with asyncio.timeout(30):
+            while list(kept.iterdir()):  # it is taken down after its end was told
+                await asyncio.sleep(0.01)
+        configuration = (state / "config.json").read_text()
+        assert "OPEN=yes" in configuration and "hush" not in configuration
+        assert [change.path for change in await runtime.changes(spec.id)] == ["/made"]
+    finally:
+        await runtime.destroy()
+        forget_memory(node.path / "run")

@@ -6,6 +6,7 @@
                     rootfs upper work layers/   the overlay mount and its parts
                     files/        resolv.conf, hosts, hostname
                     sources/      what is mounted from outside
+                    remains/      while the files of one that ended are opened
                     log log.1 …   its output
     exits/<id>                    the monitor's word that it ended; goes once the event was delivered
 
@@ -57,6 +58,7 @@ class Directory:
         self.exit = self.path / "exit.json"
         self.log = self.path / "log"
         self.config = self.path / "config.json"
+        self.remains = self.path / "remains"
         self.monitor_pid = self.path / "monitor.pid"
 
     def place(self, users: Users | None) -> Path:

@@ -35,7 +35,7 @@ def mount_rootfs(directory: Directory, layers: Sequence[Path], users: Users | No
         made.chmod(0o755)  # whatever the daemon's umask: the upper directory's mode is that of `/` inside
         if users:
             os.chown(made, users.first, users.first)
-    _lay(links, layers, users)
+    lay(links, layers, users)
     os.chdir(directory.path)
     try:
         lowest_last = [f"layers/{index}" for index in reversed(range(len(layers)))]
@@ -53,6 +53,7 @@ def mount_rootfs(directory: Directory, layers: Sequence[Path], users: Users | No
 
 
 def unmount_rootfs(directory: Directory) -> None:
+    clear_remains(directory)
     for place in _places(directory):
         _detach(place / "rootfs")
         _detach(place / "sys")
@@ -147,7 +148,23 @@ def _places(directory: Directory) -> list[Path]:
     return [place for place in (directory.path, directory.staged) if place]
 
 
-def _lay(links: Path, layers: Sequence[Path], users: Users | None) -> None:
+def clear_remains(directory: Directory) -> None:
+    """What `remains.open_root` left when it was killed, if it did. Never recursively: see `remove_directory`."""
+    place = directory.remains
+    if not place.exists():
+        return
+    _detach(place / "rootfs")
+    if (place / "layers").exists():
+        _lift(place / "layers")
+        for link in (place / "layers").iterdir():
+            link.unlink() if link.is_symlink() else link.rmdir()
+    for made in (place / "layers", place / "rootfs", place):
+        with suppress(FileNotFoundError):
+            made.rmdir()
+
+
+def lay(links: Path, layers: Sequence[Path], users: Users | None) -> None:
+    """Makes each layer reachable as `links`/INDEX, seen through that map if there is one."""
     if not users:
         for index, layer in enumerate(layers):
             (links / str(index)).symlink_to(layer)
