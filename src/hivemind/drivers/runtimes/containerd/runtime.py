@@ -190,11 +190,12 @@ class ContainerdRuntime:
         async with held.busy:
             if held.status is not Status.CREATED:
                 raise Conflict(f"container {id} was started already", hint="create a new one")
+            began = _now()  # a short one may have ended before the call has
             try:
                 await self._api.call("tasks.v1.Tasks/Start", container_id=held.name)
             except HivemindError as error:
                 raise explain(error) from error
-            held.record = replace(held.record, started=_now())
+            held.record = replace(held.record, started=began)
             await asyncio.to_thread(held.directory.save_started, held.record.started)
         return held.record.pid
 
