@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,13 +44,22 @@ def sweep() -> list[Path]:
 def _clear(directory: Path) -> None:
     from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 
+    run = directory / "run"
+    if run.is_symlink():  # into memory, which may have been emptied
+        run.readlink().mkdir(exist_ok=True)
+
     async def destroy() -> None:
-        runtime = OciRuntime(directory / "state", directory / "run", None)  # type: ignore[arg-type]
+        run = (directory / "run").resolve()  # it may be a link to memory that is gone
+        runtime = OciRuntime(directory / "state", run, None)  # type: ignore[arg-type]
         await runtime.open()
         await runtime.destroy()
+        if (directory / "run").is_symlink():
+            shutil.rmtree(run, ignore_errors=True)
 
     if directory.exists():
         asyncio.run(destroy())
+        if run.is_symlink():
+            shutil.rmtree(run.readlink(), ignore_errors=True)
 
 
 def _born(pid: int) -> str:

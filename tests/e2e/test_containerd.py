@@ -14,6 +14,7 @@ from private_containerd import Containerd
 from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon, alive
 from tests.e2e.eventually import eventually
+from tests.e2e.given import gets_its_contents
 from tests.e2e.load import Load
 from tests.e2e.pod import shares_and_heals
 
@@ -139,3 +140,7 @@ def test_an_app_chooses_among_the_runtimes_of_a_node(node: Daemon, engine: Conta
 
 def test_companions(node: Daemon) -> None:
     shares_and_heals(node)
+
+
+def test_configs_and_secrets(node: Daemon) -> None:
+    gets_its_contents(node)

@@ -65,6 +65,36 @@ def pin(node: Daemon) -> Remove:
     return remove
 
 
+def directory(place: str) -> Callable[[Daemon], Remove]:
+    def plant(node: Daemon) -> Remove:
+        path = node.home / place / STRANGER
+        path.mkdir(parents=True)
+        return path.rmdir
+
+    return plant
+
+
+def loop_device(node: Daemon) -> Remove:
+    file = node.home / f"{STRANGER}.img"
+    file.write_bytes(bytes(1 << 20))
+    done = subprocess.run(["losetup", "--find", "--show", file], capture_output=True, text=True, check=True)
+
+    def remove() -> None:
+        subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+        file.unlink()
+
+    return remove
+
+
+def stage(node: Daemon) -> Remove:
+    """Where containers with users of their own are put together; one with a web server is there already."""
+    (staged, *_) = (trace for trace in node.traces.everything() if trace.kind == "stage")
+    place = str(Path(staged.name).with_name(STRANGER))
+    inside = ["nsenter", f"--mount={node.run / 'oci/ns/mnt'}"]
+    subprocess.run([*inside, "mkdir", place], check=True)
+    return lambda: subprocess.run([*inside, "rmdir", place], check=True)
+
+
 def link(node: Daemon) -> Remove:
     node.command("ip", "link", "add", "stray0", "type", "veth", "peer", "name", "stray1")
     return lambda: node.command("ip", "link", "del", "stray0")
@@ -95,6 +125,14 @@ def table(node: Daemon) -> str:
         (control_group, "control group"),
         (process, "process"),
         (pin, "pin"),
+        (directory("d/scratch"), "scratch"),
+        (directory("d/volumes/local/volumes"), "volume"),
+        (directory("d/volumes/local/snapshots"), "snapshot"),
+        (directory("r/contents"), "contents"),
+        (directory("r/oci/secret"), "secret variables"),
+        (directory("r/volumes"), "sub-path"),
+        (loop_device, "loop device"),
+        (stage, "stage"),
         (link, "link"),
         (rule, "published port"),
         (address_in_a_set, "address in a set"),

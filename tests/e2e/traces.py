@@ -16,6 +16,26 @@ from tests.e2e.eventually import eventually
 from tests.e2e.leftovers import NAMESPACES, inside, netns_of
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_DIRECTORIES = {
+    "d/scratch/*": "scratch",
+    "d/volumes/local/volumes/*": "volume",
+    "d/volumes/local/snapshots/*": "snapshot",
+    "d/volumes/local/new/*": "half-made volume",
+    "d/volumes/local/old/*": "half-erased volume",
+    "d/volumes/backups/scratch/*": "half-made backup",
+    "d/oci/exits/*": "untold exit",
+    "r/volumes/*": "sub-path",
+    "r/contents/*": "contents",
+    "r/oci/secret/*": "secret variables",
+    "r/oci/exec/*": "command",
+    "r/oci/crun/*": "state of the OCI runtime",
+    "r/network/netns/*": "pin",
+    "r/network/isolated/*": "pin",
+    "r/network/attachments/*": "attachment",
+    "d/network/*/attachments/*": "attachment",
+}
+"""Places below the node's home where each entry belongs to an allocation, volume or snapshot."""
+_STAGES = ("/mnt", "/media", "/srv", "/opt", "/home")
 _BASE_CHAINS = {"protect", "incoming", "own", "source", "refuse"}
 
 
@@ -51,6 +71,7 @@ class Traces:
         known = self._client.allocations.list(None)
         live = {a.id for a in known if a.state not in ("complete", "failed", "stopped", "lost")}
         live |= {volume.id for volume in self._client.volumes.list(None)}  # they stay mounted
+        live |= {snapshot.id for snapshot in self._client.snapshots.list(None)}
         records = live | {a.id for a in known}
         ports = {
             f"{p.protocol}/{p.host}" for app in self._client.apps.list(None) for p in app.spec.ports if p.host
@@ -71,12 +92,12 @@ class Traces:
         for runtime in ("oci", "containerd", "process"):
             for path in _listed(self._data / runtime / "containers"):
                 yield Trace("record", path.name, _owner(path.name))
-        for path in _listed(self._data / "oci/exits"):
-            yield Trace("untold exit", path.name)
-        for path in _listed(self._run / "network/attachments"):
-            yield Trace("attachment", path.name, path.stem)
-        for path in _listed(self._run / "network/netns"):
-            yield Trace("pin", path.name, path.name)
+        for places, kind in _DIRECTORIES.items():
+            for path in self._home.glob(places):
+                yield Trace(kind, path.name, _owner(path.name))
+        for device in _loop_devices():
+            if self._home in (file := Path(device["back-file"] or "")).parents:
+                yield Trace("loop device", device["name"], _owner(str(file)))
 
     def _mounts(self) -> Iterator[Trace]:
         """In the machine's table, and in that of the runtime's own mount namespace."""
@@ -90,6 +111,18 @@ class Traces:
                 point = Path(line.split()[4])
                 if point.is_relative_to(self._home) and (point not in self._base or not self._home.exists()):
                     yield Trace("mount", str(point.relative_to(self._home)), _owner(str(point)))
+        for point in self._staged():
+            yield Trace("stage", point, _owner(point))
+
+    def _staged(self) -> list[str]:
+        """What stands where containers with users of their own are put together."""
+        pin = self._run / "oci/ns/mnt"
+        if not os.path.exists(pin) or os.stat(pin).st_dev == os.stat(pin.parent).st_dev:
+            return []
+        each = " ".join(f"{stage}/.hivemind" for stage in _STAGES)
+        script = f'for m in {each}; do test -e "$m" && ls -d "${{m%/*}}"/*; done'
+        show = ["nsenter", f"--mount={pin}", "sh", "-c", script]
+        return subprocess.run(show, capture_output=True, text=True).stdout.split()
 
     def _cgroups(self) -> Iterator[Trace]:
         for runtime in ("oci", "containerd", "process"):
@@ -150,6 +183,11 @@ class Traces:
     def _json(self, *words: str) -> Any:
         done = subprocess.run([*inside(self._home), *words], capture_output=True, text=True, check=True)
         return json.loads(done.stdout or "[]")
+
+
+def _loop_devices() -> list[dict[str, str]]:
+    done = subprocess.run(["losetup", "--list", "--json"], capture_output=True, text=True)
+    return list(json.loads(done.stdout or "{}").get("loopdevices", []))
 
 
 def _listed(directory: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import debimage
 import pytest
+from tests.e2e.eventually import eventually
 
 import oci_leftovers
 from hivemind.drivers.images.archive import load
@@ -700,9 +701,7 @@ async def test_secret_variables_end_with_the_container(node: Node) -> None:
         spec = node.spec("echo $KEY; touch /made", secret_env={"KEY": "hush-4c1f"}, env={"OPEN": "yes"})
         assert await output(runtime, spec) == ["hush-4c1f"]
         state, kept = node.path / "state/containers" / spec.id, node.path / "run/secret"
-        async with asyncio.timeout(30):
-            while list(kept.iterdir()):  # it is taken down after its end was told
-                await asyncio.sleep(0.01)
+        await asyncio.to_thread(eventually, lambda: not list(kept.iterdir()), "it is taken down")
         configuration = (state / "config.json").read_text()
         assert "OPEN=yes" in configuration and "hush" not in configuration
         assert [change.path for change in await runtime.changes(spec.id)] == ["/made"]
