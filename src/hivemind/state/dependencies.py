@@ -7,7 +7,8 @@ healthy, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 
 from hivemind.errors import Invalid
 from hivemind.model.allocation import Allocation, AllocationState
@@ -21,10 +22,19 @@ _WORDS: dict[Condition, str] = {
 }
 
 
-def waits_for(state: State, allocation: Allocation) -> str:
-    """Why it may not be placed yet: `waits for app db to be healthy`; empty when it may."""
-    spec = state.spec_of(allocation)
-    return first_unmet(state, allocation.project, spec, lambda app, condition: holds(state, app, condition))
+def waits(state: State, allocations: Iterable[Allocation]) -> dict[str, str]:
+    """Why which of these may not be placed yet: by id, as `waits for app db to be healthy`.
+
+    Thousands may wait at once, so each revision and each app is asked once."""
+    fulfilled = cache(lambda app, condition: holds(state, state.apps[app], condition))
+
+    @cache
+    def why(project: str, app: str, revision: int) -> str:
+        spec = state.revision(app, revision).spec
+        return first_unmet(state, project, spec, lambda app, condition: fulfilled(app.id, condition))
+
+    found = {a.id: why(a.project, a.app, a.revision) for a in allocations}
+    return {id: reason for id, reason in found.items() if reason}
 
 
 def first_unmet(

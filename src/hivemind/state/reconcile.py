@@ -19,7 +19,7 @@ from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Ask
 from hivemind.scheduler.scheduler import place
 from hivemind.state import pins, volume_use, volumes
-from hivemind.state.dependencies import waits_for
+from hivemind.state.dependencies import waits
 from hivemind.state.state import State, revision_key
 from hivemind.state.succession import succeeding
 
@@ -157,12 +157,11 @@ _EXECUTE: dict[type[Step], Callable[[State, App, Any], None]] = {
 def _place_pending(state: State) -> None:
     """Round by round: of those that will bring a volume to their node only one is placed at a time, so that the
     others find it there. What is refused speaks for all that are like it."""
-    waiting: list[str] = []
-    for id in sorted(state.pending):
-        if why := waits_for(state, state.allocations[id]):
-            _refuse(state, id, why)
-        else:
-            waiting.append(id)
+    pending = sorted(state.pending)
+    too_early = waits(state, (state.allocations[id] for id in pending))
+    for id, why in too_early.items():
+        _refuse(state, id, why)
+    waiting = [id for id in pending if id not in too_early]
     refused: dict[tuple[object, ...], str] = {}
     while waiting:
         now, waiting = _apart(state, waiting)

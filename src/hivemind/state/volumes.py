@@ -210,8 +210,9 @@ def report(state: State, operation: ReportVolumes, who: Principal) -> Outcome:
         left = state.discarded.get(id)
         if left and left.node == who.id:
             state.tables.remove(state.discarded, id)
+    by_id = {volume.id: volume for volume in state.volumes.values()} if operation.made else {}
     for made in operation.made:
-        volume = next((v for v in state.volumes.values() if v.id == made.id), None)
+        volume = by_id.get(made.id)
         if volume and volume.node == who.id and volume.content == made.content and volume.origin:
             _save(state, replace(volume, origin=None))
     return Outcome()
