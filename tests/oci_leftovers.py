@@ -49,12 +49,9 @@ def _clear(directory: Path) -> None:
         run.readlink().mkdir(exist_ok=True)
 
     async def destroy() -> None:
-        run = (directory / "run").resolve()  # it may be a link to memory that is gone
-        runtime = OciRuntime(directory / "state", run, None)  # type: ignore[arg-type]
+        runtime = OciRuntime(directory / "state", directory / "run", None)  # type: ignore[arg-type]
         await runtime.open()
         await runtime.destroy()
-        if (directory / "run").is_symlink():
-            shutil.rmtree(run, ignore_errors=True)
 
     if directory.exists():
         asyncio.run(destroy())
