@@ -180,6 +180,38 @@ async def test_processes_are_told(runtime: Runtime, id: str) -> None:
     assert abs(main.started - time.time() * 1000) < 60_000
 
 
+@pytest.mark.without("fake", "process", "containerd")
+async def test_what_the_ended_left_can_be_copied_and_compared(
+    bench: Bench, runtime: Runtime, tmp_path: Path
+) -> None:
+    """To see why it died. A volume is not part of it; nothing of the machine can be reached by its links."""
+    (tmp_path / "secret").write_text("of the host")
+    script = f"echo why > /tmp/core; chown 33:44 /tmp/core; rm /etc/group; ln -s {tmp_path}/secret /tmp/out; exit 1"
+    spec = bench.spec(script)
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    await runtime.wait(spec.id)
+    for again in (False, True):
+        daemon = await bench.open() if again else runtime
+        await daemon.wait(spec.id)
+        found = [taken(daemon, spec.id, "/tmp/core") for _ in range(4)]
+        assert await asyncio.gather(*found) == [{"core": b"why\n"}] * 4
+        data = b"".join([chunk async for chunk in daemon.read_files(spec.id, "/tmp/core")])
+        with tarfile.open(fileobj=io.BytesIO(data)) as made:
+            (info,) = made
+            assert (info.uid, info.gid) == (33, 44)
+        assert "root" in (await taken(daemon, spec.id, "/etc/passwd"))["passwd"].decode()
+        with pytest.raises(NotFound):
+            await taken(daemon, spec.id, "/etc/group")
+        with pytest.raises(HivemindError):
+            await taken(daemon, spec.id, f"{tmp_path}/secret")
+        assert "of the host" not in str(await taken(daemon, spec.id, "/tmp/out"))
+        assert FileChange("deleted", "/etc/group") in await daemon.changes(spec.id)
+    await daemon.remove(spec.id)
+    with pytest.raises(NotFound):
+        await taken(daemon, spec.id, "/etc/passwd")
+
+
 async def test_the_ended_has_no_processes(runtime: Runtime, id: str) -> None:
     await runtime.stop(id, "SIGKILL", 0)
     with pytest.raises(Conflict):

@@ -58,6 +58,6 @@ def _opened(held: Held) -> tuple[int, Owners]:
     if root >= 0:
         os.close(root)
     raise Conflict(
-        f"container {held.id} has ended, and its files are taken down",
-        hint="copy while it runs, or keep them on a volume",
+        f"container {held.id} has ended",
+        hint="what it left can be copied out, but nothing in",
     )

@@ -270,13 +270,31 @@ class OciRuntime:
     async def read_files(self, id: str, path: str) -> AsyncIterator[bytes]:
         from hivemind.drivers.runtimes.oci import inside
 
-        async for chunk in inside.read_files(self._find(id), path):
+        held = self._find(id)
+        files = inside.read_files(held, path) if held.exit is None else await self._read_remains(held, path)
+        async for chunk in files:
             yield chunk
 
     async def write_files(self, id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
         from hivemind.drivers.runtimes.oci import inside
 
         await inside.write_files(self._find(id), path, chunks)
+
+    async def _read_remains(self, held: Held, path: str) -> AsyncIterator[bytes]:
+        from hivemind.drivers.runtimes.files import read_tar
+        from hivemind.drivers.runtimes.oci import remains
+
+        spec, users = held.record.spec, held.record.users
+        remains.check_path(spec, path)
+        async with held.busy:
+            if self._held.get(held.id) is not held:
+                raise NotFound(f"there is no container {held.id} here")
+            layers = self._images.layers(spec.image)
+            root = await self._namespace.run(remains.open_root, held.directory, layers, users)
+        try:
+            return read_tar(root, path, remains.owners(users))
+        finally:
+            os.close(root)
 
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         held = self._find(id)
