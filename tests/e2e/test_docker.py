@@ -11,7 +11,6 @@ from tests.e2e import leftovers
 from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon, alive
 from tests.e2e.eventually import eventually
-from tests.e2e.given import gets_its_contents
 from tests.e2e.load import Load
 from tests.e2e.pod import shares_and_heals
 
@@ -105,7 +104,3 @@ def test_companions(docker: tuple[Daemon, DockerEngine]) -> None:
     node, running = docker
     shares_and_heals(node)
     eventually(lambda: containers(running) == [], "nothing left")
-
-
-def test_configs_and_secrets(node: Daemon) -> None:
-    gets_its_contents(node)
