@@ -233,7 +233,7 @@ async def _write(call: Call, resource: Resource, version: int | None, fresh: boo
             raise
         raise Conflict(
             f"there is already a {resource.singular} {call.body.name!r}",
-            hint="change that one instead (PUT), or choose another name",
+            hint="change that one instead (PUT, or hivemind apply -f FILE), or choose another name",
         ) from None
     record = await find(call.backend, resource.kind, call.project, call.body.name)
     return _shown(call, resource, record, 201 if fresh or not there else 200)

@@ -7,7 +7,7 @@ written forms into numbers wherever a document enters (a manifest, a request bod
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import msgspec
 from msgspec import Meta, inspect
@@ -110,39 +110,64 @@ def read(raw: Any, type: Any) -> Any:
 
 
 def _hint(message: str, type: Any) -> str:
-    """For an unknown key, the known key that looks most like it."""
-    match = re.search(r"unknown field `([^`]+)`", message)
-    if not match:
-        return _choices(message, inspect.type_info(type))
-    import difflib
+    """For an unknown key the known one that looks most like it; else what may stand at that place."""
+    found = _at(message, inspect.type_info(type))
+    if match := re.search(r"unknown field `([^`]+)`", message):
+        import difflib
 
-    close = difflib.get_close_matches(match[1], sorted(_keys(inspect.type_info(type))), n=1)
-    return f"did you mean '{close[0]}'?" if close else ""
+        known = sorted(_keys(found))
+        if close := difflib.get_close_matches(match[1], known, n=1):
+            return f"did you mean '{close[0]}'?"
+        return f"there are {', '.join(known)}" if known else ""
+    if "Expected `object`" in message and (known := sorted(_keys(found))):
+        return f"write it with keys: {', '.join(known)}"
+    if "Invalid value" in message:  # of the word that says which of several objects it is
+        parent = _at(_parent(message), inspect.type_info(type))
+        kinds = [str(one.tag) for one in _members(parent) if _tagged(one)]
+        return f"it may be {', '.join(kinds)}" if kinds else ""
+    if "Invalid enum value" in message and isinstance(found, inspect.LiteralType):
+        return f"it may be {', '.join(str(value) for value in found.values)}"
+    return ""
 
 
-def _choices(message: str, info: inspect.Type) -> str:
-    """What a field that is one of a few words may be."""
-    path = re.search(r"Invalid enum value .* - at `\$((?:\.\w+)+)`", message)
-    for name in path[1].strip(".").split(".") if path else ():
-        while isinstance(info, inspect.Metadata):
-            info = info.type
-        fields = info.fields if isinstance(info, inspect.StructType) else ()
-        info = next((f.type for f in fields if f.encode_name == name), inspect.AnyType())
-    if not path or not isinstance(info, inspect.LiteralType):
-        return ""
-    return f"it may be {', '.join(str(value) for value in info.values)}"
+def _at(message: str, info: inspect.Type) -> inspect.Type:
+    """The type of what `… - at `$.spec.ports[0]`` names; the whole where no place is named."""
+    path = re.search(r" - at `\$([^`]*)`", message)
+    for step in re.findall(r"\.\w+|\[[^]]*\]", path[1]) if path else ():
+        info = next((inner for one in _members(info) if (inner := _inside(one, step))), inspect.AnyType())
+    members = _members(info)
+    return members[0] if len(members) == 1 else info
+
+
+def _parent(message: str) -> str:
+    return re.sub(r"\.\w+`$", "`", message)
+
+
+def _tagged(info: inspect.Type) -> TypeGuard[inspect.StructType]:
+    return isinstance(info, inspect.StructType) and info.tag is not None
+
+
+def _inside(info: inspect.Type, step: str) -> inspect.Type | None:
+    if isinstance(info, inspect.StructType):
+        return next((field.type for field in info.fields if field.encode_name == step[1:]), None)
+    if isinstance(info, inspect.VarTupleType | inspect.ListType):
+        return info.item_type
+    return info.value_type if isinstance(info, inspect.DictType) else None
+
+
+def _members(info: inspect.Type) -> list[inspect.Type]:
+    """Of a union its members, but for `None`."""
+    if isinstance(info, inspect.Metadata):
+        return _members(info.type)
+    if isinstance(info, inspect.UnionType):
+        return [member for each in info.types for member in _members(each)]
+    return [] if isinstance(info, inspect.NoneType) else [info]
 
 
 def _keys(info: inspect.Type) -> set[str]:
-    if isinstance(info, inspect.Metadata):
-        return _keys(info.type)
-    if isinstance(info, inspect.UnionType):
-        return set().union(*(_keys(t) for t in info.types))
-    if isinstance(info, inspect.VarTupleType | inspect.ListType):
-        return _keys(info.item_type)
-    if isinstance(info, inspect.StructType):
-        return set().union(*({f.encode_name} | _keys(f.type) for f in info.fields))
-    return set()
+    """Of an object, or of all that it may be."""
+    fields = [field for one in _members(info) if isinstance(one, inspect.StructType) for field in one.fields]
+    return {field.encode_name for field in fields}
 
 
 def show_bytes(amount: float) -> str:

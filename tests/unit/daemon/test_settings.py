@@ -88,7 +88,7 @@ def test_a_bad_flag_or_variable_is_named(
     [
         (b"[api]\nweb_prt = 1", "unknown field 'web_prt' - at '$.api'", "did you mean 'web_port'?"),
         (b"[apy]", "unknown field 'apy'", "did you mean 'api'?"),
-        (b"api = 3", "Expected 'object', got 'int' - at '$.api'", "docs/configuration.md"),
+        (b"api = 3", "Expected 'object', got 'int' - at '$.api'", "socket, tls_cert"),
         (
             b"[api]\nweb_port = '3000'",
             "Expected 'int', got 'str' - at '$.api.web_port'",

@@ -148,6 +148,10 @@ def target_create(context: Context) -> None:
     )
     manifest.validate()
     made = context.hive.backup_targets.create(manifest, context.project)
+    if all(secret.name != made.secret for secret in context.hive.secrets.list(context.project)):
+        context.note(
+            f"There is no secret {made.secret} yet: hivemind secret create {made.secret} --from-file password=-"
+        )
     context.print(
         f"backup target {made.name} made; use it with: hivemind volume backup NAME --target {made.name}"
     )

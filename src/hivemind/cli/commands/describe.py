@@ -126,12 +126,31 @@ def _written(app: AppDocument) -> dict[str, Any]:
     for words in ("command", "entrypoint"):
         if words in spec:
             spec[words] = shlex.join(spec[words])
+    for role in ("init_containers", "sidecars"):
+        for companion in spec.pop(role, []):
+            line = (*companion.get("entrypoint", ()), *companion.get("command", ()))
+            spec.setdefault(role, {})[companion["name"]] = f"{companion['image']} {shlex.join(line)}".strip()
+    if "mounts" in spec:
+        spec["mounts"] = [_mount(each) for each in spec["mounts"]]
     if app.spec.ports:
         spec["ports"] = [
             f"{p.host}:{p.container}/{p.protocol}" if p.host else f"{p.container}/{p.protocol}"
             for p in app.spec.ports
         ]
     return spec
+
+
+def _mount(mount: dict[str, Any]) -> str:
+    """`volume data at /data, readonly`."""
+    said = {"kind", "source", "target"}
+    more = [
+        key if value is True else f"{key} {_value(key, value)}"
+        for key, value in mount.items()
+        if key not in said
+    ]
+    return ", ".join(
+        [" ".join(filter(None, (mount["kind"], mount.get("source"), "at", mount["target"]))), *more]
+    )
 
 
 def _print_endings(context: Context, allocations: Iterable[AllocationDocument]) -> None:
