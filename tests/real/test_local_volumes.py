@@ -12,7 +12,7 @@ import pytest
 
 from hivemind.drivers.volumes import disk
 from hivemind.drivers.volumes.commands import Failed, run
-from hivemind.drivers.volumes.contract import Wanted
+from hivemind.drivers.volumes.contract import PASSING, Wanted
 from hivemind.drivers.volumes.local import LocalDriver, _only_vanished, copy_tree
 from hivemind.drivers.volumes.mounts import mounted_at
 from hivemind.drivers.volumes.seeding import open_subpath, seed
@@ -229,3 +229,17 @@ async def test_files_that_vanish_while_they_are_copied_are_left_out(tmp_path: Pa
 
 def commands_failed(said: str) -> Failed:
     return Failed("cp", 1, said)
+
+
+async def test_a_passing_snapshot_does_not_outlive_who_took_it(driver: LocalDriver, tmp_path: Path) -> None:
+    """A clone, an export or a backup needs one for a while; nobody else would know of what a killed one leaves."""
+    real = await driver.make(LIMITED)
+    (real.path / "file").write_text("word")
+    for snapshot in (f"{PASSING}copy-1", "agreed"):
+        await driver.snapshot(LIMITED, snapshot, busy=True)
+    async with driver.view(f"{PASSING}copy-1") as path:
+        assert (path / "file").read_text() == "word"
+        again = LocalDriver(tmp_path / "v")
+        await again.open()
+    assert not await again.has_snapshot(f"{PASSING}copy-1") and await again.has_snapshot("agreed")
+    assert {place.name for place in (tmp_path / "v").glob("*/*")} == {LIMITED.id, "agreed"}

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from hivemind.drivers.volumes.contract import Consistency, Fill, Real, VolumeDriver, Wanted
+from hivemind.drivers.volumes.contract import PASSING, Consistency, Fill, Real, VolumeDriver, Wanted
 from hivemind.drivers.volumes.local import copy_tree
 from hivemind.errors import Conflict, HivemindError, NotFound, Unavailable
 from hivemind.model.base import decode, encode
@@ -105,6 +105,7 @@ class Volumes:
 
     def agreed(self) -> None:
         """To be called after each batch, with the state's changes still there."""
+        released = set()
         for change in self.state.changes:
             if change.table in ("volumes", "snapshots"):
                 if change.new is None:
@@ -113,12 +114,14 @@ class Volumes:
             elif change.table == "discarded" and change.new:
                 self._look_at(change.key)
             elif change.table == "allocations" and change.old and not (change.new and change.new.live):
-                self._released(change.old.project)
+                released.add(change.old.project)
+        if released:
+            self._released(released)
 
-    def _released(self, project: str) -> None:
+    def _released(self, projects: set[str]) -> None:
         """What could not be resized while it was used."""
         for volume in self.state.volumes.values():
-            if volume.project == project and self.status(volume).size != volume.size:
+            if volume.project in projects and self.status(volume).size != volume.size:
                 self._look_at(volume.key)
 
     # -- looking ---------------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ class Volumes:
     @asynccontextmanager
     async def frozen(self, volume: Volume, purpose: str) -> AsyncIterator[tuple[Path, Consistency]]:
         """The files of a volume as they are at one moment (or as near to that as its driver comes), for a while."""
-        driver, id = self.driver(volume), f"{purpose}-{volume.id}"
+        driver, id = self.driver(volume), f"{PASSING}{purpose}-{volume.id}"
         if not self.status(volume).path:
             raise Conflict(f"volume {volume.name!r} is not ready", hint="hivemind volume inspect says why")
         async with self.locked(id):

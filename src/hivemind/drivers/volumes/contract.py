@@ -23,6 +23,10 @@ Fill = Callable[[Path], Awaitable[None]]
 """Writes what a volume shall hold into its empty directory. That directory's owner and mode count, too."""
 
 
+PASSING = "passing-"
+"""How ids of snapshots begin that nobody has agreed on: `open` erases those that an earlier process left."""
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     size: int = 0

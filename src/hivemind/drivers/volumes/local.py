@@ -20,7 +20,7 @@ import msgspec
 
 from hivemind.drivers.volumes import disk
 from hivemind.drivers.volumes.commands import Failed, run
-from hivemind.drivers.volumes.contract import Consistency, Fill, Real, Wanted
+from hivemind.drivers.volumes.contract import PASSING, Consistency, Fill, Real, Wanted
 from hivemind.drivers.volumes.links import unfollowed
 from hivemind.drivers.volumes.mounts import mounted_below
 from hivemind.errors import Conflict, NotFound, Unavailable
@@ -182,24 +182,24 @@ class LocalDriver:
                 await copy_tree(source / "data", aside / "data")
             _write(aside, kept)
             await run("sync", "--file-system", str(aside))
-            await self._settle(aside, self._snapshots / snapshot)
+            await self._settle(aside, self._place_of(snapshot))
         except BaseException:
             await _remove(aside)
             raise
         return "stopped" if not busy else "crash" if kept.size else "live"
 
     async def has_snapshot(self, snapshot: str) -> bool:
-        return _kept(self._snapshots / snapshot) is not None
+        return _kept(self._place_of(snapshot)) is not None
 
     async def snapshot_used(self, snapshot: str) -> int:
-        return await _space(self._snapshots / snapshot)
+        return await _space(self._place_of(snapshot))
 
     async def erase_snapshot(self, snapshot: str) -> None:
-        await self._discard(self._snapshots / snapshot)
+        await self._discard(self._place_of(snapshot))
 
     @asynccontextmanager
     async def view(self, snapshot: str) -> AsyncIterator[Path]:
-        home = self._snapshots / snapshot
+        home = self._place_of(snapshot)
         kept = _kept(home)
         if kept is None:
             raise NotFound("the snapshot is not here (any more)", hint="hivemind volume snapshots shows them")
@@ -216,6 +216,10 @@ class LocalDriver:
             await asyncio.shield(_remove(aside))
 
     # -- places ----------------------------------------------------------------------------------------------
+
+    def _place_of(self, snapshot: str) -> Path:
+        """A passing one is with what is aside: swept away at the next start."""
+        return (self._new if snapshot.startswith(PASSING) else self._snapshots) / snapshot
 
     def _aside(self) -> Path:
         self._count += 1
