@@ -167,3 +167,9 @@ def test_events_within_a_time(running: Running) -> None:
     assert [e.time for e in events(since=2, until=4)] == [2, 3, 4]
     assert [e.time for e in events(level="warning")] == [3]
     assert [e.time for e in events(name="web.0", limit=1)] == [4]
+
+
+def test_a_log_of_a_container_that_never_is_is_refused(running: Running) -> None:
+    [only] = deploy(running, 1)
+    with pytest.raises(NotFound, match="no container 'nope'"):
+        list(running.local.allocations.logs(only, container="nope"))
