@@ -37,6 +37,12 @@ def test_the_entry_imports_nothing_heavy() -> None:
     assert python("-c", code).stdout.strip() == ""
 
 
+def test_a_look_at_what_runs_imports_nothing_of_deployments() -> None:
+    heavy = "asyncio yaml hivemind.cli.flags.app hivemind.cli.convergence hivemind.cli.manifests hivemind.client.push"
+    code = f"import sys, hivemind.cli.commands.containers; print(*set('{heavy}'.split()) & set(sys.modules))"
+    assert python("-c", code).stdout.strip() == ""
+
+
 def test_alone_it_prints_help(run: Run) -> None:
     assert run().out == run("--help").out == run("-h").out == run("help").out
     assert run().out.startswith("Hivemind runs containers and jobs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hivemind.cli.commands import app as apps
 from hivemind.cli.context import Context
 from hivemind.cli.output import age, show_list
 from hivemind.cli.tables import render
@@ -103,6 +102,10 @@ def _live(status: ContainerStatus) -> str:
 
 
 def rm(context: Context) -> None:
+    from hivemind.cli.commands import (
+        app as apps,
+    )  # with all the flags of a deployment: `ps` has no use for it
+
     if not context.args.force:
         for name in context.args.name:
             _refuse_running(context, name)
