@@ -49,6 +49,8 @@ def shares_and_heals(node: Daemon) -> None:
     eventually(lambda: log() == "it serves\n", "the sidecar reached the app")
     assert node.cli("exec", "pod", "cat", "/shared/file").out == "written\n"
     assert node.cli("exec", "-c", "peek", "pod.0", "cat", "/in/file").out == "written\n"
+    assert node.cli("exec", "pod.0/peek", "cat", "/in/file").out == "written\n"
+    assert "pod.0/peek " in node.cli("stats", "--no-stream", "-c", "peek").out
     node.cli("exec", "-c", "peek", "pod.0", "touch", "/in/more", code=1)
     peek = next(c for c in pod.status.companions if c.name == "peek")
     node.kill()
