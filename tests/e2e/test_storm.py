@@ -24,6 +24,7 @@ pytestmark = pytest.mark.real
 
 SEED = int(os.environ.get("STORM_SEED", "3"))
 DEATHS = int(os.environ.get("STORM_DEATHS", "12"))
+"""For more of it by hand, with other dice."""
 SIZE = 16 << 20
 APPS = ("red", "green", "blue")
 FOREVER = "trap exit TERM; while :; do sleep 1000 & wait; done"
