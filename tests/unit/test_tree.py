@@ -75,7 +75,7 @@ OWN_HOSTS = (".local", ".hive", ".test", "example.com")
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
     found = []
     for path in files():
-        text = path.read_text()
+        text = path.read_text(errors="replace")
         found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in HOMES.finditer(text)]
         hosts = set(HOSTS.findall(text)) - KNOWN_HOSTS
         found += [f"{path.relative_to(ROOT)}: {h}" for h in hosts if not h.endswith(OWN_HOSTS)]

@@ -62,7 +62,12 @@ def test_every_setting_can_be_said_in_a_variable() -> None:
     [
         ({"web_port": "many"}, {}, "--web-port: 'many' is not a whole number", "TCP port"),
         ({"web_port": "-1"}, {}, "--web-port: Expected a whole number, 0 or more", "TCP port"),
-        ({}, {"HIVEMIND_WEB_PORT": "65536"}, "HIVEMIND_WEB_PORT: Expected a whole number, 65535 or less", "TCP port"),
+        (
+            {},
+            {"HIVEMIND_WEB_PORT": "65536"},
+            "HIVEMIND_WEB_PORT: Expected a whole number, 65535 or less",
+            "TCP port",
+        ),
         ({}, {"HIVEMIND_DNS_PORT": "²"}, "HIVEMIND_DNS_PORT: '²' is not a whole number", "ask for names"),
         (
             {},

@@ -41,6 +41,14 @@ PLACE_IN_NETWORK = (
     Option("--add-host", "A line for /etc/hosts; the address host-gateway is the node's.", metavar="NAME:ADDRESS",
            many=True),
 )  # fmt: skip
-PERMISSIONS = ("privileged", "capabilities", "unconfined", "host-users", "devices", "host-network", "bind",
-               "processes")
+PERMISSIONS = (
+    "privileged",
+    "capabilities",
+    "unconfined",
+    "host-users",
+    "devices",
+    "host-network",
+    "bind",
+    "processes",
+)
 """As in `model.permission`, which help need not import."""
