@@ -150,6 +150,14 @@ def test_run(node: Daemon) -> None:
     node.cli("rm", "runs")
 
 
+def test_what_never_ran_leaves_nothing(node: Daemon) -> None:
+    for how in ("--rm", "-d", "-i"):
+        said = node.cli("run", how, "--pull", "never", "--name", "typo", "bysibox:1", code=1)
+        assert "no image" in said.err and "nothing of it is left" in said.err
+        eventually(lambda: node.client.apps.list() == [], "it is gone")
+    node.traces.must_be_clean()
+
+
 def test_limits_hold_inside(node: Daemon) -> None:
     node.cli("app", "deploy", *BOX, "--name", "box", "--memory", "32MiB", "--cpus", "0.5", "--pids", "20", "--",
              "sleep", "1000")  # fmt: skip

@@ -32,9 +32,7 @@ def run(context: Context) -> int:
     if args.detach:
         changes = convergence.watch(context, name)
         app = context.hive.apps.create(wished, context.project)
-        convergence.settle(
-            context, changes, name, _under_way, f"{name}: starting", deployment=app.status.deployment
-        )
+        _begin(context, changes, name, _under_way, app.status.deployment)
         context.print(name)
         return 0
     left = False
@@ -65,9 +63,7 @@ def _attached(context: Context, wished: AppManifest) -> int | None:
     with context.hive.apps.attach_next(name, context.project, columns=columns, rows=rows) as session:
         changes = convergence.watch(context, name)
         app = context.hive.apps.create(wished, context.project)
-        convergence.settle(
-            context, changes, name, _begun, f"{name}: starting", deployment=app.status.deployment
-        )
+        _begin(context, changes, name, _begun, app.status.deployment)
         code = attach(session, interactive=args.interactive, tty=args.tty, detach=keys)
     if code is None:
         context.note(f"\r\nleft; it goes on: hivemind attach {name}")
@@ -79,6 +75,22 @@ def _made_up(image: str) -> str:
     base = parse_reference(image).repository.rsplit("/", 1)[-1] if image else "run"
     clean = "".join(c if c.isalnum() else "-" for c in base).strip("-")[:40]
     return f"{clean}-{secrets.token_hex(2)}"
+
+
+def _begin(
+    context: Context, changes: Changes, name: str, done: convergence.Done, deployment: str = ""
+) -> None:
+    """Waits until it runs. What never ran, and will not, leaves nothing: a mistyped image is no app."""
+    try:
+        convergence.settle(context, changes, name, done, f"{name}: starting", deployment=deployment)
+    except convergence.Failed as failed:
+        view = convergence.look(context, name)
+        if _under_way(view) or any(a.state == "pending" for a in view.live):
+            raise
+        _remove(context, name)
+        raise convergence.Failed(
+            failed.message, hint="nothing of it is left; check the image and the command, then run it again"
+        ) from None
 
 
 def _under_way(view: convergence.View) -> bool:
@@ -102,7 +114,7 @@ def _follow(context: Context, changes: Changes, name: str) -> int:
 
 def _started(context: Context, changes: Changes, name: str) -> AllocationDocument:
     patience = context.args.get("timeout", convergence.PATIENCE)
-    convergence.settle(context, changes, name, _under_way, f"{name}: starting")
+    _begin(context, changes, name, _under_way)
     for _ in changes.looks(time.monotonic() + patience):
         if replicas := context.hive.allocations.list(context.project, app=name):
             return max(replicas, key=lambda a: a.attempt)
