@@ -26,6 +26,7 @@ from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.containerd import messages, oci_spec, rootfs
 from hivemind.drivers.runtimes.containerd.api import Api
 from hivemind.drivers.runtimes.containerd.attach import Attached
+from hivemind.drivers.runtimes.containerd.building import Building
 from hivemind.drivers.runtimes.containerd.channel import Channel
 from hivemind.drivers.runtimes.containerd.container import Held, spool_of
 from hivemind.drivers.runtimes.containerd.exec import Command
@@ -35,7 +36,6 @@ from hivemind.drivers.runtimes.containerd.inside import processes_of, root_of
 from hivemind.drivers.runtimes.containerd.protobuf import Value
 from hivemind.drivers.runtimes.containerd.pumps import Pumps
 from hivemind.drivers.runtimes.containerd.record import Directory, Record, boot_id
-from hivemind.drivers.runtimes.containerd.spool import Spool
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
@@ -57,23 +57,13 @@ from hivemind.drivers.runtimes.logs import read_log
 from hivemind.drivers.runtimes.oci import users
 from hivemind.drivers.runtimes.oci.borrowed import network_bytes
 from hivemind.drivers.runtimes.oci.changes import compare
-from hivemind.drivers.runtimes.oci.users import Account
-from hivemind.drivers.runtimes.secrets import give_files
 from hivemind.drivers.runtimes.signals import signal_number
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable, Unsupported
 from hivemind.model.image import Image
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
-_LONGEST = 76
-"""What containerd takes for a name, and how long it may be."""
-_SHIM = "io.containerd.runc.v2"
-_OPTIONS = "containerd.runc.v1.Options"
 _RETRY = 0.5
 """Seconds between two tries to reach a containerd that is away."""
-_LABEL = 4096
-"""Bytes that containerd takes for a label."""
-_ACCOUNTS = 256
 _log = logging.getLogger(__name__)
 
 
@@ -104,11 +94,10 @@ class ContainerdRuntime:
         self._owner, self._slice = f"hm{digest[:8]}", f"hivemind-{digest[:12]}"
         self._api: Api
         self._library: Library
+        self._building: Building
         self._pumps: Pumps
         self._open_files = 0
         self._held: dict[str, Held] = {}
-        self._accounts: dict[tuple[str, str, str], Account] = {}
-        """By image, user and working directory."""
         self._making: set[str] = set()
         self._clearing: set[str] = set()
         """Failed while containerd went away, which is still to take back what it has of them."""
@@ -129,11 +118,16 @@ class ContainerdRuntime:
         self._api = Api(Channel(self._address, patience=self._patience), self._namespace)
         self._pumps = Pumps()
         try:
-            await self._probe()
+            self._open_files = await self._probe()
             self._library = Library(self._api, self._images, self._snapshotter, self._owner)
+            self._building = Building(
+                self._api, self._library, run=self._run, namespace=self._namespace,
+                snapshotter=self._snapshotter, owner=self._owner, slice=self._slice, open_files=self._open_files,
+            )  # fmt: skip
+            await self._check_snapshots()
             tasks = {task["id"]: task for task in await self._all_tasks()}
             found = [path.name for path in (self._state / "containers").iterdir()]
-            await asyncio.gather(*(self._adopt(id, tasks.get(self._named(id))) for id in found))
+            await asyncio.gather(*(self._adopt(id, tasks.get(self._building.name_of(id))) for id in found))
             await self._library.sweep()
         except BaseException:
             await self.close()
@@ -230,7 +224,7 @@ class ContainerdRuntime:
         await self._end(held)
         async with held.busy:
             if self._held.get(id) is held:
-                await self._demolish(held.directory, id)
+                await self._building.demolish(held.directory, id)
                 held.release()
                 del self._held[id]
 
@@ -257,7 +251,7 @@ class ContainerdRuntime:
 
     async def changes(self, id: str) -> list[FileChange]:
         held = self._find(id)
-        mounts = await self._mounts(held.name)
+        mounts = await self._building.mounts(held.name)
         layers = rootfs.layers_of(mounts)
         if layers.upper is None:
             raise Unsupported("an image without layers has nothing to compare with")
@@ -316,116 +310,33 @@ class ContainerdRuntime:
         try:
             await asyncio.to_thread(_make_files, directory, record)
             try:
-                record = replace(record, pid=await self._build(spec, directory))
+                record = replace(record, pid=await self._building.build(spec, directory))
                 await asyncio.to_thread(directory.save_pid, record.pid)
             except BaseException as error:
                 await self._clear_away(directory, spec.id)
                 if isinstance(error, HivemindError):
                     raise explain(error) from error
                 raise
-            held = Held(record, directory, self._cgroup(spec.id), self._named(spec.id))
+            held = Held(record, directory, self._building.cgroup_of(spec.id), self._building.name_of(spec.id))
             held.secret_env = spec.secret_env
             self._held[spec.id] = held
             self._watch(held)
         finally:
             self._making.discard(spec.id)
 
-    async def _build(self, spec: ContainerSpec, directory: Directory) -> int:
-        """Everything in containerd; the process id of the container, which then waits to be started."""
-        name = self._named(spec.id)
-        mounts = await self._snapshot(spec.image, name)
-        account = await self._account(spec, mounts, directory)
-        await asyncio.to_thread(give_files, spec, account.uid, account.gid)
-        configuration = await asyncio.to_thread(
-            oci_spec.configuration, spec, account, directory, f"/{self._slice}/{spec.id}", self._open_files
-        )
-        labels = {key: text for key, text in spec.labels.items() if len(f"{key}{text}".encode()) <= _LABEL}
-        await self._api.call(
-            "containers.v1.Containers/Create",
-            container={
-                "id": name,
-                "labels": labels | {"hivemind.node": self._owner},
-                "image": f"{self._owner}/{spec.image}",
-                "runtime": {"name": _SHIM},
-                "spec": {"type_url": oci_spec.SPEC, "value": msgspec.json.encode(configuration)},
-                "snapshotter": self._snapshotter,
-                "snapshot_key": name,
-            },
-        )
-        spool: dict[str, Any] = {stream: str(path) for stream, path in Spool.paths_in(directory.path).items()}
-        if spec.tty:
-            del spool["stderr"]
-        options = {"io_uid": account.uid, "io_gid": account.gid, "root": str(self._run / "runc")}
-        task = await self._api.call(
-            "tasks.v1.Tasks/Create",
-            container_id=name,
-            rootfs=mounts,
-            stdin=str(directory.stdin) if spec.stdin else "",
-            **spool,
-            terminal=spec.tty,
-            options={"type_url": _OPTIONS, "value": messages.RUNC_OPTIONS.encode(options)},
-        )
-        return int(task["pid"])
-
-    async def _account(self, spec: ContainerSpec, mounts: Sequence[Value], directory: Directory) -> Account:
-        """Looked up once for all containers that are alike: images do not change."""
-        key = (spec.image, spec.user, spec.workdir)
-        if key not in self._accounts:
-            self._accounts[key] = await rootfs.look_inside(mounts, directory.rootfs, spec.user, spec.workdir)
-            while len(self._accounts) > _ACCOUNTS:
-                del self._accounts[next(iter(self._accounts))]
-        return self._accounts[key]
-
-    async def _snapshot(self, image: str, name: str) -> Sequence[Value]:
-        """Its writable layer. It stays until it is removed, whatever refers to it."""
-        for last in (False, True):
-            try:
-                prepared = await self._api.call(
-                    "snapshots.v1.Snapshots/Prepare",
-                    snapshotter=self._snapshotter,
-                    key=name,
-                    parent=await self._library.chain(image),
-                    labels={"containerd.io/gc.root": "hivemind"},
-                )
-                return prepared["mounts"]  # type: ignore[no-any-return]
-            except NotFound:  # the image was removed from containerd behind our back
-                if last:
-                    raise
-                self._library.forget(image)
-        raise AssertionError
-
     async def _clear_away(self, directory: Directory, id: str) -> None:
         """After a failure: at once, or as soon as containerd can be reached again."""
         try:
-            await self._demolish(directory, id)
+            await self._building.demolish(directory, id)
         except Unavailable:
             self._clearing.add(id)
             self._spawn(self._clear_away_later(directory, id))
 
     async def _clear_away_later(self, directory: Directory, id: str) -> None:
         try:
-            await self._insist(lambda: self._demolish(directory, id))
+            await self._insist(lambda: self._building.demolish(directory, id))
         finally:
             self._clearing.discard(id)
-
-    async def _demolish(self, directory: Directory, id: str) -> None:
-        """Takes away every trace of a container, however far its creation came. Safe to repeat."""
-        name = self._named(id)
-        await self._gone("tasks.v1.Tasks/Kill", container_id=name, signal=int(signals.SIGKILL), all=True)
-        await self._gone("tasks.v1.Tasks/Wait", container_id=name)
-        await self._gone("tasks.v1.Tasks/Delete", container_id=name)
-        await self._gone("containers.v1.Containers/Delete", id=name)
-        await self._gone("snapshots.v1.Snapshots/Remove", snapshotter=self._snapshotter, key=name)
-        self._cgroup(id).remove()
-        for left in (self._run / "exec" / id, self._run / "runc" / self._namespace / name):
-            shutil.rmtree(left, ignore_errors=True)
-        await asyncio.to_thread(directory.remove)
-
-    async def _gone(self, method: str, **fields: Any) -> None:
-        try:
-            await self._api.call(method, **fields)
-        except (NotFound, Conflict):
-            pass
 
     # -- endings ---------------------------------------------------------------------------------------------
 
@@ -433,12 +344,14 @@ class ContainerdRuntime:
         directory = Directory(self._state, id)
         record = directory.load()
         if record is None or not record.pid:
-            await self._demolish(directory, id)
+            await self._building.demolish(directory, id)
             return
-        held = self._held[id] = Held(record, directory, self._cgroup(id), self._named(id))
+        held = self._held[id] = Held(
+            record, directory, self._building.cgroup_of(id), self._building.name_of(id)
+        )
         if not record.started and (task is None or task["status"] != messages.CREATED):
             held.record = replace(record, started=record.created)
-        await self._end_commands(held)
+        await self._building.end_commands(held.id)
         if task is None or task["status"] == messages.STOPPED:
             self._spawn(self._finish(held))
         else:
@@ -463,7 +376,7 @@ class ContainerdRuntime:
                 held.directory.save_exit(ending)
             except OSError as error:  # a full disk must not keep anyone waiting
                 _log.error("the exit of %s could not be written down: %s", held.id, error)
-            await self._insist(lambda: self._gone("tasks.v1.Tasks/Delete", container_id=held.name))
+            await self._insist(lambda: self._building.gone("tasks.v1.Tasks/Delete", container_id=held.name))
             self._pumps.drop(held.id)
             try:
                 await asyncio.to_thread(held.spool.drain)
@@ -508,17 +421,7 @@ class ContainerdRuntime:
 
     async def _signal(self, held: Held, number: int) -> None:
         if held.exit is None:
-            await self._gone("tasks.v1.Tasks/Kill", container_id=held.name, signal=int(number))
-
-    async def _end_commands(self, held: Held) -> None:
-        """Those that an earlier daemon ran: nobody hears them any more."""
-        left = self._run / "exec" / held.id
-        for files in left.iterdir() if left.exists() else ():
-            at = {"container_id": held.name, "exec_id": files.name}
-            await self._gone("tasks.v1.Tasks/Kill", **at, signal=int(signals.SIGKILL))
-            await self._gone("tasks.v1.Tasks/Wait", **at)
-            await self._gone("tasks.v1.Tasks/DeleteProcess", **at)
-        shutil.rmtree(left, ignore_errors=True)
+            await self._building.gone("tasks.v1.Tasks/Kill", container_id=held.name, signal=int(number))
 
     async def _hear_of_memory(self) -> None:
         """Processes that the kernel kills at a container's limit. While containerd is away nobody hears of them; one
@@ -543,20 +446,23 @@ class ContainerdRuntime:
 
     # -- small things ----------------------------------------------------------------------------------------
 
-    async def _probe(self) -> None:
+    async def _probe(self) -> int:
+        """The hard limit of open files that containerd has, and passes on."""
         server = await self._api.channel.peer()
         if not server:
             raise Unsupported(
                 f"containerd at {self._address} runs in another process namespace",
                 hint="run the daemon on the machine itself, beside containerd",
             )
-        self._open_files = oci_spec.open_files_of(server)
         try:
             await self._api.call("namespaces.v1.Namespaces/Create", namespace={"name": self._namespace})
         except Conflict:
             pass
+        return oci_spec.open_files_of(server)
+
+    async def _check_snapshots(self) -> None:
         try:
-            await self._mounts("none")
+            await self._building.mounts("none")
         except NotFound:
             return
         except HivemindError as error:
@@ -564,12 +470,6 @@ class ContainerdRuntime:
                 f"containerd cannot hold containers here: {error.message}",
                 hint=f"its {self._snapshotter} plugin must work: see ctr plugins ls",
             ) from error
-
-    async def _mounts(self, name: str) -> Sequence[Value]:
-        answer = await self._api.call(
-            "snapshots.v1.Snapshots/Mounts", snapshotter=self._snapshotter, key=name
-        )
-        return answer["mounts"]  # type: ignore[no-any-return]
 
     async def _all_tasks(self) -> Sequence[Value]:
         return (await self._api.call("tasks.v1.Tasks/List"))["tasks"]  # type: ignore[no-any-return]
@@ -591,15 +491,6 @@ class ContainerdRuntime:
             except Unavailable as error:
                 _log.warning("waiting for containerd: %s", error)
                 await asyncio.sleep(_RETRY)
-
-    def _named(self, id: str) -> str:
-        name = f"{self._owner}-{id}"
-        if _IDENTIFIER.fullmatch(name) and len(name) <= _LONGEST:
-            return name
-        return f"{self._owner}-{hashlib.sha256(id.encode()).hexdigest()[:32]}"
-
-    def _cgroup(self, id: str) -> Cgroup:
-        return Cgroup(f"{self._slice}/{id}")
 
     def _find(self, id: str) -> Held:
         if held := self._held.get(id):
