@@ -28,7 +28,6 @@ def oci() -> Path:
 
 def docker(path: Path) -> Path:
     """The same as `docker save` would have written it, at `path`."""
-    sys.path.insert(0, str(CLONE / "tools"))
     from ociarchive import write_archive
 
     layer, config = _content()

@@ -25,8 +25,9 @@ for a container about two thirds are that floor; a fifth is conmon, which is wha
 daemon is down; the seccomp filter costs crun up to 1 ms; the daemon itself takes 4 to 5 ms of processor time
 (netlink and the overlay mount in the kernel, then Python). All of it is processor time: with two cores, four starts
 at once keep them busy, and whatever else runs on the machine at that moment shows: runs of this version gave 1.2 to
-2.1 times bare crun and 8 to 10 times Swarm. Both budgets are at their edge with 30 containers on two cores and
-beyond it with 100; conmon is the next thing to save on.
+2.1 times bare crun and 6 to 10 times Swarm, the lower ones on a machine a third as fast. A user namespace with
+id-mapped layers for each container adds a millisecond or two. Both budgets are missed here, and at their edge on a
+faster machine with 30 containers; conmon is the next thing to save on.
 """
 
 ROUNDS = {30: 5, 100: 3}
