@@ -8,46 +8,20 @@ import os
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.containerd.record import Directory, Record
 from hivemind.drivers.runtimes.containerd.spool import Spool
-from hivemind.drivers.runtimes.contract import Container, Exit, Status
-from hivemind.errors import Conflict
+from hivemind.drivers.runtimes.held import HeldContainer
 
 
-class Held:
+class Held(HeldContainer[Record]):
     def __init__(self, record: Record, directory: Directory, cgroup: Cgroup, name: str) -> None:
-        self.record = record
+        super().__init__(record)
         self.directory = directory
         self.cgroup = cgroup
         self.name = name
         """What containerd calls it, and its snapshot."""
         self.spool = spool_of(record, directory)
-        self.busy = asyncio.Lock()
-        self.ended = asyncio.Event()
-        self.exit: Exit | None = None
         self.secret_env: dict[str, str] | None = None
         """None: not known since this daemon started."""
         self.pidfd = -1
-
-    @property
-    def id(self) -> str:
-        return self.record.spec.id
-
-    @property
-    def status(self) -> Status:
-        if self.exit is not None:
-            return Status.EXITED
-        return Status.RUNNING if self.record.started else Status.CREATED
-
-    def describe(self) -> Container:
-        return Container(
-            id=self.id,
-            status=self.status,
-            pid=self.record.pid if self.status is Status.RUNNING else 0,
-            created=self.record.created,
-            started=self.record.started,
-            exit=self.exit,
-            labels=self.record.spec.labels,
-            image=self.record.spec.image,
-        )
 
     def grasp(self) -> bool:
         """Opens a descriptor of its process; False when that is not there any more."""
@@ -64,17 +38,6 @@ class Held:
             asyncio.get_running_loop().remove_reader(self.pidfd)
             os.close(self.pidfd)
             self.pidfd = -1
-
-    def must_run(self, what: str) -> None:
-        if self.status is not Status.RUNNING:
-            raise Conflict(
-                f"cannot {what}: container {self.id} is {self.status}",
-                hint="it must be running",
-            )
-
-    def must_live(self, what: str) -> None:
-        if self.status is Status.EXITED:
-            raise Conflict(f"cannot {what}: container {self.id} has ended", hint="read its log instead")
 
 
 def spool_of(record: Record, directory: Directory) -> Spool:

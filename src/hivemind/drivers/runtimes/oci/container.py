@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
-from hivemind.drivers.runtimes.contract import Container, Exit, Status
+from hivemind.drivers.runtimes.held import HeldContainer
 from hivemind.drivers.runtimes.oci.memory import MemoryWatch
 from hivemind.drivers.runtimes.oci.record import Directory, Record
-from hivemind.errors import Conflict
 
 
-class Held:
+class Held(HeldContainer[Record]):
     def __init__(self, record: Record, directory: Directory, cgroup: Cgroup) -> None:
-        self.record = record
+        super().__init__(record)
         self.directory = directory
         self.cgroup = cgroup
-        self.busy = asyncio.Lock()
-        self.ended = asyncio.Event()
-        self.exit: Exit | None = None
         self._memory: MemoryWatch | None = None
         self.init_fd = -1
         self.monitor_fd = -1
-
-    @property
-    def id(self) -> str:
-        return self.record.spec.id
-
-    @property
-    def status(self) -> Status:
-        if self.exit is not None:
-            return Status.EXITED
-        return Status.RUNNING if self.record.started else Status.CREATED
-
-    def describe(self) -> Container:
-        return Container(
-            id=self.id,
-            status=self.status,
-            pid=self.record.pid if self.status is Status.RUNNING else 0,
-            created=self.record.created,
-            started=self.record.started,
-            exit=self.exit,
-            labels=self.record.spec.labels,
-            image=self.record.spec.image,
-        )
 
     def grasp(self) -> bool:
         """Opens descriptors of its monitor and its init; False when the monitor is not there any more.
@@ -100,17 +73,6 @@ class Held:
             if fd >= 0:
                 os.close(fd)
         self.init_fd = self.monitor_fd = -1
-
-    def must_live(self, what: str) -> None:
-        if self.status is Status.EXITED:
-            raise Conflict(f"cannot {what}: container {self.id} has ended", hint="read its log instead")
-
-    def must_run(self, what: str) -> None:
-        if self.status is not Status.RUNNING:
-            raise Conflict(
-                f"cannot {what}: container {self.id} is {self.status}",
-                hint="it must be running",
-            )
 
 
 def _names(pid: int, argument: str) -> bool:
