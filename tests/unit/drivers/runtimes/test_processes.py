@@ -16,9 +16,13 @@ def test_a_process_is_told_as_it_is() -> None:
         [sys.executable, "-c", "input()", "two words", "\x1b[31mred"], stdin=subprocess.PIPE
     ) as child:
         try:
-            me, told = processes([os.getpid(), child.pid, child.pid])
+            listed = processes([os.getpid(), child.pid, child.pid])
         finally:
             child.kill()
+    # In the order of their numbers, which begin anew when the kernel has used them all.
+    assert [each.pid for each in listed] == sorted({os.getpid(), child.pid})
+    by_pid = {each.pid: each for each in listed}
+    me, told = by_pid[os.getpid()], by_pid[child.pid]
     assert (told.pid, told.parent, told.user) == (child.pid, os.getpid(), str(os.getuid()))
     assert told.command.endswith("two words ?[31mred")
     assert abs(told.started - began) < 2000
