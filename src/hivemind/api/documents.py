@@ -200,6 +200,8 @@ def project_document(backend: Backend, project: Project) -> ProjectDocument:
         name=project.name,
         labels=project.labels,
         permissions=project.permissions,
+        weight=project.weight,
+        max_tasks=project.max_tasks,
         version=project.version,
         apps=len(apps),
         created=project.created,

@@ -1,4 +1,4 @@
-"""The allocation: one replica of an app placed on one node. Its agreed states only ascend."""
+"""The allocation: a replica of an app, or an attempt of a task, placed on one node. Its agreed states only ascend."""
 
 from __future__ import annotations
 
@@ -37,16 +37,23 @@ class Desired(StrEnum):
 
 
 class Allocation(Record, frozen=True, kw_only=True):
-    """Its `id` is derived from app, revision, slot and attempt, so that every node names it alike."""
+    """Its `id` is derived from app, revision, slot and attempt, or from run, path, attempt and rank, so that every
+    node names it alike."""
 
     id: str
     project: str
-    app: str
-    """Id of the app."""
-    app_name: str
-    revision: int
-    slot: int
-    """Which replica it is, from 0."""
+    app: str = ""
+    """Id of the app; empty for an attempt of a task."""
+    app_name: str = ""
+    revision: int = 0
+    slot: int = 0
+    """Which replica it is, from 0; of a gang, which member."""
+    run: str = ""
+    """Id of the run of a job whose task it is an attempt of; empty for replicas of apps."""
+    path: str = ""
+    """Of the task in that run."""
+    started_at: int = 0
+    """Milliseconds; of a task, when its node began it."""
     attempt: int
     """The fencing number: reports of an older attempt for the same slot are refused."""
     node: str = ""
@@ -61,6 +68,11 @@ class Allocation(Record, frozen=True, kw_only=True):
     created: int = 0
     placed: int = 0
     updated: int = 0
+
+    @property
+    def for_job(self) -> bool:
+        """An attempt of a task, not a replica of an app."""
+        return bool(self.run)
 
     @property
     def live(self) -> bool:

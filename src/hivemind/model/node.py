@@ -23,6 +23,10 @@ class Node(Record, frozen=True, kw_only=True):
     os: str = "linux"
     arch: str = "amd64"
     runtimes: tuple[str, ...] = ()
+    task_slots: int = 16
+    """How many attempts of tasks it runs at a time."""
+    executors: tuple[str, ...] = ("hive",)
+    """By which tasks can be run from there."""
     labels: dict[str, str] = {}
     schedulable: bool = True
     """False once cordoned or drained."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from hivemind.model.base import Document, Record, Spec
 from hivemind.model.names import Name
@@ -14,6 +16,8 @@ class Project(Record, frozen=True, kw_only=True):
     name: str
     labels: dict[str, str] = {}
     permissions: tuple[Permission, ...] = ()
+    weight: int = 1
+    max_tasks: int = 0
     version: int = 1
     created: int = 0
     updated: int = 0
@@ -23,7 +27,11 @@ class ProjectManifest(Spec, frozen=True, kw_only=True):
     name: Name
     labels: dict[str, str] = {}
     permissions: tuple[Permission, ...] = ()
-    """What its apps may ask for beyond the ordinary; nothing, unless an administrator says so."""
+    """What its apps and jobs may ask for beyond the ordinary; nothing, unless an administrator says so."""
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Its share of what runs tasks, against the weights of other projects that want it, too."""
+    max_tasks: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """How many of its tasks run at a time; 0: no limit."""
 
 
 class ProjectDocument(Document, frozen=True, kw_only=True):
@@ -31,6 +39,8 @@ class ProjectDocument(Document, frozen=True, kw_only=True):
     name: str
     labels: dict[str, str]
     permissions: tuple[str, ...]
+    weight: int
+    max_tasks: int
     version: int
     apps: int
     created: int

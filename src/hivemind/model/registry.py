@@ -6,15 +6,19 @@ from hivemind.errors import Invalid
 from hivemind.model.allocation import ALLOCATION
 from hivemind.model.app import APP
 from hivemind.model.backup import BACKUP_TARGET
+from hivemind.model.circuit import CIRCUIT
 from hivemind.model.config import CONFIG
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT
 from hivemind.model.image import IMAGE
 from hivemind.model.image_registry import REGISTRY
+from hivemind.model.job import JOB
 from hivemind.model.node import NODE
 from hivemind.model.principal import PRINCIPAL
 from hivemind.model.project import PROJECT
 from hivemind.model.resource import Resource
+from hivemind.model.routine import ROUTINE
+from hivemind.model.run import RUN
 from hivemind.model.secret import SECRET
 from hivemind.model.snapshot import SNAPSHOT
 from hivemind.model.storage import STORAGE_CLASS
@@ -26,6 +30,10 @@ RESOURCES: dict[str, Resource] = {
         APP,
         ALLOCATION,
         DEPLOYMENT,
+        JOB,
+        RUN,
+        ROUTINE,
+        CIRCUIT,
         CONFIG,
         SECRET,
         VOLUME,

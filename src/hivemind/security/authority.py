@@ -33,6 +33,20 @@ NEEDED: Final[dict[str, Role]] = {
     "storageclass.delete": Role.ADMIN,
     "backuptarget.put": Role.ADMIN,
     "backuptarget.delete": Role.ADMIN,
+    "job.put": Role.OPERATOR,
+    "job.delete": Role.OPERATOR,
+    "job.pause": Role.OPERATOR,
+    "job.backfill": Role.OPERATOR,
+    "queue.pause": Role.OPERATOR,
+    "run.start": Role.OPERATOR,
+    "run.cancel": Role.OPERATOR,
+    "run.pause": Role.OPERATOR,
+    "run.retry": Role.OPERATOR,
+    "run.approve": Role.OPERATOR,
+    "event.raise": Role.OPERATOR,
+    "routine.put": Role.OPERATOR,
+    "routine.delete": Role.OPERATOR,
+    "circuit.force": Role.OPERATOR,
     "project.put": Role.ADMIN,
     "project.delete": Role.ADMIN,
     "registry.put": Role.ADMIN,
@@ -44,8 +58,13 @@ NEEDED: Final[dict[str, Role]] = {
 }
 """Operations of people, by their tag. What is not listed is allowed to nobody."""
 
-FACTS: Final[frozenset[str]] = frozenset({"node.register", "allocations.report", "volumes.report"})
+FACTS: Final[frozenset[str]] = frozenset(
+    {"node.register", "allocations.report", "volumes.report", "notices.report"}
+)
 """Operations by which a node speaks about itself."""
+
+EITHER: Final[frozenset[str]] = frozenset({"event.raise"})
+"""What people wish and nodes notice alike."""
 
 
 def may(role: Role, operation: str, *, is_node: bool = False) -> None:
@@ -57,6 +76,8 @@ def may(role: Role, operation: str, *, is_node: bool = False) -> None:
     needed = NEEDED.get(operation)
     if needed is None:
         raise Forbidden(f"nobody may do {operation!r}: this version does not know it")
+    if is_node and operation in EITHER:
+        return
     if is_node:
         raise Forbidden(f"a node may not do {operation}", hint="sign it with a person's key")
     if role < needed:

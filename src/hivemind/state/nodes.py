@@ -33,6 +33,8 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
         os=operation.os,
         arch=operation.arch,
         runtimes=operation.runtimes,
+        task_slots=operation.task_slots,
+        executors=operation.executors,
         labels={**operation.labels, **(old.labels if old else {})},
         updated=state.time,
     )

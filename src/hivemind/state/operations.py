@@ -6,6 +6,8 @@ signed (see `security.envelope`), so fields are only ever added, with defaults.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
 from hivemind.model.allocation import AllocationState
@@ -14,11 +16,14 @@ from hivemind.model.backup import BackupTargetManifest
 from hivemind.model.base import encode
 from hivemind.model.content import ContentKind, Piece
 from hivemind.model.image_registry import RegistryManifest
+from hivemind.model.job import JobManifest
 from hivemind.model.mount import Key
 from hivemind.model.names import Name
 from hivemind.model.node import NodeManifest
 from hivemind.model.principal import Principal
 from hivemind.model.project import ProjectManifest
+from hivemind.model.routine import RoutineManifest
+from hivemind.model.run import Cause
 from hivemind.model.snapshot import SnapshotManifest
 from hivemind.model.storage import StorageClassManifest
 from hivemind.model.volume import Source, VolumeManifest
@@ -56,6 +61,9 @@ class RegisterNode(Operation, frozen=True, kw_only=True, tag="node.register"):
     arch: str = "amd64"
     runtimes: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    task_slots: int = 16
+    """How many attempts of tasks it runs at a time, whatever they ask for."""
+    executors: tuple[str, ...] = ("hive",)
 
 
 class UpdateNode(Operation, frozen=True, kw_only=True, tag="node.update"):
@@ -267,6 +275,14 @@ class AllocationReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     failing: bool = False
     reason: str = ""
     exit_code: int | None = None
+    # Of attempts of tasks:
+    cause: Cause | None = None
+    """Why it ended."""
+    outputs: dict[str, Any] = {}
+    started_at: int = 0
+    ended_at: int = 0
+    unreachable: tuple[str, ...] = ()
+    """`host:port` that it could not connect to."""
 
 
 class ReportAllocations(Operation, frozen=True, kw_only=True, tag="allocations.report"):
@@ -276,8 +292,163 @@ class ReportAllocations(Operation, frozen=True, kw_only=True, tag="allocations.r
     reports: tuple[AllocationReport, ...]
 
 
+class PutJob(Operation, frozen=True, kw_only=True, tag="job.put"):
+    """Makes a job, or changes what it is: that makes a new definition. Runs keep theirs."""
+
+    project: str
+    manifest: JobManifest
+    if_version: int | None = None
+    create_only: bool = False
+
+
+class DeleteJob(Operation, frozen=True, kw_only=True, tag="job.delete"):
+    """Its live runs are canceled; their records stay as long as they are kept."""
+
+    project: str
+    name: str
+    if_version: int | None = None
+
+
+class PauseJob(Operation, frozen=True, kw_only=True, tag="job.pause"):
+    """From now on nothing but a person starts it. With `schedules` only these pause."""
+
+    project: str
+    name: str
+    paused: bool = True
+    """False: resume."""
+    schedules: tuple[str, ...] = ()
+
+
+class PauseQueue(Operation, frozen=True, kw_only=True, tag="queue.pause"):
+    """Nothing of that concurrency key starts any more; with an empty key nothing of the project."""
+
+    project: str
+    key: str = ""
+    paused: bool = True
+
+
+class StartRun(Operation, frozen=True, kw_only=True, tag="run.start"):
+    """By a person. The same `key` (an idempotency key) gives the same run again."""
+
+    project: str
+    job: str
+    inputs: dict[str, Any] = {}
+    sealed: dict[str, bytes] = {}
+    priority: int | None = None
+    key: str = ""
+
+
+class Backfill(Operation, frozen=True, kw_only=True, tag="job.backfill"):
+    """A run for each time of a schedule from `since` up to, but without, `until` (ms); what ran is not run again."""
+
+    project: str
+    job: str
+    schedule: str = ""
+    since: int
+    until: int
+    newest_first: bool = False
+
+
+class CancelRun(Operation, frozen=True, kw_only=True, tag="run.cancel"):
+    """All of it, or with `paths` some of its tasks."""
+
+    project: str
+    run: str
+    paths: tuple[str, ...] = ()
+    reason: str = ""
+    kill: bool = False
+    """Without the grace period."""
+
+
+class PauseRun(Operation, frozen=True, kw_only=True, tag="run.pause"):
+    project: str
+    run: str
+    paused: bool = True
+
+
+class RetryRun(Operation, frozen=True, kw_only=True, tag="run.retry"):
+    """An ended run goes on: what failed, was canceled or was skipped because of that is done again, with whatever
+    needs it; outcomes and outputs of all else are kept. With `paths`, from these tasks on."""
+
+    project: str
+    run: str
+    paths: tuple[str, ...] = ()
+
+
+class Approve(Operation, frozen=True, kw_only=True, tag="run.approve"):
+    project: str
+    run: str
+    path: str
+    approved: bool = True
+    comment: str = ""
+
+
+class RaiseEvent(Operation, frozen=True, kw_only=True, tag="event.raise"):
+    """Something happened that may start jobs. The same `key` is the same event."""
+
+    project: str
+    type: str
+    """`webhook`, `file`, or what a person posted."""
+    job: str = ""
+    """Only this one: of webhooks and files, which are addressed."""
+    source: str = ""
+    """Name of the webhook, number of the file trigger."""
+    payload: Any = None
+    key: str = ""
+
+
+class PutRoutine(Operation, frozen=True, kw_only=True, tag="routine.put"):
+    project: str
+    manifest: RoutineManifest
+    if_version: int | None = None
+    create_only: bool = False
+
+
+class DeleteRoutine(Operation, frozen=True, kw_only=True, tag="routine.delete"):
+    """Refused while a job of the project calls it."""
+
+    project: str
+    name: str
+    if_version: int | None = None
+
+
+class ForceCircuit(Operation, frozen=True, kw_only=True, tag="circuit.force"):
+    project: str
+    name: str
+    state: Literal["open", "closed", "auto"]
+    reason: str = ""
+
+
+class NoticeReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    delivered: bool
+    reason: str = ""
+
+
+class ReportNotices(Operation, frozen=True, kw_only=True, tag="notices.report"):
+    """A node's facts about messages that it was to deliver."""
+
+    node: str
+    notices: tuple[NoticeReport, ...]
+
+
 AnyOperation = (
-    RegisterPrincipal
+    PutJob
+    | DeleteJob
+    | PauseJob
+    | PauseQueue
+    | StartRun
+    | Backfill
+    | CancelRun
+    | PauseRun
+    | RetryRun
+    | Approve
+    | RaiseEvent
+    | PutRoutine
+    | DeleteRoutine
+    | ForceCircuit
+    | ReportNotices
+    | RegisterPrincipal
     | RevokePrincipal
     | RegisterNode
     | UpdateNode

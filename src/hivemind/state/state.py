@@ -18,14 +18,20 @@ from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.app import App, AppSpec
 from hivemind.model.backup import BackupTarget
 from hivemind.model.base import Record, decode, encode
+from hivemind.model.circuit import CircuitRecord
 from hivemind.model.content import Bundle, Content
 from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.image_registry import ImageRegistry
+from hivemind.model.job import Definition, Job
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node
+from hivemind.model.notice import Notice
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
+from hivemind.model.queue import PausedQueue
 from hivemind.model.revision import Revision
+from hivemind.model.routine import LibraryRoutine
+from hivemind.model.run import Run, TaskRun
 from hivemind.model.snapshot import Snapshot as VolumeSnapshot
 from hivemind.model.storage import StorageClass
 from hivemind.model.volume import Discarded, Volume, volume_mounts
@@ -109,6 +115,17 @@ class State:
         self.storage_classes: Table[StorageClass] = Table("storage_classes", StorageClass)
         self.backup_targets: Table[BackupTarget] = Table("backup_targets", BackupTarget)
         """Volumes, snapshots and backup targets by `<project>/<name>`."""
+        self.jobs: Table[Job] = Table("jobs", Job)
+        self.definitions: Table[Definition] = Table("definitions", Definition)
+        """By `<job>/<number>`, see `definition_key`."""
+        self.runs: Table[Run] = Table("runs", Run)
+        self.task_runs: Table[TaskRun] = Table("task_runs", TaskRun)
+        """By `<run>/<path>`."""
+        self.routines: Table[LibraryRoutine] = Table("routines", LibraryRoutine)
+        self.circuits: Table[CircuitRecord] = Table("circuits", CircuitRecord)
+        self.queues: Table[PausedQueue] = Table("queues", PausedQueue)
+        """Routines, circuits and paused queues by `<project>/<name>`."""
+        self.notices: Table[Notice] = Table("notices", Notice)
         self._names: dict[tuple[str, str], str] = {}
         self._by_app: dict[str, dict[int, set[str]]] = {}
         self._slots: dict[str, Slots] = {}
@@ -132,6 +149,8 @@ class State:
                 self.apps, self.revisions, self.deployments, self.allocations,
                 self.nodes, self.projects, self.principals, self.registries, self.replies, self.bundles, self.contents,
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
+                self.jobs, self.definitions, self.runs, self.task_runs, self.routines, self.circuits, self.queues,
+                self.notices,
             ],
             self._reindex,
         )  # fmt: skip
@@ -441,6 +460,10 @@ class State:
 
 def revision_key(app: str, number: int) -> str:
     return f"{app}/{number:08d}"
+
+
+def definition_key(job: str, number: int) -> str:
+    return f"{job}/{number:08d}"
 
 
 def deployment_id(app: str, number: int) -> str:

@@ -1,0 +1,1 @@
+"""What runs when: definitions, expressions, workflows, schedules, queues, circuits. Pure."""

@@ -1,0 +1,67 @@
+"""What a workflow reads and writes: the records of one run, wherever they are kept.
+
+In the hive that is its state (`state.work`); in tests it is a dictionary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from hivemind.model.job import JobSpec
+from hivemind.model.run import Cause, Run, TaskRun, TaskState
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended. `outputs` is what it wrote, as text."""
+
+    cause: Cause = "exit"
+    exit_code: int | None = None
+    reason: str = ""
+    outputs: dict[str, Any] = {}
+    nodes: tuple[str, ...] = ()
+    started: int = 0
+    """Milliseconds; 0: it never began."""
+
+
+class Book(Protocol):
+    """The records of one run. Everything is there at once after it was put."""
+
+    @property
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+
+    @property
+    def run(self) -> Run: ...
+
+    @property
+    def spec(self) -> JobSpec:
+        """The definition that the run began with, calls of library routines resolved to their versions."""
+
+    def put_run(self, run: Run) -> None: ...
+
+    def get(self, path: str) -> TaskRun | None: ...
+
+    def put(self, task: TaskRun) -> None: ...
+
+    def enqueue(self, task: TaskRun) -> None:
+        """Puts it as queued: from now on it may be given a place at any time, which `Workflow.placed` tells."""
+
+    def children(self, path: str) -> Iterator[TaskRun]:
+        """Those directly below a group or fan-out, in the order of the definition or of their index; of the run
+        itself when `path` is empty."""
+
+    def tally(self, path: str) -> Mapping[TaskState, int]:
+        """How many of them are in which state. Costs no look at each."""
+
+    def halt(self, task: TaskRun, why: str, *, kill: bool = False) -> None:
+        """Its live allocations shall stop, or its child run be canceled. That they have is told by
+        `Workflow.ended` or `Workflow.child_ended`."""
+
+    def begin_child(self, task: TaskRun, job: str, inputs: dict[str, Any]) -> str:
+        """Starts a run of another job of the project; its id. Raises `HivemindError`."""
+
+    def notify(self, on: str, why: str) -> None:
+        """An occasion of `Notify.on` has come."""
