@@ -13,9 +13,12 @@ from hivemind.drivers.runtimes.processes import processes
 def test_a_process_is_told_as_it_is() -> None:
     began = time.time() * 1000
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", "two words", "\x1b[31mred"], stdin=subprocess.PIPE
+        [sys.executable, "-c", "print(flush=True); input()", "two words", "\x1b[31mred"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as child:
         try:
+            assert child.stdout and child.stdout.readline()  # while it is being loaded it has no command line
             listed = processes([os.getpid(), child.pid, child.pid])
         finally:
             child.kill()
