@@ -46,23 +46,24 @@ class Load:
     def _send(self) -> None:
         while not self._over.wait(_PAUSE):
             began = time.monotonic()
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
             try:
-                page = self._get()
+                page = _page(connection)
             except (OSError, http.client.HTTPException) as problem:
+                stage = "answering" if connection.sock else "connecting"
                 with self._lock:
-                    self.failures.append(f"{problem!r} after {time.monotonic() - began:.2f}s")
+                    self.failures.append(f"{stage}: {problem!r} after {time.monotonic() - began:.2f}s")
                 continue
+            finally:
+                connection.close()
             with self._lock:
                 self.answers[page] = self.answers.get(page, 0) + 1
 
-    def _get(self) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        try:
-            connection.request("GET", "/")
-            answer = connection.getresponse()
-            page = answer.read().decode()
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise http.client.HTTPException(f"{answer.status}: {page}")
-        return page
+
+def _page(connection: http.client.HTTPConnection) -> str:
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    page = answer.read().decode()
+    if answer.status != 200:
+        raise http.client.HTTPException(f"{answer.status}: {page}")
+    return page
