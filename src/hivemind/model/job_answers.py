@@ -1,0 +1,108 @@
+"""What the API answers about jobs beside documents: definitions, schedules, the queue, histories, artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hivemind.model.base import Document
+from hivemind.model.job import JobSpec, Schedule
+
+
+class DefinitionDocument(Document, frozen=True, kw_only=True):
+    """One version of what a job is."""
+
+    job: str
+    number: int
+    spec: JobSpec
+    by: str
+    created: int
+
+
+class ScheduleDocument(Document, frozen=True, kw_only=True):
+    """One schedule of a job and when it is due. Times are milliseconds since 1970."""
+
+    job: str
+    name: str
+    schedule: Schedule
+    next: tuple[int, ...]
+    """Its next times, the first first; none when it is over. Those of a paused one are when it would be due."""
+    seen: int
+    """The last of its times that was decided about; 0: none yet."""
+    paused: bool
+
+
+class Finding(Document, frozen=True, kw_only=True):
+    """One mistake in a definition. `line` and `column` count from 1; 0: not known."""
+
+    path: str
+    """Where in the definition: `tasks.train.retry.max`."""
+    message: str
+    hint: str = ""
+    line: int = 0
+    column: int = 0
+
+
+class Validation(Document, frozen=True, kw_only=True):
+    """What is to be said of a definition. One without findings is valid; `manifest` is its canonical form."""
+
+    findings: tuple[Finding, ...]
+    manifest: dict[str, Any] | None = None
+
+
+class Waiting(Document, frozen=True, kw_only=True):
+    """A task that waits for a place, and what its place in the queue is made of (milliseconds)."""
+
+    position: int
+    """From 1, among all that waits in the hive."""
+    run: str
+    path: str
+    priority: int
+    ready: int
+    """When it could begin, but for a place."""
+    rank: int
+    """What is smaller comes first: `ready`, less 36 seconds for each point of priority, more for what its project
+    has running."""
+    lane: str
+    reason: str
+
+
+class HistoryEntry(Document, frozen=True, kw_only=True):
+    """One transition of a run or of one of its tasks."""
+
+    time: int
+    """Milliseconds since 1970."""
+    path: str
+    """Empty: the run itself."""
+    state: str
+    why: str
+    by: str
+    """Name of whoever wished it; empty: it followed."""
+
+
+class ArtifactEntry(Document, frozen=True, kw_only=True):
+    """Files that a task left, kept on its node."""
+
+    path: str
+    """Of the task."""
+    name: str
+    size: int
+    files: int
+    attempt: int
+    node: str
+    """Its name."""
+
+
+class BackfillDocument(Document, frozen=True, kw_only=True):
+    """For which times (ms) a backfill makes runs; those that ran already are not among them."""
+
+    job: str
+    schedule: str
+    times: tuple[int, ...]
+
+
+class QueueDocument(Document, frozen=True, kw_only=True):
+    """A paused queue. The empty key is all of the project."""
+
+    key: str
+    by: str
+    since: int
