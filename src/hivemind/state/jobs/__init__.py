@@ -1,0 +1,1 @@
+"""Jobs and runs as state keeps them: what operations do to them, what follows from what happens."""
