@@ -63,6 +63,12 @@ class Network(Protocol):
 
     def attachments(self) -> Mapping[str, Attachment]: ...
 
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        """Where its containers tried to connect by TCP since it was attached, and could not: `host:port refused`,
+        `… unreachable` or `… silent` (asked more than once and not answered), in the order of the text.
+
+        Empty where nobody can tell: on a shared network, and for what is not attached (any more)."""
+
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         """Makes exactly these ports reach exactly these backends; a port with no backend refuses connections.
 

@@ -57,6 +57,9 @@ class DirectNetwork:
     def attachments(self) -> Mapping[str, Attachment]:
         return dict(self._attached)
 
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        return ()
+
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         """Its programs have their ports already; should one be taken, they say so themselves."""
         return {}

@@ -123,6 +123,9 @@ class DockerNetwork:
     def attachments(self) -> Mapping[str, Attachment]:
         return dict(self._attached)
 
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        return ()
+
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         self._given()
         return await self._ports.publish(table)
@@ -253,6 +256,9 @@ class NoDockerNetwork:
 
     def attachments(self) -> Mapping[str, Attachment]:
         return dict(self._attached)
+
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        return ()
 
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         return dict.fromkeys(table, "an app without a network publishes nothing")

@@ -11,7 +11,8 @@ from hivemind.errors import Unavailable
 
 
 class FakeNetwork:
-    """Tests set `busy` (ports somebody else has, with the reason) and `capacity`, and read `published`."""
+    """Tests set `busy` (ports somebody else has, with the reason) and `capacity`, `failed` (allocation -> what it could not
+    reach), and read `published`."""
 
     name = "fake"
 
@@ -20,6 +21,7 @@ class FakeNetwork:
         self.capacity = capacity
         self.busy: dict[Published, str] = {}
         self.published: dict[Published, tuple[Backend, ...]] = {}
+        self.failed: dict[str, tuple[str, ...]] = {}
         self.opened = False
         self._attached: dict[str, Attachment] = {}
         self._given = 0
@@ -51,6 +53,10 @@ class FakeNetwork:
 
     def attachments(self) -> Mapping[str, Attachment]:
         return dict(self._attached)
+
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        self._check_open()
+        return tuple(sorted(self.failed.get(allocation, ()))) if allocation in self._attached else ()
 
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         self._check_open()

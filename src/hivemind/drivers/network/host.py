@@ -78,6 +78,9 @@ class HostNetwork:
     def attachments(self) -> Mapping[str, Attachment]:
         return dict(self._attached)
 
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        return ()
+
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         self._check_open()
         return await self._ports.publish(table)

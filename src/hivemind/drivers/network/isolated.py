@@ -47,6 +47,9 @@ class IsolatedNetwork:
     def attachments(self) -> Mapping[str, Attachment]:
         return dict(self._attached)
 
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        return ()
+
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         return dict.fromkeys(table, "an app without a network publishes nothing")
 

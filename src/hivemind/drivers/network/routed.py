@@ -103,6 +103,9 @@ class RoutedNetwork:
     def attachments(self) -> Mapping[str, Attachment]:
         return {name: record.attachment for name, record in self._attached.copy().items()}
 
+    async def unreachable(self, allocation: str) -> tuple[str, ...]:
+        return ()
+
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         wanted = dict(table)
         return await self._run(lambda: self._ports.publish(wanted))
