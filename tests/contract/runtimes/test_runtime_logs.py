@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hivemind.drivers.runtimes.contract import LogQuery, Runtime
+from hivemind.drivers.runtimes.logs import read_log
+from hivemind.errors import Conflict
 
 if TYPE_CHECKING:
     from tests.contract.runtimes.conftest import Bench
@@ -100,3 +103,30 @@ async def test_a_very_long_line_comes_back_whole(bench: Bench, runtime: Runtime)
     script = f"echo {'x' * 50_000}; echo end"
     lines = await logs_of(runtime, bench, script, LogQuery())
     assert [len(text) for _, text in lines] == [50_000, 3]
+
+
+async def test_a_log_is_kept_beyond_its_container(bench: Bench, runtime: Runtime, tmp_path: Path) -> None:
+    kept = tmp_path / "kept" / "one"
+    lines = await logs_of(runtime, bench, "echo one; echo two >&2", LogQuery(), id="keep-1.0")
+    assert len(lines) == 2
+    await runtime.keep_log("keep-1.0", kept)
+    await runtime.keep_log("keep-1.0", kept)
+    await runtime.remove("keep-1.0")
+    assert [(line.stream, line.text) async for line in read_log(kept / "log", LogQuery())] == lines
+    assert [line.text async for line in read_log(kept / "log", LogQuery(tail=1))] == [lines[-1][1]]
+
+
+async def test_nothing_is_kept_of_a_container_that_said_nothing(
+    bench: Bench, runtime: Runtime, tmp_path: Path
+) -> None:
+    await logs_of(runtime, bench, "exit 0", LogQuery(), id="silent-1.0")
+    await runtime.keep_log("silent-1.0", tmp_path / "kept" / "two")
+    assert not (tmp_path / "kept").exists()
+
+
+async def test_the_log_of_what_runs_is_not_taken_away(bench: Bench, runtime: Runtime, tmp_path: Path) -> None:
+    spec = bench.spec("echo one; while :; do sleep 0.05; done")
+    await runtime.create(spec)
+    await runtime.start(spec.id)
+    with pytest.raises(Conflict):
+        await runtime.keep_log(spec.id, tmp_path / "kept")

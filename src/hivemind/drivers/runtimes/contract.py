@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -303,6 +304,11 @@ class Runtime(Protocol):
 
     def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         """In order; with `follow` until the container ended and all was read."""
+
+    async def keep_log(self, id: str, directory: Path) -> None:
+        """Puts the log of a container that has ended into `directory`, where it outlives the container: see
+        `kept_log`. Made with what is above it; not at all when there was no output. May be repeated; what `logs` tells
+        afterwards is not defined. `Conflict` while it runs."""
 
     async def stats(self, id: str) -> Stats: ...
 

@@ -16,8 +16,10 @@ import itertools
 import signal as signals
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Literal
 
+from hivemind.drivers.runtimes import kept_log
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
@@ -296,6 +298,14 @@ class FakeRuntime:
             if done:
                 return
             await instance.more()
+
+    async def keep_log(self, id: str, directory: Path) -> None:
+        await self._called("keep_log", id)
+        instance = self._instance(id)
+        if instance.task is not None and instance.exit is None:
+            raise Conflict(f"container {id} runs, and its log with it")
+        spec = instance.spec
+        await kept_log.write(self.logs(id, LogQuery()), directory, spec.log_max_size, spec.log_max_files)
 
     async def stats(self, id: str) -> Stats:
         instance = self._instance(id)

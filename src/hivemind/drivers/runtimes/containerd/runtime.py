@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from hivemind.drivers.runtimes import kept_log
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.containerd import messages, oci_spec, rootfs
 from hivemind.drivers.runtimes.containerd.api import Api
@@ -275,6 +276,12 @@ class ContainerdRuntime:
         async for line in read_log(held.spool.log, query, held.ended.wait):
             # A terminal ends its lines with a carriage return, too.
             yield LogLine(line.time, line.stream, line.text.rstrip("\r")) if held.record.spec.tty else line
+
+    async def keep_log(self, id: str, directory: Path) -> None:
+        held = self._find(id)
+        if held.status is Status.RUNNING:
+            raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
+        kept_log.move(held.spool.log, directory)
 
     async def stats(self, id: str) -> Stats:
         """From the control group itself: a hundredth of what asking containerd costs."""

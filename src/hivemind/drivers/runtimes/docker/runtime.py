@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from hivemind.drivers.runtimes import kept_log
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
@@ -56,6 +57,8 @@ _AT_ONCE = 8
 _LINGER = 60.0
 """Seconds that an image without containers stays in the engine, for the next start."""
 _PATIENCE = 10.0
+_KEPT_SIZE, _KEPT_FILES = 16 * 2**20, 3
+"""Of a kept log: bytes of a file, and how many files."""
 _KINDS: dict[int, Literal["added", "changed", "deleted"]] = {0: "changed", 1: "added", 2: "deleted"}
 _log = logging.getLogger(__name__)
 
@@ -246,6 +249,12 @@ class DockerRuntime:
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         async for line in read_log(self._engine, self._find(id), query):
             yield line
+
+    async def keep_log(self, id: str, directory: Path) -> None:
+        held = self._find(id)
+        if held.status is Status.RUNNING:
+            raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
+        await kept_log.write(self.logs(id, LogQuery()), directory, _KEPT_SIZE, _KEPT_FILES)
 
     async def stats(self, id: str) -> Stats:
         held = self._find(id)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from hivemind.drivers.runtimes import kept_log
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import (
     Container,
@@ -301,6 +302,14 @@ class OciRuntime:
         async for line in read_log(held.directory.log, query, held.ended.wait):
             # A terminal ends its lines with a carriage return, too.
             yield LogLine(line.time, line.stream, line.text.rstrip("\r")) if held.record.spec.tty else line
+
+    async def keep_log(self, id: str, directory: Path) -> None:
+        held = self._find(id)
+        if held.exit is None and held.status is not Status.CREATED:
+            raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
+        if self._rotation is not None:
+            self._rotation.drop(id)
+        kept_log.move(held.directory.log, directory)
 
     async def stats(self, id: str) -> Stats:
         held = self._find(id)

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from hivemind.drivers.runtimes import kept_log
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
@@ -274,6 +275,12 @@ class ProcessRuntime:
         held = self._get(id)
         async for line in read_log(self._records.log(id), query, held.ended.wait):
             yield line
+
+    async def keep_log(self, id: str, directory: Path) -> None:
+        held = self._get(id)
+        if held.running:
+            raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
+        kept_log.move(self._records.log(id), directory)
 
     async def stats(self, id: str) -> Stats:
         held = self._get(id)
