@@ -24,10 +24,8 @@ def mermaid(root: Shape) -> list[str]:
     for state, colour in _COLOURS.items():
         if any(shape.state == state for shape in root.each()):
             found.append(f"    classDef {_id(state)} fill:{colour}")
-    for shape in root.each():
-        if shape.path and not shape.below and shape.state in _COLOURS:
-            found.append(f"    class {_id(shape.path)} {_id(shape.state)}")
-    return found
+    coloured = [s for s in root.each() if s.path and not s.below and s.state in _COLOURS]
+    return found + [f"    class {_id(shape.path)} {_id(shape.state)}" for shape in coloured]
 
 
 def _mermaid_group(group: Shape, found: list[str], depth: int) -> None:

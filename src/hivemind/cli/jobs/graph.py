@@ -7,6 +7,7 @@ that lines which cross are never taken for lines which meet.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -129,7 +130,7 @@ def _connect(rows: list[list[_Item]], source: tuple[int, _Item], target: tuple[i
 def _order(rows: list[list[_Item]]) -> None:
     for sweep in range(_SWEEPS):
         downwards = sweep % 2 == 0
-        pairs = list(zip(rows, rows[1:], strict=False))
+        pairs = list(itertools.pairwise(rows))
         for upper, lower in pairs if downwards else reversed(pairs):
             fixed, moved = (upper, lower) if downwards else (lower, upper)
             position = {id(item): n for n, item in enumerate(fixed)}
@@ -217,7 +218,7 @@ def _tally(shape: Shape, marks: Marks) -> str:
 def _boxes(row: list[_Item], marks: Marks, paint: Paint, *, first: bool, last: bool) -> list[str]:
     top, middle, bottom = "", "", ""
     used = 0
-    a, b, c, d = marks.corners
+    a, b, c, d = tuple(marks.corners)
     line = "│" if marks.flat == "─" else "|"
     for item in sorted(row, key=lambda i: i.left):
         pad = " " * (item.left - used)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hivemind.model.job import JobSpec, Task
+from hivemind.jobs.plan import HOOKS, PASSED, Node, Plan, beside, child, fanout_of, index_of, is_member
+from hivemind.model.job import JobSpec
 from hivemind.model.run import TaskRunDocument
 
-HOOKS = ("on_failure", "on_success", "finally")
-_MEMBER = re.compile(r"\[(\d+)\]\Z")
+__all__ = ["HOOKS", "Shape", "layers", "shape_of"]
 
 
 @dataclass
@@ -44,128 +43,50 @@ class Shape:
         return [s for s in self.below if s.path.endswith("]")]
 
 
-def parent(path: str) -> str:
-    """`ml.train` -> `ml`, `build[2]` -> `build`, `get` -> the empty path of the run."""
-    if path.endswith("]"):
-        return path[: path.rindex("[")]
-    return path.rpartition(".")[0]
-
-
-def of_spec(spec: JobSpec, runs: Iterable[TaskRunDocument] = ()) -> Shape:
-    """The shape of a definition, with the states of a run of it. Members of fan-outs come from the run."""
+def shape_of(spec: JobSpec, runs: Iterable[TaskRunDocument] = ()) -> Shape:
+    """The shape of a definition; with the task runs of a run of it, their states, and the members of its fan-outs.
+    Without them a fan-out of a group has one member, `[*]`, that stands for all."""
     known = {run.path: run for run in runs}
+    members: dict[str, list[str]] = {}
+    for path in known:
+        if is_member(path):
+            members.setdefault(fanout_of(path), []).append(path)
     root = Shape("", "group")
-    root.below = _group(spec, "", {}, known)
-    _add_members(root, known)
+    root.below = _Grower(known, members).group(Plan.of(spec).root, "")
     return root
 
 
-def of_runs(runs: Iterable[TaskRunDocument]) -> Shape:
-    """The shape as far as the run itself tells it."""
-    root = Shape("", "group")
-    shapes = {"": root}
-    for run in sorted(runs, key=lambda r: _depth(r.path)):
-        shape = shapes[run.path] = Shape(run.path, run.role, run=run)
-        above = parent(run.path)
-        if above not in shapes:
-            shapes[above] = Shape(above, "group")
-            shapes[parent(above)].below.append(shapes[above])
-        shapes[above].below.append(shape)
-    for shape in shapes.values():
-        shape.needs = {
-            found: "success"
-            for need in (shape.run.needs if shape.run else ())
-            if (found := _resolve(need, parent(shape.path), shapes))
-        }
-        shape.below = in_order(shape.below)
-    return root
+@dataclass(frozen=True)
+class _Grower:
+    """Grows the shapes of a run from the nodes of its plan."""
 
+    known: Mapping[str, TaskRunDocument]
+    members: Mapping[str, list[str]]
 
-def _depth(path: str) -> int:
-    return path.count(".") + path.count("[")
+    def group(self, node: Node, place: str) -> list[Shape]:
+        tasks = [self.shape(inner, child(place, id)) for id, inner in node.children.items()]
+        hooks = []
+        for id, inner in node.hooks.items():
+            hook = Shape(child(place, id), "hook", run=self.known.get(child(place, id)))
+            hook.below = self.group(inner, hook.path)
+            hooks.append(hook)
+        return [*(s for layer in layers(tasks) for s in layer), *hooks]
 
+    def shape(self, node: Node, place: str) -> Shape:
+        shape = Shape(place, "fan-out" if node.fans else node.role, run=self.known.get(place))
+        for needed, outcome in node.needs.items():
+            shape.needs[beside(place, needed)] = "success" if outcome == PASSED else outcome
+        if not node.fans:
+            shape.below = self.group(node, place)
+            return shape
+        for path in sorted(self.members.get(place, ()), key=index_of):
+            shape.below.append(self._member(node, path))
+        if node.children and not self.known:
+            shape.below = [self._member(node, f"{place}[*]")]
+        return shape
 
-def _group(
-    holder: JobSpec | Task, path: str, around: Mapping[str, str], known: Mapping[str, TaskRunDocument]
-) -> list[Shape]:
-    """`around`: ids that may be needed -> their paths."""
-    within = f"{path}." if path else ""
-    visible = {**around, **{id: within + id for id in holder.tasks}}
-    made = [_shape(id, task, within + id, visible, known) for id, task in holder.tasks.items()]
-    by_path = {shape.path: shape for shape in made}
-    if holder.sequence:
-        for before, after in zip(holder.order, holder.order[1:], strict=False):
-            if within + after in by_path:
-                by_path[within + after].needs.setdefault(within + before, "success")
-    return in_order(made) + _hooks(holder, within, visible, known)
-
-
-def _hooks(
-    holder: JobSpec | Task, within: str, visible: Mapping[str, str], known: Mapping[str, TaskRunDocument]
-) -> list[Shape]:
-    hooks = []
-    for hook, tasks in zip(HOOKS, (holder.on_failure, holder.on_success, holder.finally_), strict=True):
-        if tasks:
-            shape = Shape(within + hook, "hook", run=known.get(within + hook))
-            here = {**visible, **{id: f"{within}{hook}.{id}" for id in tasks}}
-            shape.below = in_order([_shape(id, task, here[id], here, known) for id, task in tasks.items()])
-            hooks.append(shape)
-    return hooks
-
-
-def _shape(
-    id: str, task: Task, path: str, visible: Mapping[str, str], known: Mapping[str, TaskRunDocument]
-) -> Shape:
-    shape = Shape(path, _role(task), run=known.get(path))
-    shape.needs = {visible[n]: o for n, o in task.needs.items() if n in visible and visible[n] != path}
-    if task.tasks and shape.role == "group":
-        shape.below = _group(task, path, visible, known)
-    elif task.tasks and not known:
-        member = Shape(f"{path}[*]", "group")
-        member.below = _group(task, member.path, visible, known)
-        shape.below = [member]
-    return shape
-
-
-def _role(task: Task) -> str:
-    if task.matrix or task.include or task.for_each is not None:
-        return "fan-out"
-    if task.tasks:
-        return "group"
-    return "approval" if task.approval else "job" if task.job else "task"
-
-
-def _add_members(root: Shape, known: Mapping[str, TaskRunDocument]) -> None:
-    """Members of fan-outs, and what is in them, are told by the run alone."""
-    shapes = {shape.path: shape for shape in root.each()}
-    touched = []
-    for path in sorted(known, key=_depth):
-        if path in shapes or "[" not in path:
-            continue
-        above = shapes.get(parent(path))
-        if above is not None:
-            run = known[path]
-            shapes[path] = Shape(path, run.role, run=run)
-            shapes[path].needs = {
-                found: "success" for need in run.needs if (found := _resolve(need, parent(path), shapes))
-            }
-            above.below.append(shapes[path])
-            touched.append(above)
-    for shape in {id(shape): shape for shape in touched}.values():
-        shape.below = in_order(shape.below)
-
-
-def _resolve(need: str, within: str, shapes: Mapping[str, Shape]) -> str:
-    """The path that an id means there: a task of the same group, or of one around it."""
-    if need in shapes and "." in need:
-        return need
-    while True:
-        path = f"{within}.{need}" if within else need
-        if path in shapes:
-            return path
-        if not within:
-            return ""
-        within = parent(within)
+    def _member(self, node: Node, path: str) -> Shape:
+        return Shape(path, node.role, below=self.group(node, path), run=self.known.get(path))
 
 
 def layers(shapes: list[Shape]) -> list[list[Shape]]:
@@ -191,23 +112,3 @@ def layers(shapes: list[Shape]) -> list[list[Shape]]:
     placed = {s.path for layer in found for s in layer}
     stuck = [s for s in shapes if s.path not in placed]
     return [*found, stuck] if stuck else found
-
-
-def in_order(shapes: list[Shape]) -> list[Shape]:
-    """By layer, then as numbers and names go; hooks last."""
-    hooks = [s for s in shapes if s.name in HOOKS]
-    members = sorted((s for s in shapes if _MEMBER.search(s.path)), key=_index)
-    tasks = (
-        [s for s in shapes if s not in hooks and not _MEMBER.search(s.path)] if hooks or members else shapes
-    )
-    return (
-        [s for layer in layers(tasks) for s in layer]
-        + members
-        + sorted(hooks, key=lambda s: HOOKS.index(s.name))
-    )
-
-
-def _index(shape: Shape) -> int:
-    found = _MEMBER.search(shape.path)
-    assert found is not None
-    return int(found[1])
