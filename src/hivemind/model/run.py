@@ -189,6 +189,12 @@ def task_key(run: str, path: str) -> str:
     return f"{run}/{path}"
 
 
+def input_context(project: str, job: str, name: str) -> str:
+    """What a secret input, in `Run.sealed`, is bound to: see `security.sealing`. `job` is its name. What is sealed is
+    the text of a string, and of anything else its JSON."""
+    return f"input/{project}/{job}/{name}"
+
+
 class Tally(Document, frozen=True, kw_only=True):
     """Task runs that are tasks (not groups or fan-outs), by state."""
 
