@@ -58,6 +58,8 @@ class Allocation(Record, frozen=True, kw_only=True):
     """The fencing number: reports of an older attempt for the same slot are refused."""
     node: str = ""
     desired: Desired = Desired.RUN
+    kill: bool = False
+    """Of a task that shall stop: at once, without its grace period."""
     state: AllocationState = AllocationState.PENDING
     started: bool = False
     """Its node reported that it runs; only told where an app waits for just that."""
