@@ -32,6 +32,8 @@ class CircuitRecord(Record, frozen=True, kw_only=True):
     """When (ms) it may be probed."""
     probe: str = ""
     """Key of the task run that probes it."""
+    tasks: tuple[str, ...] = ()
+    """Of one that was detected: `<job>/<path>`, indexes left out, of the tasks that were seen to fail for it."""
     reason: str = ""
     updated: int = 0
 

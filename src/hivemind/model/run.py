@@ -96,8 +96,14 @@ class TaskRun(Record, frozen=True, kw_only=True):
     """Fencing number of the newest attempt; never used twice."""
     allocations: tuple[str, ...] = ()
     """Of the attempt that runs, by rank."""
+    nodes: tuple[str, ...] = ()
+    """Ids of those they are on."""
     ended_members: tuple[int, ...] = ()
-    """Ranks of the gang that have ended well already."""
+    """Ranks of the gang that have ended already, well or not."""
+    ending: Attempt | None = None
+    """What the attempt comes to, as far as ended members tell: the first that did not end well, or member 0."""
+    fate: TaskState | None = None
+    """What it will be when nothing of it runs any more: it was told to stop, and `reason` says why."""
     spent: int = 0
     """Of `retry.max`."""
     losses: int = 0
@@ -145,6 +151,8 @@ class Start(Record, frozen=True, kw_only=True):
     """Name of the person."""
     event: Any = None
     """What came with the event."""
+    depth: int = 0
+    """How many runs stand behind it of which each started the next."""
 
 
 class Run(Record, frozen=True, kw_only=True):
@@ -166,7 +174,11 @@ class Run(Record, frozen=True, kw_only=True):
     paused: bool = False
     """What runs goes on, nothing further begins."""
     canceling: str = ""
-    """Why it is being canceled; it ends when nothing of it runs any more."""
+    """Why it is being stopped; it ends when nothing of it runs any more."""
+    fate: RunState | None = None
+    """What it will be then: canceled, timed out, or failed at its first failure."""
+    depth: int = 0
+    """How many runs of other jobs wait for it, one inside another."""
     key: str = ""
     """Of its job's concurrency."""
     parent: str = ""
@@ -183,6 +195,15 @@ class Run(Record, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return f"{self.job_name}-{self.number}"
+
+
+class Items(Record, frozen=True, kw_only=True):
+    """What the members of a fan-out are made of, as it was when the fan-out began. Its key is that of the task run,
+    which changes with every member and must stay small."""
+
+    run: str
+    path: str
+    values: list[Any]
 
 
 def task_key(run: str, path: str) -> str:

@@ -282,7 +282,7 @@ class AllocationReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     started_at: int = 0
     ended_at: int = 0
     unreachable: tuple[str, ...] = ()
-    """`host:port` that it could not connect to."""
+    """`host:port why` that it could not connect to; why is `refused`, `unreachable` or `silent`."""
 
 
 class ReportAllocations(Operation, frozen=True, kw_only=True, tag="allocations.report"):
@@ -392,7 +392,7 @@ class RaiseEvent(Operation, frozen=True, kw_only=True, tag="event.raise"):
     job: str = ""
     """Only this one: of webhooks and files, which are addressed."""
     source: str = ""
-    """Name of the webhook, number of the file trigger."""
+    """Name of the webhook; of a file trigger, its volume or node and its pattern: `inbox:*.csv`."""
     payload: Any = None
     key: str = ""
 
