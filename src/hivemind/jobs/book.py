@@ -19,6 +19,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     cause: Cause = "exit"
     exit_code: int | None = None
+    """Of cause `signal`: 128 and its number."""
     reason: str = ""
     outputs: dict[str, Any] = {}
     nodes: tuple[str, ...] = ()
@@ -49,6 +50,11 @@ class Book(Protocol):
     def enqueue(self, task: TaskRun) -> None:
         """Puts it as queued: from now on it may be given a place at any time, which `Workflow.placed` tells."""
 
+    def items(self, path: str) -> list[Any]:
+        """What `put_items` kept for that fan-out."""
+
+    def put_items(self, path: str, items: list[Any]) -> None: ...
+
     def children(self, path: str) -> Iterator[TaskRun]:
         """Those directly below a group or fan-out, in the order of the definition or of their index; of the run
         itself when `path` is empty."""
@@ -61,7 +67,8 @@ class Book(Protocol):
         `Workflow.ended` or `Workflow.child_ended`."""
 
     def begin_child(self, task: TaskRun, job: str, inputs: dict[str, Any]) -> str:
-        """Starts a run of another job of the project; its id. Raises `HivemindError`."""
+        """Starts a run of another job of the project, for attempt number `task.attempt`, at depth `run.depth + 1`;
+        its id. Raises `HivemindError`."""
 
     def notify(self, on: str, why: str) -> None:
         """An occasion of `Notify.on` has come."""

@@ -31,7 +31,7 @@ from hivemind.model.project import Project
 from hivemind.model.queue import PausedQueue
 from hivemind.model.revision import Revision
 from hivemind.model.routine import LibraryRoutine
-from hivemind.model.run import Run, TaskRun
+from hivemind.model.run import Items, Run, TaskRun
 from hivemind.model.snapshot import Snapshot as VolumeSnapshot
 from hivemind.model.storage import StorageClass
 from hivemind.model.volume import Discarded, Volume, volume_mounts
@@ -120,7 +120,8 @@ class State:
         """By `<job>/<number>`, see `definition_key`."""
         self.runs: Table[Run] = Table("runs", Run)
         self.task_runs: Table[TaskRun] = Table("task_runs", TaskRun)
-        """By `<run>/<path>`."""
+        self.items: Table[Items] = Table("items", Items)
+        """Task runs, and the items of fan-outs, by `<run>/<path>`."""
         self.routines: Table[LibraryRoutine] = Table("routines", LibraryRoutine)
         self.circuits: Table[CircuitRecord] = Table("circuits", CircuitRecord)
         self.queues: Table[PausedQueue] = Table("queues", PausedQueue)
@@ -149,7 +150,7 @@ class State:
                 self.apps, self.revisions, self.deployments, self.allocations,
                 self.nodes, self.projects, self.principals, self.registries, self.replies, self.bundles, self.contents,
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
-                self.jobs, self.definitions, self.runs, self.task_runs, self.routines, self.circuits, self.queues,
+                self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits, self.queues,
                 self.notices,
             ],
             self._reindex,
