@@ -277,6 +277,8 @@ class TaskRunDocument(Document, frozen=True, kw_only=True):
     needs: tuple[str, ...]
     attempt: int
     attempts: tuple[Attempt, ...]
+    allocations: tuple[str, ...] = ()
+    """Ids of the attempt that runs, by rank."""
     nodes: tuple[str, ...]
     """Names of the nodes that it runs, or last ran, on."""
     exit_code: int | None

@@ -150,8 +150,8 @@ class State:
                 self.apps, self.revisions, self.deployments, self.allocations,
                 self.nodes, self.projects, self.principals, self.registries, self.replies, self.bundles, self.contents,
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
-                self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits, self.queues,
-                self.notices,
+                self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits,
+                self.queues, self.notices,
             ],
             self._reindex,
         )  # fmt: skip
