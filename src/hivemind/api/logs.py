@@ -15,7 +15,6 @@ from starlette.websockets import WebSocket
 from hivemind.api.backend import Backend
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
-from hivemind.api.pattern import Pattern
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import LogLine, LogQuery
 from hivemind.errors import Invalid, NotFound
@@ -23,6 +22,7 @@ from hivemind.model.allocation import ALLOCATION, Allocation
 from hivemind.model.answers import STREAM_FORMAT, LogEntry
 from hivemind.model.app import APP, App
 from hivemind.model.base import Spec
+from hivemind.model.pattern import Pattern
 
 _NANOSECONDS = Meta(ge=0, le=2**63 - 1, description="nanoseconds since 1970; 0: no bound")
 

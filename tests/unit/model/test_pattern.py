@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivemind.api.pattern import Pattern
 from hivemind.errors import Invalid
+from hivemind.model.pattern import Pattern
 
 _ATOMS = st.sampled_from(
     ["a", "b", "c", ".", "[ab]", "[^a]", r"\d", r"\w", r"\s", r"\b", "^", "$", " ", "_", "1"]

@@ -23,6 +23,8 @@ _LONGEST_PATTERN = 1000
 _MOST_NODES = 4000
 _MOST_KNOWN = 20_000
 _MOST_REPEATS = 1000
+_DEEPEST = 50
+"""Groups within groups."""
 _HINT = "write it like ERROR|WARN, status=5\\d\\d or (?i)timeout"
 
 
@@ -41,14 +43,18 @@ State = tuple[frozenset[int], bool]
 
 
 class Pattern:
-    """Raises `Invalid` for what is not understood."""
+    """Raises `Invalid` for what is not understood.
 
-    def __init__(self, text: str) -> None:
+    `spend` is told what making and using it costs, in steps of about a microsecond, and may raise to end it."""
+
+    def __init__(self, text: str, spend: Callable[[int], None] = lambda _: None) -> None:
         if len(text) > _LONGEST_PATTERN:
             raise _refused(text[:40] + "…", f"it is longer than {_LONGEST_PATTERN} characters")
         parser = _Parser(text)
         self._nodes = parser.nodes
         self._start, self._end = parser.compiled()
+        self._spend = spend
+        spend(len(text) + len(parser.nodes))
         self._known: dict[tuple[State, str], State | None] = {}
         self._first: State = (frozenset(), False)
 
@@ -74,6 +80,7 @@ class Pattern:
         word = _is_word(character)
         holds = {"^": not begun, "$": not character, "b": word != after_word, "B": word == after_word}
         closed = self._closed({*nodes, self._start}, holds)
+        self._spend(1 + len(closed))
         if self._end in closed:
             return None
         out = {
@@ -101,6 +108,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._open = 0
         self._fold = text.startswith("(?i)")
         if self._fold:
             self._at = 4
@@ -114,10 +122,14 @@ class _Parser:
         return tree(end), end
 
     def _either(self) -> Callable[[int], int]:
+        self._open += 1
+        if self._open > _DEEPEST:
+            raise self._wrong(f"groups are nested more than {_DEEPEST} deep")
         branches = [self._sequence()]
         while self._next() == "|":
             self._at += 1
             branches.append(self._sequence())
+        self._open -= 1
 
         def build(out: int) -> int:
             begin = branches[-1](out)
@@ -133,6 +145,8 @@ class _Parser:
             parts.append(self._repeated())
 
         def build(out: int) -> int:
+            if not parts:
+                return self._add(_Node(out))  # a node, so that repeating nothing comes to an end, too
             for part in reversed(parts):
                 out = part(out)
             return out
@@ -159,7 +173,7 @@ class _Parser:
     def _braces(self) -> tuple[int, int | None] | None:
         inner, brace, _ = self._text[self._at + 1 :].partition("}")
         low, comma, high = inner.partition(",")
-        if not brace or not low.isdigit() or (high and not high.isdigit()):
+        if not brace or not low.isdecimal() or (high and not high.isdecimal()):
             return None  # an ordinary brace, as in JSON
         least, most = int(low), (int(high) if high else None) if comma else int(low)
         if least > _MOST_REPEATS or (most is not None and (most > _MOST_REPEATS or most < least)):
