@@ -87,11 +87,18 @@ def freed(circuit: CircuitRecord, now: int, task: str) -> CircuitRecord:
     return replace(_moved(circuit, "free", now), probe="", due=now)
 
 
-def force(circuit: CircuitRecord, state: Literal["open", "closed", "auto"], now: int, why: str) -> CircuitRecord:
+def force(
+    circuit: CircuitRecord, state: Literal["open", "closed", "auto"], now: int, why: str
+) -> CircuitRecord:
     """By hand. Given back to itself (`auto`), one that was held open is probed before it is trusted."""
     if state == "open":
         return replace(
-            _moved(circuit, "open", now), forced=True, probe="", opened=circuit.opened or now, due=0, reason=why
+            _moved(circuit, "open", now),
+            forced=True,
+            probe="",
+            opened=circuit.opened or now,
+            due=0,
+            reason=why,
         )
     if state == "closed":
         return replace(_closed(circuit, "close", now), forced=True, reason=why)
