@@ -106,8 +106,8 @@ def order(
     fails, or a value cannot be a variable: the attempt then ends with cause `start`."""
     variables = Variables()
     for templates in (*_inherited(spec, path), task.env):
-        for name, template in templates.items():
-            variables.put(name, render(template, scope))
+        for name, text in templates.items():
+            variables.put(name, render(text, scope))
     script = script_of(spec.routines, task, scope, variables)
     standard = _standard(scope, path, task, attempt, rank)
     template = msgspec.structs.replace(

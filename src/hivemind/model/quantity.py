@@ -52,8 +52,10 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """`10s`, `1m30s`, `250ms`, `2h` or a bare number of seconds -> seconds."""
+    """`10s`, `1m30s`, `250ms`, `2h`, ISO 8601's `PT1M30S` or a bare number of seconds -> seconds."""
     clean = text.strip().lower()
+    if match := _ISO.fullmatch(clean):
+        return round(sum(float(n or 0) * size for n, size in zip(match.groups(), _ISO_SIZES, strict=True)), 9)
     if re.fullmatch(_NUMBER, clean):
         return float(clean)
     parts = list(_SPAN.finditer(clean))
@@ -71,6 +73,10 @@ def parse_cores(text: str) -> float:
     return float(match[1]) / 1000 if match[2] else float(match[1])
 
 
+_ISO = re.compile(
+    rf"p(?=.*\d)(?:({_NUMBER})w)?(?:({_NUMBER})d)?(?:t(?=\d)(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?)?"
+)
+_ISO_SIZES = (604800, 86400, 3600, 60, 1)
 _PARSERS = {"bytes": parse_bytes, "seconds": parse_seconds, "cores": parse_cores}
 
 

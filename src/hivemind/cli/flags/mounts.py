@@ -9,10 +9,9 @@ from hivemind.cli.parsing import Values
 from hivemind.errors import Invalid
 from hivemind.model.app import AppSpec
 from hivemind.model.mount import BindMount, Mount, ScratchMount, TmpfsMount, VolumeMount
-from hivemind.model.names import Name
-from hivemind.model.quantity import parse_bytes, read
+from hivemind.model.mount_text import volume, volume_name
+from hivemind.model.quantity import parse_bytes
 
-_SHORT = "write it like data:/var/lib/data, data:/var/lib/data:ro or /srv/files:/files:ro"
 _LONG = "write it like type=volume,source=data,target=/data,readonly or type=bind,source=/srv,target=/srv"
 _SAME = {
     "src": "source", "dst": "target", "destination": "target", "ro": "readonly", "volume-subpath": "subpath",
@@ -43,28 +42,7 @@ def _given(mount: Mount, targets: set[str]) -> bool:
 
 def short(text: str) -> Mount:
     """`name:/path[:ro]`, `/host/path:/path[:ro]`."""
-    source, _, rest = text.partition(":")
-    target, _, options = rest.partition(":")
-    if not rest:
-        raise Invalid(f"--volume {text} says only where, not what", hint=f"give the volume a name: {_SHORT}")
-    if not target.startswith("/"):
-        raise Invalid(f"--volume {text}: {target!r} is not an absolute path", hint=_SHORT)
-    if source.startswith((".", "~")):
-        raise Invalid(
-            f"--volume {text}: {source} is a path of this machine, and the app may run on another",
-            hint="write the node's absolute path, or give the volume a name",
-        )
-    flags = set(filter(None, options.split(",")))
-    if strange := sorted(flags - {"ro", "rw", "per-replica"}):
-        raise Invalid(f"--volume {text}: {strange[0]!r} is not possible", hint="ro, rw or per-replica")
-    if source.startswith("/"):
-        if "per-replica" in flags:
-            raise Invalid(f"--volume {text}: a path of the node is the same for all replicas")
-        return BindMount(source=source, target=target, readonly="ro" in flags)
-    return VolumeMount(
-        source=_name(source, f"--volume {text}"), target=target, readonly="ro" in flags,
-        per_replica="per-replica" in flags,
-    )  # fmt: skip
+    return volume(text, f"--volume {text}")
 
 
 def long(text: str) -> Mount:
@@ -96,9 +74,9 @@ def _made(kind: str, found: dict[str, str], option: str) -> Mount:
     if kind == "bind":
         return BindMount(source=found["source"], target=target, readonly=readonly)
     if kind == "scratch":
-        return ScratchMount(source=_name(found["source"], option), target=target, readonly=readonly)
+        return ScratchMount(source=volume_name(found["source"], option), target=target, readonly=readonly)
     return VolumeMount(
-        source=_name(found["source"], option), target=target, readonly=readonly,
+        source=volume_name(found["source"], option), target=target, readonly=readonly,
         subpath=found.get("subpath") or None, per_replica=_flag(found, "per-replica", option),
     )  # fmt: skip
 
@@ -108,12 +86,3 @@ def _flag(found: dict[str, str], name: str, option: str) -> bool:
     if value not in ("true", "false", "1", "0"):
         raise Invalid(f"{option}: {name} is true or false, not {value!r}")
     return value in ("true", "1")
-
-
-def _name(text: str, option: str) -> str:
-    try:
-        return str(read(text, Name))
-    except Invalid:
-        raise Invalid(
-            f"{option}: {text!r} is no name of a volume", hint="lower-case letters, digits and dashes"
-        ) from None
