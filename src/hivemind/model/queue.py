@@ -12,3 +12,15 @@ class PausedQueue(Record, frozen=True, kw_only=True):
     key: str
     by: str = ""
     since: int = 0
+
+
+class RecentStart(Record, frozen=True, kw_only=True):
+    """A task with a limited rate was given a place. Kept by `<project>/<key>/<time>/<task run>` as long as it counts."""
+
+    project: str
+    key: str
+    """Of the rate."""
+    time: int
+    """Milliseconds."""
+    until: int
+    """From then on it does not count any more."""

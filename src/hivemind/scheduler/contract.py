@@ -29,6 +29,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Platform of the image, when known."""
     placement: str = "spread"
     priority: int = 50
+    task: bool = False
+    """An attempt of a task: it takes one of the node's slots for these."""
+    executor: str = ""
+    """By which a task is run; the node has to have it."""
     volumes: tuple[tuple[str, str], ...] = ()
     """Volumes that it mounts and that are on one node only: name and id of that node."""
     avoid: tuple[str, ...] = ()
@@ -41,6 +45,8 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float = 0.0
     memory: int = 0
     gpus: int = 0
+    tasks: int = 0
+    """Attempts of tasks; they stand in `apps`, too, each by its own id."""
     apps: dict[str, int] = {}
     ports: dict[str, str] = {}
     """Published port -> id of the app that holds it."""

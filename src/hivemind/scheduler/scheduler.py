@@ -91,6 +91,8 @@ def _kind(ask: Ask) -> tuple[object, ...]:
         ask.os,
         ask.arch,
         ask.placement,
+        ask.task,
+        ask.executor,
         ask.volumes,
     )
 

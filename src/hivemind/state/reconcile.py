@@ -19,7 +19,9 @@ from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Ask
 from hivemind.scheduler.scheduler import place
 from hivemind.state import pins, volume_use, volumes
+from hivemind.state.deadlines import Timer
 from hivemind.state.dependencies import waits
+from hivemind.state.jobs.advance import advance
 from hivemind.state.state import State, revision_key
 from hivemind.state.succession import succeeding
 
@@ -32,7 +34,14 @@ _SURPLUS_KEPT = 10
 _DEPLOYMENTS_KEPT = 20
 
 
-def reconcile(state: State) -> None:
+def reconcile(state: State, passed: Sequence[Timer]) -> None:
+    """`passed`: timers whose time has come."""
+    state.dirty |= {key for kind, key in passed if kind == "app"}
+    _reconcile_apps(state)
+    advance(state, [timer for timer in passed if timer[0] != "app"])
+
+
+def _reconcile_apps(state: State) -> None:
     for _ in range(_ROUNDS):
         if not state.dirty:
             return
@@ -78,9 +87,9 @@ def _plan_app(state: State, id: str) -> None:
 
 def _set_deadline(state: State, id: str, plan: Plan) -> None:
     if plan.deadline is None:
-        state.deadlines.pop(id, None)
+        state.deadlines.pop(("app", id))
     else:
-        state.deadlines[id] = plan.deadline
+        state.deadlines.put(("app", id), plan.deadline)
 
 
 # -- steps ---------------------------------------------------------------------------------------------------
@@ -267,7 +276,7 @@ def _purge(state: State, app: App) -> None:
     for deployment in state.deployments_of(app.id):
         state.tables.remove(state.deployments, deployment.id)
     _drop_revisions(state, app, state.revisions_of(app))
-    state.deadlines.pop(app.id, None)
+    state.deadlines.pop(("app", app.id))
     state.tables.remove(state.apps, app.id)
 
 

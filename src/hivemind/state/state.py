@@ -28,7 +28,7 @@ from hivemind.model.node import Node
 from hivemind.model.notice import Notice
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
-from hivemind.model.queue import PausedQueue
+from hivemind.model.queue import PausedQueue, RecentStart
 from hivemind.model.revision import Revision
 from hivemind.model.routine import LibraryRoutine
 from hivemind.model.run import Items, Run, TaskRun
@@ -36,6 +36,9 @@ from hivemind.model.snapshot import Snapshot as VolumeSnapshot
 from hivemind.model.storage import StorageClass
 from hivemind.model.volume import Discarded, Volume, volume_mounts
 from hivemind.scheduler.contract import Use
+from hivemind.state.deadlines import Deadlines
+from hivemind.state.jobs.index import WorkIndex
+from hivemind.state.jobs.specs import attempt_spec
 from hivemind.state.operations import Operation
 from hivemind.state.tables import Change, Table, Tables
 
@@ -126,7 +129,12 @@ class State:
         self.circuits: Table[CircuitRecord] = Table("circuits", CircuitRecord)
         self.queues: Table[PausedQueue] = Table("queues", PausedQueue)
         """Routines, circuits and paused queues by `<project>/<name>`."""
+        self.starts: Table[RecentStart] = Table("starts", RecentStart)
         self.notices: Table[Notice] = Table("notices", Notice)
+        self.deadlines = Deadlines()
+        """When (ms) an app's strategy, a run, a task, a schedule and so on want to be looked at again."""
+        self.work = WorkIndex(self.deadlines)
+        """What is derived from the records of jobs and runs."""
         self._names: dict[tuple[str, str], str] = {}
         self._by_app: dict[str, dict[int, set[str]]] = {}
         self._slots: dict[str, Slots] = {}
@@ -151,16 +159,25 @@ class State:
                 self.nodes, self.projects, self.principals, self.registries, self.replies, self.bundles, self.contents,
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
                 self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits,
-                self.queues, self.notices,
+                self.notices, self.starts,
             ],
             self._reindex,
         )  # fmt: skip
-        self.deadlines: dict[str, int] = {}
-        """App id -> when (ms) its strategy wants to look again."""
         self.dirty: set[str] = set()
         """Ids of apps to reconcile in this batch."""
 
     # -- reading ---------------------------------------------------------------------------------------------
+
+    def find_job(self, project: str, name: str) -> Job | None:
+        found = self.work.job_id(project, name)
+        return self.jobs[found] if found else None
+
+    def definition(self, job: str, number: int) -> Definition:
+        return self.definitions[definition_key(job, number)]
+
+    def definition_of(self, run: Run) -> Definition:
+        """The one that the run began with."""
+        return self.definitions[definition_key(run.job, run.definition)]
 
     def find_app(self, project: str, name: str) -> App | None:
         found = self._names.get((project, name))
@@ -195,6 +212,9 @@ class State:
         return [self.allocations[id] for id in sorted(self._by_node.get(node, ()))]
 
     def spec_of(self, allocation: Allocation) -> AppSpec:
+        """What it is to be: of an attempt of a task, as far as its place is concerned."""
+        if allocation.for_job:
+            return attempt_spec(self, allocation)
         return self.revision(allocation.app, allocation.revision).spec
 
     def revision(self, app: str, number: int) -> Revision:
@@ -236,8 +256,13 @@ class State:
         return sorted(self._numbers.get(bundle_key(kind, project, name), ()))
 
     def content(self, allocation: Allocation, pin: str) -> Content:
-        """What the revision of that allocation uses of that name (`secret/db`)."""
+        """What the revision of that allocation uses of that name (`secret/db`); attempts of tasks use the newest.
+
+        Raises `KeyError` when that is gone."""
         kind, _, name = pin.partition("/")
+        if allocation.for_job:
+            newest = self.bundles[bundle_key(kind, allocation.project, name)].number
+            return self.contents[content_key(kind, allocation.project, name, newest)]
         number = self.revision(allocation.app, allocation.revision).pins[pin]
         return self.contents[content_key(kind, allocation.project, name, number)]
 
@@ -257,7 +282,7 @@ class State:
         return {node: self._uses[node] for node in self.nodes}
 
     def _use_of(self, node: str) -> Use:
-        cpus, memory, gpus = 0.0, 0, 0
+        cpus, memory, gpus, tasks = 0.0, 0, 0, 0
         apps: dict[str, int] = {}
         ports: dict[str, str] = {}
         for allocation in self.allocations_on(node):
@@ -267,9 +292,11 @@ class State:
                 cpus += reserved.cpus
                 memory += reserved.memory
                 gpus += reserved.gpus
-                apps[allocation.app] = apps.get(allocation.app, 0) + 1
-                ports |= dict.fromkeys(spec.node_ports, allocation.app)
-        return Use(cpus=round(cpus, 6), memory=memory, gpus=gpus, apps=apps, ports=ports)
+                whose = allocation.app or allocation.id
+                apps[whose] = apps.get(whose, 0) + 1
+                ports |= dict.fromkeys(spec.node_ports, whose)
+                tasks += allocation.for_job
+        return Use(cpus=round(cpus, 6), memory=memory, gpus=gpus, tasks=tasks, apps=apps, ports=ports)
 
     # -- changing --------------------------------------------------------------------------------------------
 
@@ -286,8 +313,7 @@ class State:
         self.sequence, self.time = sequence, time
         self.tables.log.clear()
         outcomes = [self._perform(signed) for signed in operations]
-        self.dirty |= {app for app, due in self.deadlines.items() if due <= time}
-        reconcile(self)
+        reconcile(self, self.deadlines.passed(time))
         return outcomes
 
     @property
@@ -324,7 +350,7 @@ class State:
 
     def deadline(self) -> int | None:
         """When (ms) the next timer wants a batch, even an empty one."""
-        return min(self.deadlines.values(), default=None)
+        return self.deadlines.first()
 
     # -- digest, snapshot ------------------------------------------------------------------------------------
 
@@ -342,6 +368,7 @@ class State:
 
     @classmethod
     def restore(cls, snapshot: bytes) -> State:
+        from hivemind.state.jobs.advance import recall_work
         from hivemind.state.reconcile import recall_deadlines
 
         saved = decode(snapshot, Snapshot)
@@ -350,6 +377,7 @@ class State:
         state.tables.load(saved.tables)
         state._settle_replies()
         recall_deadlines(state)
+        recall_work(state)
         return state
 
     def fork(self) -> State:
@@ -358,7 +386,8 @@ class State:
         other.sequence, other.time, other._serial = self.sequence, self.time, self._serial
         self.tables.copy_to(other.tables)
         other._settle_replies()
-        other.deadlines = dict(self.deadlines)
+        other.deadlines.take(self.deadlines)
+        other.work.settled()
         return other
 
     def _settle_replies(self) -> None:
@@ -369,6 +398,7 @@ class State:
     # -- indexes ---------------------------------------------------------------------------------------------
 
     def _reindex(self, change: Change) -> None:
+        self.work.reindex(change)
         if change.table == "apps":
             self._reindex_app(change.old, change.new)
         elif change.table == "allocations":
@@ -396,19 +426,26 @@ class State:
 
     def _reindex_allocation(self, old: Allocation | None, new: Allocation | None) -> None:
         if old:
-            self._drop_from_slot(old)
-            self._used[old.app][old.revision] -= 1
             _drop(self._by_node, old.node, old.id)
             self._uses.pop(old.node, None)
-            self.pending.discard(old.id)
         if new:
             self._uses.pop(new.node, None)
+            if new.node:
+                self._by_node.setdefault(new.node, set()).add(new.id)
+        changed = new or old
+        if changed and not changed.for_job:
+            self._reindex_replica(old, new)
+
+    def _reindex_replica(self, old: Allocation | None, new: Allocation | None) -> None:
+        if old:
+            self._drop_from_slot(old)
+            self._used[old.app][old.revision] -= 1
+            self.pending.discard(old.id)
+        if new:
             if new.state is AllocationState.PENDING:
                 self.pending.add(new.id)
             self._used.setdefault(new.app, Counter())[new.revision] += 1
             self._by_app.setdefault(new.app, {}).setdefault(new.slot, set()).add(new.id)
-            if new.node:
-                self._by_node.setdefault(new.node, set()).add(new.id)
 
         changed = new or old
         if changed and changed.app in self._slots:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hivemind.scheduler.filters import constraints, drained, platform, ports, resources, volumes
+from hivemind.scheduler.filters import constraints, drained, executors, platform, ports, resources, slots, volumes
 from hivemind.scheduler.filters.contract import Filter, Reason
 
 FILTERS: dict[str, Filter] = {
@@ -12,7 +12,9 @@ FILTERS: dict[str, Filter] = {
         platform.FILTER,
         volumes.FILTER,
         constraints.FILTER,
+        executors.FILTER,
         ports.FILTER,
+        slots.FILTER,
         resources.FILTER,
     )
 }

@@ -1,0 +1,393 @@
+"""What is derived from the records of jobs and runs, so that each event costs only what it touches.
+
+Nothing in here is saved: it follows from the tables, change by change, and is there again after they were loaded in
+whatever order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from typing import NamedTuple, TypeVar
+
+from hivemind.jobs.queue import Queue, rank
+from hivemind.model.allocation import Allocation
+from hivemind.model.app import AppSpec
+from hivemind.model.circuit import CircuitRecord
+from hivemind.model.job import Definition, Job
+from hivemind.model.queue import PausedQueue, RecentStart
+from hivemind.model.run import Run, RunState, TaskRun, TaskState, task_key
+from hivemind.state.deadlines import Deadlines
+from hivemind.state.jobs.families import Families
+from hivemind.state.jobs.lane import lane_of
+from hivemind.state.tables import Change
+
+M = TypeVar("M")
+Numbered = tuple[int, int, str]
+"""When a run ended (ms), its number, its id."""
+
+
+class RunLane(NamedTuple):
+    """What stops a run that waits stops all others of the same lane."""
+
+    project: str
+    key: str
+    job: str
+    source: str
+    """The schedule that started it, or that it makes up for."""
+
+
+class WorkIndex:
+    """`state.work`."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.families = Families()
+        self.tasks = Queue()
+        """Task runs, by key, that wait for a place or a limit."""
+        self.runs = Queue()
+        """Runs, by id, that wait for others to end."""
+        self.ended_runs: list[str] = []
+        """Runs that ended in this batch and that nobody has looked at yet."""
+        self.rescheduled: set[str] = set()
+        """Jobs whose schedules have to be looked at anew."""
+        self.retimed: set[str] = set()
+        """Runs whose alarm has to be set anew."""
+        self.overdue: set[str] = set()
+        """Jobs of which more ended runs are kept than shall be."""
+        self.specs: dict[tuple[str, int, str, str], AppSpec] = {}
+        """Definition (job, number), path of the task, image -> what it needs of a node."""
+        self.lanes: dict[tuple[str, int, str, int], str] = {}
+        """Definition, path, priority -> the lane of tasks whose keys and image are no templates."""
+        self._deadlines = deadlines
+        self._jobs: dict[tuple[str, str], str] = {}
+        self._numbers: dict[str, set[int]] = {}
+        self._definition_runs: Counter[tuple[str, int]] = Counter()
+        self._live_runs: dict[str, dict[str, None]] = {}
+        self._all_runs: dict[str, list[tuple[int, str]]] = {}
+        self._named: dict[tuple[str, str], list[str]] = {}
+        self._ended: dict[str, list[Numbered]] = {}
+        self._begun_by_key: dict[tuple[str, str], set[str]] = {}
+        self._begun_by_source: dict[tuple[str, str], set[str]] = {}
+        self._known_runs: set[str] = set()
+        self._running: dict[str, str] = {}
+        self._by_key: dict[tuple[str, str], set[str]] = {}
+        self._by_project: Counter[str] = Counter()
+        self._attempts: set[str] = set()
+        self._starts: dict[tuple[str, str], list[tuple[int, str]]] = {}
+
+    # -- jobs and definitions --------------------------------------------------------------------------------
+
+    def job_id(self, project: str, name: str) -> str | None:
+        return self._jobs.get((project, name))
+
+    def definition_numbers(self, job: str) -> list[int]:
+        """Those still kept, oldest first."""
+        return sorted(self._numbers.get(job, ()))
+
+    def jobs_with_definitions(self) -> list[str]:
+        return sorted(self._numbers)
+
+    def definition_used(self, job: str, number: int) -> bool:
+        """A run still kept began with it."""
+        return self._definition_runs[job, number] > 0
+
+    # -- runs ------------------------------------------------------------------------------------------------
+
+    def live_runs(self, job: str) -> list[str]:
+        """Ids of those that have not ended."""
+        return sorted(self._live_runs.get(job, ()))
+
+    def live_count(self, job: str) -> int:
+        return len(self._live_runs.get(job, ()))
+
+    def runs_of(self, job: str) -> list[str]:
+        """Ids of all that are still kept, by number."""
+        return [id for _, id in self._all_runs.get(job, ())]
+
+    def newest_run(self, job: str) -> str | None:
+        found = self._all_runs.get(job)
+        return found[-1][1] if found else None
+
+    def runs_named(self, project: str, name: str) -> list[str]:
+        """Ids of the runs that are called so: several, where a job was made anew under its old name."""
+        return self._named.get((project, name), [])
+
+    def ended_of(self, job: str) -> list[Numbered]:
+        """Oldest first; not to be changed."""
+        return self._ended.get(job, [])
+
+    def jobs_with_ended_runs(self) -> list[str]:
+        return sorted(self._ended)
+
+    def begun_with_key(self, project: str, key: str) -> set[str]:
+        """Runs of that concurrency key that go on; not to be changed."""
+        return self._begun_by_key.get((project, key), set())
+
+    def begun_by(self, job: str, source: str) -> set[str]:
+        """Runs that this schedule of the job started and that go on; not to be changed."""
+        return self._begun_by_source.get((job, source), set())
+
+    def orphans(self) -> list[str]:
+        """Runs that were forgotten, and whose task runs have still to be."""
+        return sorted(run for run in self.families.runs() if run not in self._known_runs)
+
+    # -- what runs -------------------------------------------------------------------------------------------
+
+    def running_with_key(self, project: str, key: str) -> set[str]:
+        """Keys of the task runs with that concurrency key that have a place; not to be changed."""
+        return self._by_key.get((project, key), set())
+
+    def running_of(self, project: str) -> int:
+        return self._by_project[project]
+
+    def running(self) -> int:
+        """How many task runs of all projects have a place."""
+        return len(self._running)
+
+    def running_keys(self) -> list[str]:
+        return sorted(self._running)
+
+    def attempts(self) -> list[str]:
+        """Ids of the allocations of tasks: all that there are, for those that have ended are removed."""
+        return sorted(self._attempts)
+
+    def starts(self, project: str, key: str) -> list[tuple[int, str]]:
+        """Of that rate key: when (ms), and the key of the record, oldest first; not to be changed."""
+        return self._starts.get((project, key), [])
+
+    def queued(self) -> list[TaskRun]:
+        """All that wait for a place or a limit, those of paused runs, too; in no order."""
+        return [task for mine in self._queued_of.values() for task in mine.values()]
+
+    # -- keeping it ------------------------------------------------------------------------------------------
+
+    def reindex(self, change: Change) -> None:
+        keep = _KEEP.get(change.table)
+        if keep:
+            keep(self, change)
+
+    def _job(self, change: Change) -> None:
+        old: Job | None = change.old
+        new: Job | None = change.new
+        if old and (new is None or new.name != old.name):
+            self._jobs.pop((old.project, old.name), None)
+        if new:
+            self._jobs[new.project, new.name] = new.id
+        self.rescheduled.add(change.key)
+
+    def _definition(self, change: Change) -> None:
+        new: Definition | None = change.new
+        definition: Definition = new or change.old
+        if new:
+            self._numbers.setdefault(new.job, set()).add(new.number)
+        else:
+            _drop(self._numbers, definition.job, definition.number)
+        self._forget_specs(definition)
+
+    def _forget_specs(self, definition: Definition) -> None:
+        which = (definition.job, definition.number)
+        for known in (self.specs, self.lanes):
+            for key in [key for key in known if key[:2] == which]:
+                del known[key]  # type: ignore[attr-defined]
+
+    def _run(self, change: Change) -> None:
+        old: Run | None = change.old
+        new: Run | None = change.new
+        self.retimed.add(change.key)
+        if old and new and _same_place(old, new):
+            return
+        if old:
+            self._run_out(old)
+        if new:
+            self._run_in(new)
+            if old and new.state.ended and not old.state.ended:
+                self.ended_runs.append(new.id)
+
+    def _run_in(self, run: Run) -> None:
+        self._known_runs.add(run.id)
+        self._definition_runs[run.job, run.definition] += 1
+        insort(self._all_runs.setdefault(run.job, []), (run.number, run.id))
+        self._named.setdefault((run.project, run.name), []).append(run.id)
+        if run.state.ended:
+            insort(self._ended.setdefault(run.job, []), (run.ended, run.number, run.id))
+            self.overdue.add(run.job)
+            return
+        self._live_runs.setdefault(run.job, {})[run.id] = None
+        if run.state is RunState.QUEUED:
+            self._queue_run(run)
+            return
+        if run.key:
+            self._begun_by_key.setdefault((run.project, run.key), set()).add(run.id)
+        if run.start.kind in ("schedule", "backfill"):
+            self._begun_by_source.setdefault((run.job, run.start.source), set()).add(run.id)
+
+    def _run_out(self, run: Run) -> None:
+        self._known_runs.discard(run.id)
+        which = (run.job, run.definition)
+        self._definition_runs[which] -= 1
+        if not self._definition_runs[which]:
+            del self._definition_runs[which]
+        _take(self._all_runs, run.job, (run.number, run.id))
+        named = self._named[run.project, run.name]
+        named.remove(run.id)
+        if not named:
+            del self._named[run.project, run.name]
+        if run.state.ended:
+            _take(self._ended, run.job, (run.ended, run.number, run.id))
+            return
+        live = self._live_runs[run.job]
+        live.pop(run.id, None)
+        if not live:
+            del self._live_runs[run.job]
+        self.runs.drop(run.id)
+        if run.state is not RunState.QUEUED:
+            _drop(self._begun_by_key, (run.project, run.key), run.id)
+            _drop(self._begun_by_source, (run.job, run.start.source), run.id)
+            self.runs.wake(("key", run.project, run.key))
+            self.runs.wake(("source", run.job, run.start.source))
+
+    def _queue_run(self, run: Run) -> None:
+        if run.paused:
+            return
+        source = run.start.source if run.start.kind in ("schedule", "backfill") else ""
+        lane = RunLane(run.project, run.key, run.job, source)
+        turn = rank(run.created, run.priority)
+        self.runs.put(run.id, turn, run.number, lane, (run.project, ""))
+
+    def _task(self, change: Change) -> None:
+        old: TaskRun | None = change.old
+        new: TaskRun | None = change.new
+        self.families.reindex(old, new)
+        self._time_task(change.key, new)
+        was, now = _placed(old), _placed(new)
+        if was != now:
+            if was and old:
+                self._stopped(change.key, old)
+            if now and new:
+                self._started(change.key, new)
+        if _turn(old) != _turn(new):
+            self.tasks.drop(change.key)
+            if new is not None and new.state is TaskState.QUEUED:
+                lane = lane_of(new.lane)
+                self.tasks.put(change.key, new.rank, new.index, new.lane, (lane.project, lane.place))
+
+    def _time_task(self, key: str, task: TaskRun | None) -> None:
+        if task is not None and task.due and not task.state.decided:
+            self._deadlines.put(("task", key), task.due)
+        else:
+            self._deadlines.pop(("task", key))
+
+    def _started(self, key: str, task: TaskRun) -> None:
+        lane = lane_of(task.lane)
+        self._running[key] = task.lane
+        self._by_project[lane.project] += 1
+        if lane.key:
+            self._by_key.setdefault((lane.project, lane.key), set()).add(key)
+
+    def _stopped(self, key: str, task: TaskRun) -> None:
+        lane = lane_of(task.lane)
+        del self._running[key]
+        self._by_project[lane.project] -= 1
+        if lane.key:
+            _drop(self._by_key, (lane.project, lane.key), key)
+            self.tasks.wake(("key", lane.project, lane.key))
+        self.tasks.wake(("project", lane.project))
+
+    def _allocation(self, change: Change) -> None:
+        old: Allocation | None = change.old
+        new: Allocation | None = change.new
+        if new is not None and new.for_job:
+            self._attempts.add(new.id)
+        elif new is None and old is not None and old.for_job:
+            self._attempts.discard(old.id)
+        if old is not None and old.node and old.live and (new is None or not new.live):
+            self.tasks.room()
+
+    def _node(self, change: Change) -> None:
+        self.tasks.room()
+
+    def _project(self, change: Change) -> None:
+        self.tasks.wake(("project", change.key))
+
+    def _queue(self, change: Change) -> None:
+        queue: PausedQueue = change.new or change.old
+        for waiting in (self.tasks, self.runs):
+            waiting.wake(("queue", queue.project, queue.key))
+
+    def _circuit(self, change: Change) -> None:
+        new: CircuitRecord | None = change.new
+        if new is not None and new.state == "open" and not new.forced and new.due:
+            self._deadlines.put(("circuit", change.key), new.due)
+        else:
+            self._deadlines.pop(("circuit", change.key))
+        self.wake_circuit(change.key)
+
+    def wake_circuit(self, key: str) -> None:
+        """`key`: `<project>/<name>`."""
+        self.tasks.wake(("circuit", *key.split("/", 1)))
+
+    def settled(self) -> None:
+        """What this was copied from was at rest: nothing that was noted while it was loaded is to be done."""
+        for noted in (self.rescheduled, self.retimed, self.overdue):
+            noted.clear()
+        self.ended_runs.clear()
+
+    def _start(self, change: Change) -> None:
+        start: RecentStart = change.new or change.old
+        which = (start.project, start.key)
+        if change.new is not None:
+            insort(self._starts.setdefault(which, []), (start.time, change.key))
+        else:
+            _take(self._starts, which, (start.time, change.key))
+
+
+_KEEP = {
+    "jobs": WorkIndex._job,
+    "definitions": WorkIndex._definition,
+    "runs": WorkIndex._run,
+    "task_runs": WorkIndex._task,
+    "allocations": WorkIndex._allocation,
+    "nodes": WorkIndex._node,
+    "volumes": WorkIndex._node,
+    "projects": WorkIndex._project,
+    "queues": WorkIndex._queue,
+    "circuits": WorkIndex._circuit,
+    "starts": WorkIndex._start,
+}
+
+
+def _placed(task: TaskRun | None) -> bool:
+    """It has, or had until its node says otherwise, a place."""
+    return task is not None and bool(task.allocations) and bool(task.lane)
+
+
+def _same_place(old: Run, new: Run) -> bool:
+    return (old.state, old.key, old.ended, old.priority, old.paused) == (
+        new.state, new.key, new.ended, new.priority, new.paused,
+    )  # fmt: skip
+
+
+def _turn(task: TaskRun | None) -> tuple[int, str, int] | None:
+    """Where it stands in the queue; None: nowhere."""
+    return (task.rank, task.lane, task.index) if task is not None and task.state is TaskState.QUEUED else None
+
+
+def _drop(index: dict[M, set[str]] | dict[M, set[int]], key: M, member: object) -> None:
+    members = index.get(key)
+    if members:
+        members.discard(member)  # type: ignore[arg-type]
+        if not members:
+            del index[key]
+
+
+def _take(index: dict[M, list[tuple[int, ...]]] | dict, key: M, entry: tuple) -> None:  # type: ignore[type-arg]
+    """Takes an entry out of a sorted list."""
+    entries = index[key]
+    at = bisect_left(entries, entry)
+    assert entries[at] == entry
+    del entries[at]
+    if not entries:
+        del index[key]
+
+
+__all__ = ["WorkIndex", "task_key"]
