@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -336,6 +337,31 @@ async def test_detach_ends_the_flows_to_an_address(network: RoutedNetwork) -> No
         assert flows_of(one.ip) == 2
         await network.detach("one")
         assert flows_of(one.ip) == 0
+
+
+async def test_a_flow_that_took_the_ports_of_a_forgotten_one_goes_on(network: RoutedNetwork) -> None:
+    one, two = await network.attach("one", ["53/udp"]), await network.attach("two", ["53/udp"])
+    port = Published("udp", 5353)
+    await network.publish({port: ((one.ip, 53),)})
+    await serve_udp(one, 53)
+    await serve_udp(two, 53)
+    chosen, replaced = threading.Event(), threading.Event()
+
+    def of_one(flow: conntrack.Flow) -> bool:
+        if flow.answered_by != IPv4Address(one.ip):
+            return False
+        chosen.set()
+        return replaced.wait(10)
+
+    with datagram_client("127.0.0.1", 5353) as client:
+        assert await ask_udp(client) == "one"
+        forgetting = asyncio.create_task(asyncio.to_thread(conntrack.forget, of_one))
+        assert await asyncio.to_thread(chosen.wait, 10)
+        await network.publish({port: ((two.ip, 53),)})
+        assert await ask_udp(client) == "two"
+        replaced.set()
+        await forgetting
+        assert flows_of(two.ip) == 1
 
 
 def flows_of(ip: str) -> int:
