@@ -7,8 +7,10 @@ transaction that touches only the ports that differ, and connections already tra
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 
+from hivemind.drivers.network import unreached
 from hivemind.drivers.network.contract import Backend, Published
 from hivemind.drivers.network.nftables import Nft, NftError
 
@@ -48,6 +50,7 @@ class Firewall:
             except NftError:
                 self._nft.close()
                 raise
+        self._watch()
 
     def close(self) -> None:
         self._nft.close()
@@ -67,7 +70,23 @@ class Firewall:
                 self._laid = None  # Somebody flushed our table, or we cannot know: write it anew.
         if self._laid is None:
             self._nft.apply([*without(self.table), *self._base(), *self._difference({}, wanted)])
+            self._watch()
         self._laid = wanted
+
+    def unreachable(self, source: IPv4Address) -> list[unreached.Failure]:
+        """Where the allocation at that address could not connect."""
+        return unreached.failures(self.table, source)
+
+    def forget(self, source: IPv4Address) -> None:
+        """The address is another allocation's from now on."""
+        for statement in unreached.forgetting(self.table, source, self.unreachable(source)):
+            with suppress(NftError):
+                self._nft.apply([statement])
+
+    def _watch(self) -> None:
+        """A kernel that cannot do this serves all the rest; `unreachable` then finds nothing."""
+        with suppress(NftError):
+            self._nft.apply(unreached.base(self.table, self._links))
 
     def _base(self) -> list[str]:
         """Idempotent: what is there already stays, the rules of the base chains are replaced."""

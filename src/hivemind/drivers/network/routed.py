@@ -70,7 +70,10 @@ class RoutedNetwork:
         self._attached: dict[str, Record] = {}
         self._dead: set[str] = set()
         self._worker: ThreadPoolExecutor | None = None
+        self.name_of: Callable[[str, str], str] = lambda client, address: address
+        """By what name the allocation at the first address knows the second; asked on the worker thread."""
         self._netlink: Netlink
+        self._firewall: Firewall
         self._ports: PublishedPorts
         self._addresses: subnets.Addresses
 
@@ -104,7 +107,7 @@ class RoutedNetwork:
         return {name: record.attachment for name, record in self._attached.copy().items()}
 
     async def unreachable(self, allocation: str) -> tuple[str, ...]:
-        return ()
+        return await self._run(lambda: self._unreachable(allocation))
 
     async def publish(self, table: Mapping[Published, tuple[Backend, ...]]) -> Mapping[Published, str]:
         wanted = dict(table)
@@ -179,11 +182,11 @@ class RoutedNetwork:
         self._mtu = self._mtu or wiring.outer_mtu(links, routes)
         self._lay_node_address(links["lo"].index)
         cluster = subnets.cluster_of(subnet)
-        firewall = Firewall(
+        self._firewall = Firewall(
             self._table, self._links, self._addresses.node, subnet, cluster, self._published_at
         )
-        firewall.open()
-        self._ports = PublishedPorts(firewall, self._netlink, self._published_at)
+        self._firewall.open()
+        self._ports = PublishedPorts(self._firewall, self._netlink, self._published_at)
         self._attached = living
         for record in living.values():
             self._addresses.claim(IPv4Address(record.attachment.ip))
@@ -285,9 +288,21 @@ class RoutedNetwork:
         self._addresses.take_back(IPv4Address(record.attachment.ip))
         del self._attached[allocation]
 
+    def _unreachable(self, allocation: str) -> tuple[str, ...]:
+        record = self._attached.get(allocation)
+        if record is None:
+            return ()
+        ip = record.attachment.ip
+        found = self._firewall.unreachable(IPv4Address(ip))
+        return tuple(
+            sorted(f"{self.name_of(ip, str(each.address))}:{each.port} {each.why}" for each in found)
+        )
+
     def _forget_dead(self) -> None:
         if self._dead:
             dead, self._dead = {IPv4Address(ip) for ip in self._dead}, set()
+            for address in dead:
+                self._firewall.forget(address)
             conntrack.forget(
                 lambda flow: not dead.isdisjoint((flow.source, flow.destination, flow.answered_by))
             )
