@@ -99,7 +99,7 @@ class Plan:
 
     def node(self, place: str) -> Node:
         """What the task run there is of. Raises `KeyError`."""
-        return self.nodes[_INDEX.sub("", place) if "[" in place else place]
+        return self.nodes[path_of(place)]
 
     def role(self, place: str) -> Literal["task", "group", "fan-out", "approval", "job"]:
         node = self.node(place)
@@ -122,6 +122,11 @@ _plans: OrderedDict[int, tuple[JobSpec, Plan]] = OrderedDict()
 
 
 # Places.
+
+
+def path_of(place: str) -> str:
+    """What it is a place of: the path in the definition."""
+    return _INDEX.sub("", place) if "[" in place else place
 
 
 def parent_of(place: str) -> str:

@@ -18,8 +18,10 @@ from hivemind.model.job import Definition, Job
 from hivemind.model.queue import PausedQueue, RecentStart
 from hivemind.model.run import Run, RunState, TaskRun, TaskState, task_key
 from hivemind.state.deadlines import Deadlines
+from hivemind.state.jobs.broken import Broken
 from hivemind.state.jobs.families import Families
 from hivemind.state.jobs.lane import lane_of
+from hivemind.state.jobs.triggers import Triggers
 from hivemind.state.tables import Change
 
 M = TypeVar("M")
@@ -56,8 +58,12 @@ class WorkIndex:
         """Jobs of which more ended runs are kept than shall be."""
         self.specs: dict[tuple[str, int, str, str], AppSpec] = {}
         """Definition (job, number), path of the task, image -> what it needs of a node."""
-        self.lanes: dict[tuple[str, int, str, int], str] = {}
-        """Definition, path, priority -> the lane of tasks whose keys and image are no templates."""
+        self.lanes: dict[tuple[str, int, str, int, tuple[str, ...]], str] = {}
+        """Definition, path, priority, circuits -> the lane of tasks whose keys and image are no templates."""
+        self.triggers = Triggers()
+        """Which jobs wait for which events."""
+        self.broken = Broken()
+        """Which detected circuits concern which tasks."""
         self._deadlines = deadlines
         self._jobs: dict[tuple[str, str], str] = {}
         self._numbers: dict[str, set[int]] = {}
@@ -174,6 +180,7 @@ class WorkIndex:
         if new:
             self._jobs[new.project, new.name] = new.id
         self.rescheduled.add(change.key)
+        self.triggers.touch(change.key)
 
     def _definition(self, change: Change) -> None:
         new: Definition | None = change.new
@@ -316,6 +323,7 @@ class WorkIndex:
 
     def _circuit(self, change: Change) -> None:
         new: CircuitRecord | None = change.new
+        self.broken.reindex(change.old, new)
         if new is not None and new.state == "open" and not new.forced and new.due:
             self._deadlines.put(("circuit", change.key), new.due)
         else:
