@@ -30,6 +30,7 @@ from hivemind.drivers.dns.forwarder import Forwarder
 from hivemind.drivers.dns.resolv_conf import ResolvConf
 from hivemind.drivers.dns.server import NameServer
 from hivemind.drivers.gpus import detect as detect_gpus
+from hivemind.drivers.network.contract import Observant
 from hivemind.errors import HivemindError
 from hivemind.ledger.local import LocalLedger
 from hivemind.model.names import DEFAULT_PROJECT
@@ -254,6 +255,8 @@ class Node:
             except HivemindError as error:
                 problems.append(f"no names for this machine: {error.message}")
         for network in machinery.each_network():
+            if isinstance(network, Observant):
+                network.name_of = server.name_of
             if network.dns_address:
                 try:
                     await server.listen(network.dns_address, 53)

@@ -42,7 +42,8 @@ def outside(tmp_path: Path) -> Iterator[str]:
     def furnish() -> None:
         run("ip", "address", "add", "192.0.2.9/24", "dev", "wire")
         run("ip", "link", "set", "wire", "up")
-        rules = "tcp dport 81 drop; tcp dport 82 reject with icmp type host-prohibited; tcp dport 83 reject with tcp reset"
+        rules = "tcp dport 81 drop; tcp dport 82 reject with icmp type host-prohibited;"
+        rules += " tcp dport 83 reject with tcp reset"
         run("nft", f"table ip gate {{ chain in {{ type filter hook input priority 0; {rules}; }}; }}")
 
     within(str(pin), furnish)

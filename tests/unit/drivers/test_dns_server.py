@@ -13,12 +13,14 @@ from pathlib import Path
 import dns.asyncquery
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
 
 from hivemind.drivers.dns.forwarder import Forwarder
+from hivemind.drivers.dns.lookups import Lookups
 from hivemind.drivers.dns.resolv_conf import ResolvConf, nameservers
 from hivemind.drivers.dns.server import NameServer
 from hivemind.errors import Conflict, Unavailable
@@ -387,3 +389,38 @@ def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert conf.upstreams() == (("192.0.2.2", 53),)
     path.unlink()
     assert conf.upstreams() == ()
+
+
+async def test_it_remembers_by_what_name_a_client_knows_an_address() -> None:
+    def aliased(query: dns.message.Message) -> bytes:
+        response = dns.message.make_response(query)
+        name, alias = query.question[0].name, dns.name.from_text("real.example.org")
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", "real.example.org."))
+        response.answer.append(dns.rrset.from_text(alias, 60, "IN", "A", "192.0.2.7"))
+        return response.to_wire()
+
+    async with upstream(aliased) as (_, address), serving(address) as (server, port):
+        await dns.asyncquery.udp(
+            dns.message.make_query("DB.example.org", "A"), LOOPBACK, port=port, timeout=5
+        )
+        assert server.name_of(LOOPBACK, "192.0.2.7") == "db.example.org"
+        assert server.name_of("10.9.9.9", "192.0.2.7") == "192.0.2.7"
+        assert server.name_of("10.9.9.9", "10.0.0.2") == "web.default.hive"
+
+
+@pytest.mark.parametrize("reply", [b"", b"\0" * 12, b"\0" * 4 + b"\0\1\0\7" + b"\0" * 30, os.urandom(40)])
+def test_a_reply_that_is_none_teaches_nothing(reply: bytes) -> None:
+    lookups = Lookups()
+    lookups.note("10.0.0.1", reply)
+    assert lookups.name_of("10.0.0.1", "0.0.0.0") == ""
+
+
+def test_no_client_fills_the_memory() -> None:
+    lookups = Lookups()
+    for number in range(10_000):
+        query = dns.message.make_query(f"n{number}.example.org", "A")
+        reply = reply_with(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")(query)
+        assert reply
+        lookups.note("10.0.0.1", reply)
+    assert lookups.name_of("10.0.0.1", "10.0.0.1") == ""
+    assert lookups.name_of("10.0.0.1", "10.0.39.15") == "n9999.example.org"

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from hivemind.drivers.dns.forwarder import Forwarder
+from hivemind.drivers.dns.lookups import Lookups
 from hivemind.drivers.dns.resolv_conf import ResolvConf
 from hivemind.errors import Conflict, Forbidden, HivemindError, Unavailable
 from hivemind.protocols.dns.answer import Forward, answer, failure
@@ -39,6 +40,7 @@ class NameServer:
         self.forwarded = 0
         self.failures = 0
         """Forwarded queries that no upstream replied to, and responses the kernel would not send."""
+        self._lookups = Lookups()
         self._zone = Zone.build()
         self._forwarder = forwarder or Forwarder(ResolvConf().upstreams)
         self._connections = connections
@@ -51,6 +53,12 @@ class NameServer:
 
     def set_zone(self, zone: Zone) -> None:
         self._zone = zone
+
+    def name_of(self, client: str, address: str) -> str:
+        """By what name the client knows that IPv4 address: the app's, or what it asked us for; otherwise the address.
+
+        May be asked on any thread."""
+        return self._zone.name_of(address) or self._lookups.name_of(client, address) or address
 
     @property
     def addresses(self) -> frozenset[Address]:
@@ -115,16 +123,17 @@ class NameServer:
             self.failures += 1
 
     async def _forward_udp(self, sock: socket.socket, data: bytes, client: Any, forward: Forward) -> None:
-        response = await self._forward(data, forward, tcp=False)
+        response = await self._forward(data, client[0], forward, tcp=False)
         if sock.fileno() >= 0:
             self._send(sock, response, client)
 
-    async def _forward(self, data: bytes, forward: Forward, *, tcp: bool) -> bytes:
+    async def _forward(self, data: bytes, client: str, forward: Forward, *, tcp: bool) -> bytes:
         reply = await self._forwarder.ask(data, forward.query.question, self._addresses, tcp=tcp)
         if reply is None:
             self.failures += 1
             return failure(forward.query)
         self.forwarded += 1
+        self._lookups.note(client, reply)
         return reply
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +164,7 @@ class NameServer:
             self.queries += 1
             response = answer(data, client, self._zone, "tcp")
             if isinstance(response, Forward):
-                response = await self._forward(data, response, tcp=True)
+                response = await self._forward(data, client, response, tcp=True)
             if response is None:
                 return
             writer.write(_LENGTH.pack(len(response)) + response)

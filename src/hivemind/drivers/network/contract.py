@@ -7,8 +7,8 @@ the daemon and are found again by `open`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -80,3 +80,11 @@ class Network(Protocol):
 
     async def destroy(self) -> None:
         """Removes every trace of this node's network from the machine."""
+
+
+@runtime_checkable
+class Observant(Protocol):
+    """A network that sees what its allocations cannot connect to."""
+
+    name_of: Callable[[str, str], str]
+    """By what name the allocation at the first address knows the second; to be asked on any thread."""

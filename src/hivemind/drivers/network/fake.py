@@ -11,8 +11,8 @@ from hivemind.errors import Unavailable
 
 
 class FakeNetwork:
-    """Tests set `busy` (ports somebody else has, with the reason) and `capacity`, `failed` (allocation -> what it could not
-    reach), and read `published`."""
+    """Tests set `busy` (ports somebody else has, with the reason), `capacity` and `failed` (what each allocation
+    could not reach), and read `published`."""
 
     name = "fake"
 

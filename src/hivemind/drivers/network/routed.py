@@ -71,7 +71,7 @@ class RoutedNetwork:
         self._dead: set[str] = set()
         self._worker: ThreadPoolExecutor | None = None
         self.name_of: Callable[[str, str], str] = lambda client, address: address
-        """By what name the allocation at the first address knows the second; asked on the worker thread."""
+        """As of `Observant`."""
         self._netlink: Netlink
         self._firewall: Firewall
         self._ports: PublishedPorts

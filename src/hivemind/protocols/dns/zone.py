@@ -18,6 +18,7 @@ import msgspec
 
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.protocols.dns.records import (
+    PTR,
     Address,
     Authority,
     Data,
@@ -131,6 +132,13 @@ class Zone:
     def project_of(self, ip: str) -> str:
         """In whose names a client at `ip` asks."""
         return self._projects.get(ip, DEFAULT_PROJECT)
+
+    def name_of(self, ip: str) -> str:
+        """The app whose replica has that address, as `web.shop.hive`; empty: none."""
+        for pointer in self._shared.get(reverse_name(ip), {}).get(PTR, ()):
+            assert isinstance(pointer, Pointer), "a PTR record points"
+            return b".".join(pointer.target[1:]).decode()
+        return ""
 
     def lookup(self, name: Name, project: str) -> Sets | None:
         """What the name has for a client in `project`; None when it does not exist or is not ours."""
