@@ -6,7 +6,7 @@ import struct
 from ipaddress import IPv4Address
 
 from hivemind.protocols.dns.message import HEADER, Malformed, read_name
-from hivemind.protocols.dns.records import A, IN
+from hivemind.protocols.dns.records import IN, A
 
 _QUESTION = struct.Struct("!HH")
 _RECORD = struct.Struct("!HHIH")
