@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from hivemind.api.imagedesk import ImageDesk
+from hivemind.api.jobs.desk import AttemptDesk
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.drivers.runtimes.contract import (
     ExecSession,
@@ -24,6 +25,7 @@ from hivemind.security.identity import Identity
 from hivemind.security.sealing import Vault
 from hivemind.state.operations import Operation
 from hivemind.state.state import Outcome, State
+from hivemind.state.tables import Change
 from hivemind.store.contract import Store
 
 __all__ = ["Backend", "Info"]
@@ -71,8 +73,14 @@ class Backend(Protocol):
     vault: Vault
     """Seals what must not be read in the ledger; done before the operation is signed."""
 
+    attempts: AttemptDesk
+    """Of tasks of jobs: what they left on this node."""
+
     @property
     def images(self) -> ImageDesk: ...
+
+    def on_change(self, callback: Callable[[Sequence[Change]], None]) -> Callable[[], None]:
+        """From now on it is called with what each batch changed in state. The answer ends that."""
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         """Signs, has it agreed and applied. Raises the error that the operation was refused with.

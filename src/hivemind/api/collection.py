@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -144,15 +144,19 @@ def _writing(resource: Resource, writes: Writes) -> list[Endpoint]:
 
 
 async def list_documents(
-    call: Call, resource: Resource, chosen: Callable[[Any], bool] = lambda record: True
+    call: Call,
+    resource: Resource,
+    chosen: Callable[[Any], bool] = lambda record: True,
+    *,
+    records: Iterable[Any] | None = None,
 ) -> Response:
-    """A page of those records that the query and `chosen` want."""
+    """A page of those records that the query and `chosen` want. `records`: among which it is looked, if not all."""
     view, query = VIEWS[resource.kind], call.query
     if call.project is not None:
         _known_project(call, call.project)
-    after = _cursor(query.cursor)
+    after = cursor_key(query.cursor)
     found = []
-    for record in await view.select(call.backend):
+    for record in records if records is not None else await view.select(call.backend):
         if call.project is not None and view.project(record) != call.project:
             continue
         if (query.app and view.app(record) != query.app) or not chosen(record):
@@ -164,7 +168,7 @@ async def list_documents(
             found.append((key, record))
     found.sort(key=lambda pair: pair[0])
     page = found[: query.limit]
-    more = _encode_cursor(page[-1][0]) if len(found) > len(page) else ""
+    more = encode_cursor(page[-1][0]) if len(found) > len(page) else ""
     return reply(Page(items=[view.document(call.backend, record) for _, record in page], next=more))
 
 
@@ -181,11 +185,11 @@ def _labelled(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
     return True
 
 
-def _encode_cursor(key: tuple[str, ...]) -> str:
+def encode_cursor(key: tuple[str, ...]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
 
-def _cursor(text: str) -> tuple[str, ...] | None:
+def cursor_key(text: str) -> tuple[str, ...] | None:
     if not text:
         return None
     try:

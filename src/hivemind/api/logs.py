@@ -181,6 +181,8 @@ class Reading:
                     text=line.text,
                     allocation=allocation.id,
                     slot=allocation.slot,
+                    path=allocation.path,
+                    attempt=allocation.attempt if allocation.for_job else 0,
                 )
         except NotFound:
             return

@@ -9,6 +9,9 @@ from hivemind.api.endpoint import Endpoint
 from hivemind.api.events import event_endpoints
 from hivemind.api.exec import inside_endpoints
 from hivemind.api.images import image_endpoints
+from hivemind.api.jobs.checking import checking_endpoints
+from hivemind.api.jobs.reading import reading_endpoints
+from hivemind.api.jobs.verbs import job_verb_endpoints
 from hivemind.api.logs import log_endpoints
 from hivemind.api.looking import looking_endpoints
 from hivemind.api.registries import registry_endpoints
@@ -33,6 +36,9 @@ def endpoints() -> tuple[Endpoint, ...]:
         check_endpoints,
         looking_endpoints,
         volume_endpoints,
+        checking_endpoints,
+        job_verb_endpoints,
+        reading_endpoints,
         collection_endpoints,
     ):
         for endpoint in group():

@@ -24,6 +24,8 @@ from hivemind.api.documents import (
     registry_document,
     secret_document,
 )
+from hivemind.api.jobs.documents import circuit_document, job_document, routine_document, run_document
+from hivemind.api.jobs.lookup import find_run, job_named
 from hivemind.api.volume_documents import (
     backup_target_document,
     backup_targets,
@@ -39,15 +41,19 @@ from hivemind.model.allocation import Allocation
 from hivemind.model.app import App
 from hivemind.model.backup import BackupTarget
 from hivemind.model.base import decode
+from hivemind.model.circuit import CircuitRecord
 from hivemind.model.content import Bundle
 from hivemind.model.deployment import Deployment
 from hivemind.model.event import Event
 from hivemind.model.image import Image, parse_reference
 from hivemind.model.image_registry import ImageRegistry
+from hivemind.model.job import Job
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.model.project import Project
 from hivemind.model.registry import RESOURCES
+from hivemind.model.routine import LibraryRoutine
+from hivemind.model.run import Run
 from hivemind.model.snapshot import Snapshot
 from hivemind.model.storage import StorageClass
 from hivemind.model.volume import Volume
@@ -70,6 +76,8 @@ class View(Generic[R]):
     id: Callable[[R], str] = lambda record: ""
     lookup: Callable[[Backend, str], R | None] = lambda backend, id: None
     """The one of that whole id, where state has it at hand."""
+    named: Callable[[Backend, str, str], R | None] = lambda backend, project, name: None
+    """The one that a name of a project means, where that is at hand, too. Raises `NotFound`, `Invalid`."""
     project: Callable[[R], str] = lambda record: ""
     app: Callable[[R], str] = lambda record: ""
     labels: Callable[[R], Mapping[str, str]] = lambda record: {}
@@ -89,6 +97,22 @@ async def _allocations(backend: Backend) -> Iterable[Allocation]:
 
 async def _deployments(backend: Backend) -> Iterable[Deployment]:
     return backend.state.deployments.values()
+
+
+async def _jobs(backend: Backend) -> Iterable[Job]:
+    return backend.state.jobs.values()
+
+
+async def _runs(backend: Backend) -> Iterable[Run]:
+    return backend.state.runs.values()
+
+
+async def _routines(backend: Backend) -> Iterable[LibraryRoutine]:
+    return backend.state.routines.values()
+
+
+async def _circuits(backend: Backend) -> Iterable[CircuitRecord]:
+    return backend.state.circuits.values()
 
 
 async def _configs(backend: Backend) -> Iterable[Bundle]:
@@ -154,6 +178,44 @@ VIEWS: dict[str, View[Any]] = {
         lookup=lambda backend, id: backend.state.deployments.get(id),
         project=lambda d: d.project,
         app=lambda d: d.app_name,
+    ),
+    "Job": View[Job](
+        select=_jobs,
+        document=job_document,
+        key=lambda j: (j.project, j.name),
+        names=lambda j: (j.name,),
+        id=lambda j: j.id,
+        lookup=lambda backend, id: backend.state.jobs.get(id),
+        named=lambda backend, project, name: job_named(backend.state, project, name),
+        project=lambda j: j.project,
+        labels=lambda j: j.labels,
+    ),
+    "Run": View[Run](
+        select=_runs,
+        document=run_document,
+        key=lambda r: (r.project, r.job_name, f"{r.number:09}", r.id),
+        names=lambda r: (r.name,),
+        id=lambda r: r.id,
+        lookup=lambda backend, id: backend.state.runs.get(id),
+        named=lambda backend, project, name: find_run(backend.state, project, name),
+        project=lambda r: r.project,
+    ),
+    "Routine": View[LibraryRoutine](
+        select=_routines,
+        document=routine_document,
+        key=lambda r: (r.project, r.name),
+        names=lambda r: (r.name,),
+        named=lambda backend, project, name: backend.state.routines.get(f"{project}/{name}"),
+        project=lambda r: r.project,
+        labels=lambda r: r.labels,
+    ),
+    "Circuit": View[CircuitRecord](
+        select=_circuits,
+        document=circuit_document,
+        key=lambda c: (c.project, c.name),
+        names=lambda c: (c.name,),
+        named=lambda backend, project, name: backend.state.circuits.get(f"{project}/{name}"),
+        project=lambda c: c.project,
     ),
     "Config": View[Bundle](
         select=_configs,
@@ -252,6 +314,8 @@ async def find(backend: Backend, kind: str, project: str | None, name: str) -> A
     view = VIEWS[kind]
     found = view.lookup(backend, name)
     if found is not None and project in (None, view.project(found)):
+        return found
+    if project is not None and (found := view.named(backend, project, name)) is not None:
         return found
     here = [r for r in await view.select(backend) if project is None or view.project(r) in ("", project)]
     wanted = _canonical(name) if kind == "Image" else name

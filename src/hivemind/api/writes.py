@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from hivemind.api.endpoint import Call
+from hivemind.api.jobs.checking import checked, checked_routine
 from hivemind.api.sealed import credential, pieces
 from hivemind.model.content import joined
 from hivemind.model.principal import Principal, Role
@@ -17,8 +18,10 @@ from hivemind.state.operations import (
     DeleteApp,
     DeleteBackupTarget,
     DeleteContent,
+    DeleteJob,
     DeleteProject,
     DeleteRegistry,
+    DeleteRoutine,
     DeleteSnapshot,
     DeleteStorageClass,
     DeleteVolume,
@@ -26,8 +29,10 @@ from hivemind.state.operations import (
     Operation,
     PutBackupTarget,
     PutContent,
+    PutJob,
     PutProject,
     PutRegistry,
+    PutRoutine,
     PutSnapshot,
     PutStorageClass,
     PutVolume,
@@ -141,7 +146,29 @@ def _delete_target(call: Call, version: int | None) -> Operation:
     return DeleteBackupTarget(project=call.params["project"], name=call.params["name"], if_version=version)
 
 
+def _put_job(call: Call, version: int | None, fresh: bool) -> Operation:
+    checked(call.body)
+    return PutJob(project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh)
+
+
+def _delete_job(call: Call, version: int | None) -> Operation:
+    return DeleteJob(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
+def _put_routine(call: Call, version: int | None, fresh: bool) -> Operation:
+    checked_routine(call.body)
+    return PutRoutine(
+        project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh
+    )
+
+
+def _delete_routine(call: Call, version: int | None) -> Operation:
+    return DeleteRoutine(project=call.params["project"], name=call.params["name"], if_version=version)
+
+
 WRITES: dict[str, Writes] = {
+    "Job": Writes(put=_put_job, delete=_delete_job),
+    "Routine": Writes(put=_put_routine, delete=_delete_routine),
     "App": Writes(put=_deploy, delete=_delete_app),
     "Project": Writes(put=_put_project, delete=_delete_project),
     "Principal": Writes(put=_put_principal, delete=_revoke_principal),

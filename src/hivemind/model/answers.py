@@ -82,8 +82,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[PlanStep, ...]
 
 
-class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of one replica."""
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of one replica, or of one attempt at a task."""
 
     time: int
     """Nanoseconds since 1970."""
@@ -91,6 +91,9 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     allocation: str
     slot: int
+    path: str = ""
+    """Of the task."""
+    attempt: int = 0
 
 
 class AllocationStats(Document, frozen=True, kw_only=True):

@@ -60,9 +60,9 @@ class Waiting(Document, frozen=True, kw_only=True):
     ready: int
     """When it could begin, but for a place."""
     rank: int
-    """What is smaller comes first: `ready`, less 36 seconds for each point of priority, more for what its project
-    has running."""
-    lane: str
+    """What is smaller comes first: `ready`, less 36 seconds for each point of priority, and `share`."""
+    share: int
+    """How far its project is put back for what it has running already, against its weight."""
     reason: str
 
 
@@ -101,8 +101,9 @@ class BackfillDocument(Document, frozen=True, kw_only=True):
 
 
 class QueueDocument(Document, frozen=True, kw_only=True):
-    """A paused queue. The empty key is all of the project."""
+    """A queue that is, or was, paused. The empty key is all of the project."""
 
     key: str
+    paused: bool
     by: str
     since: int

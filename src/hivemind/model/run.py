@@ -110,6 +110,8 @@ class TaskRun(Record, frozen=True, kw_only=True):
     """Of `retry.losses`."""
     due: int = 0
     """Milliseconds: a blocked one goes on, a running one is too late. 0: no such time."""
+    met: int = 0
+    """So many of its needs, in their order, are decided and met; it is the next one that it waits for."""
     ready: int = 0
     """When its needs were decided; its place in the queue goes by this."""
     rank: int = 0
