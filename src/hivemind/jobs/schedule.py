@@ -54,9 +54,9 @@ def check(schedule: Schedule) -> None:
 def next_time(schedule: Schedule, after_ms: int, salt: str) -> int | None:
     """The first start (ms) of a tick that is later than `after_ms`; None: there is none any more."""
     ticks = _ticks(schedule)
-    if ticks.jitter and (pending := ticks.last(after_ms)) is not None:
-        if (start := ticks.start(pending, salt)) > after_ms:
-            return start
+    pending = ticks.last(after_ms) if ticks.jitter else None
+    if pending is not None and ticks.start(pending, salt) > after_ms:
+        return ticks.start(pending, salt)
     coming = ticks.after(after_ms)
     return None if coming is None else ticks.start(coming, salt)
 

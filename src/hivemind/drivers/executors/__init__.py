@@ -1,0 +1,1 @@
+"""Engines that tasks may be handed to where people already have them: Slurm, Dask, Ray."""
