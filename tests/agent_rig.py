@@ -42,7 +42,8 @@ IMAGE = "web:1"
 class Rig:
     """Use `rig(path)`."""
 
-    def __init__(self, store: LocalStore, loop: VirtualLoop) -> None:
+    def __init__(self, store: LocalStore, loop: VirtualLoop, path: Path) -> None:
+        self.path = path
         self.loop = loop
         self.store = store
         self.hive = Hive(nodes=0)
@@ -72,6 +73,7 @@ class Rig:
             networks=networks or {"fake": self.network},
             submit=self._submit,
             set_zone=self._set_zone,
+            attempts=self.path / "attempts",
             boot=f"boot-{self.boots}",
             now=self.loop.time,
             clock=self.loop.milliseconds,
@@ -183,7 +185,7 @@ async def rig(path: Path) -> AsyncIterator[Rig]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     store = await LocalStore.open(path / "store.db", IDENTITY, clock=loop.milliseconds)
-    made = Rig(store, loop)
+    made = Rig(store, loop, path)
     try:
         yield made
     finally:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hivemind.agent.checks.inside import target_of
@@ -19,6 +20,7 @@ from hivemind.agent.logs import UnitLog, read_logs
 from hivemind.agent.looking import Looking
 from hivemind.agent.provision.contract import Provider
 from hivemind.agent.reporter import Reporter
+from hivemind.agent.tasks.attempts import ARTIFACT_LIMIT, Attempts
 from hivemind.agent.work.charge import Charge
 from hivemind.agent.work.compose import Place, place_of
 from hivemind.agent.work.pulls import Pulls
@@ -47,6 +49,7 @@ from hivemind.model.app import AppSpec
 from hivemind.model.base import decode, encode
 from hivemind.model.revision import Revision
 from hivemind.protocols.dns.zone import Zone
+from hivemind.security.sealing import Vault
 from hivemind.state.operations import AllocationReport, ReportAllocations
 from hivemind.state.state import Outcome, State
 from hivemind.store.contract import Store
@@ -71,7 +74,8 @@ class _Found(NamedTuple):
 
 class Agent:
     """`runtimes` by name, the node's default first; `networks` by the name of the runtime they serve, those of
-    another mode than the ordinary as `oci/host`."""
+    another mode than the ordinary as `oci/host`. `attempts`: where attempts of tasks have their files;
+    `artifact_limit`: bytes of artifacts that one may leave; `vault` opens their secret inputs."""
 
     def __init__(
         self,
@@ -85,6 +89,9 @@ class Agent:
         networks: Mapping[str, Network],
         submit: Callable[[ReportAllocations], Awaitable[Outcome]],
         set_zone: Callable[[Zone], None],
+        attempts: Path,
+        artifact_limit: int = ARTIFACT_LIMIT,
+        vault: Vault | None = None,
         providers: Sequence[Provider] = (),
         boot: str = "this",
         now: Callable[[], float] = time.monotonic,
@@ -104,7 +111,8 @@ class Agent:
         self.endpoints = Endpoints(
             state, store, self.network_for, set_zone, networks=networks.values(), on_failures=self._wake_all
         )
-        self._store = store
+        self.store = store
+        self.attempts = Attempts(self, attempts, vault, artifact_limit)
         self._events = events
         self._runtimes = runtimes
         self._networks = networks
@@ -118,24 +126,26 @@ class Agent:
 
     async def start(self) -> None:
         """Adopts what runs, removes what nobody wants any more, goes on with the rest."""
+        self.attempts.open()
         found = await self._adopt()
-        for network in self._all_networks():
+        for network in self.all_networks():
             await network.prune(self._attached_to(network))
         for provider in self.providers:
             await provider.prune({a.id for a in self.state.allocations_on(self.node) if a.live})
         # From here on nothing waits, so no batch comes between what is read and what is begun.
         mine = self.state.allocations_on(self.node)
         for allocation in mine:
-            self._begin(allocation, found.pop(allocation.id, []))
-        strays = [each for instances in found.values() for each in instances]
+            self._begin(allocation, found.pop(allocation.id, []), adopted=True)
+        strays = [each for instances in found.values() for each in instances if not self._left_by_task(each)]
         self.spawn(self._remove(strays, "the hive does not know it"))
+        self.spawn(asyncio.to_thread(self.attempts.prune))
         known = {status_key(allocation.id) for allocation in mine}
-        for entry in list(self._store.range(status_key(""))):
+        for entry in list(self.store.range(status_key(""))):
             if entry.writer == self.node and entry.key not in known:
-                self._store.delete(entry.key)
+                self.store.delete(entry.key)
         for runtime in self._runtimes.values():
             self.spawn(self._follow(runtime))
-        self._unsubscribe = self._store.subscribe(status_key(""), self._wake_waiting)
+        self._unsubscribe = self.store.subscribe(status_key(""), self._wake_waiting)
         self.spawn(self.endpoints.run())
         self.spawn(self.reporter.run())
         self.endpoints.changed()
@@ -167,7 +177,7 @@ class Agent:
             return False
         return True
 
-    def _all_networks(self) -> list[Network]:
+    def all_networks(self) -> list[Network]:
         return list({id(network): network for network in self._networks.values()}.values())
 
     def _attached_to(self, network: Network) -> set[str]:
@@ -203,13 +213,27 @@ class Agent:
         """To be called after each batch, with the state's changes still there."""
         for change in self.state.changes:
             if change.table == "allocations":
-                self._allocation_changed(change.key)
-            if change.table in ("allocations", "apps"):
+                if (change.new or change.old).for_job:
+                    self._attempt_changed(change.key)
+                else:
+                    self._allocation_changed(change.key)
+                    self.endpoints.changed()
+            elif change.table == "runs":
+                self.attempts.run_changed(change.key, change.new)
+            elif change.table == "apps":
                 self.endpoints.changed()
             if change.table == "apps":
                 self._wake_waiting()
             elif change.table == "revisions" and change.new is not None:
                 self._wake_needed(change.new)
+
+    def _attempt_changed(self, id: str) -> None:
+        attempt = self.attempts.get(id)
+        allocation = self.state.allocations.get(id)
+        if attempt:
+            attempt.wake()
+        elif allocation and allocation.node == self.node and allocation.live:
+            self.attempts.begin(allocation)
 
     def _allocation_changed(self, id: str) -> None:
         worker = self._workers.get(id)
@@ -237,7 +261,11 @@ class Agent:
         for worker in self._workers.values():
             worker.wake()
 
-    def _begin(self, allocation: Allocation, found: list[_Found]) -> None:
+    def _begin(self, allocation: Allocation, found: list[_Found], *, adopted: bool = False) -> None:
+        if allocation.for_job:
+            runtime, _, container = found[0] if found else (None, None, None)
+            self.attempts.begin(allocation, runtime, container, adopted=adopted)
+            return
         spec = self.state.spec_of(allocation)
         try:
             runtime = self.runtime_for(spec)
@@ -293,6 +321,9 @@ class Agent:
             place = place_of(event.id)
         except ValueError:
             return
+        if event.exit and (attempt := self.attempts.get(place.allocation)):
+            attempt.exited(event.exit)
+            return
         worker = self._workers.get(place.allocation)
         if worker is None or worker.runtime is not runtime:
             return
@@ -321,18 +352,21 @@ class Agent:
         mode = f"{name}/{spec.network.mode}"
         return self._networks.get(mode) or self._networks.get(name) or next(iter(self._networks.values()))
 
+    def _left_by_task(self, stray: _Found) -> bool:
+        return self.attempts.clear_away(stray.place.allocation, stray.runtime, stray.container)
+
     def probe_target(self, charge: Charge, unit: Unit) -> Target:
         return target_of(self, charge, unit)
 
     def last_status(self, allocation: str) -> AllocationStatus | None:
-        entry = self._store.get(status_key(allocation))
+        entry = self.store.get(status_key(allocation))
         return decode(entry.value, AllocationStatus) if entry and entry.value else None
 
     def put_status(self, allocation: str, status: AllocationStatus) -> None:
-        self._store.put(status_key(allocation), encode(status))
+        self.store.put(status_key(allocation), encode(status))
 
     def forget_status(self, allocation: str) -> None:
-        self._store.delete(status_key(allocation))
+        self.store.delete(status_key(allocation))
 
     def event(self, allocation: Allocation, type: str, message: str, *, warning: bool = False) -> None:
         self._events.append(
@@ -356,7 +390,10 @@ class Agent:
         return await runtime.stats(id)
 
     def logs(self, allocation: str, query: LogQuery, container: str = "") -> AsyncIterator[LogLine]:
-        """Over all instances that are kept, oldest first; following goes on with the next instance."""
+        """Over all instances that are kept, oldest first; following goes on with the next instance. Of an attempt of a
+        task as long as its run is kept."""
+        if allocation not in self._workers and self.attempts.knows(allocation):
+            return self.attempts.logs(allocation, query)
         worker, unit = self.unit(allocation, container)
         return read_logs(UnitLog(worker, unit), worker.runtime, query)
 
@@ -367,6 +404,8 @@ class Agent:
 
     def running(self, allocation: str, container: str = "") -> tuple[Runtime, str]:
         """The runtime and the id of its running container: the app's own, or the companion's of that name."""
+        if attempt := self.attempts.get(allocation):
+            return attempt.must_run(container)
         worker, unit = self.unit(allocation, container)
         if unit.running is None:
             what = (
@@ -379,12 +418,13 @@ class Agent:
 
     def running_containers(self) -> list[tuple[str, str]]:
         """Allocation and companion (empty: the app's own container) of all that run."""
-        return [
+        replicas = [
             (id, unit.name)
             for id, worker in self._workers.items()
             for unit in worker.charge.units
             if unit.running is not None
         ]
+        return [*replicas, *((id, "") for id, attempt in self.attempts.all.items() if attempt.running)]
 
     def unit(self, allocation: str, container: str) -> tuple[Worker, Unit]:
         worker = self._find(allocation)

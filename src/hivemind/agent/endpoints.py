@@ -189,7 +189,7 @@ class Endpoints:
         found: dict[str, list[Replica]] = {}
         for id, status in self._statuses.items():
             allocation = self._state.allocations.get(id)
-            if allocation is None or not allocation.live or not status.ip:
+            if allocation is None or allocation.for_job or not allocation.live or not status.ip:
                 continue
             if id in self._hidden and status.ready:
                 status = replace(status, ready=False)

@@ -132,6 +132,8 @@ class Looking:
 
     def _newest(self, allocation: str, container: str) -> tuple[Runtime, str]:
         """Also one that has ended: a runtime that keeps its files can still tell them."""
+        if (attempt := self._agent.attempts.get(allocation)) and (made := attempt.made):
+            return made
         worker, unit = self._agent.unit(allocation, container)
         if not unit.containers:
             raise Conflict(

@@ -20,6 +20,11 @@ def cores() -> float:
     return float(len(os.sched_getaffinity(0)))
 
 
+def task_slots() -> int:
+    """Tasks mostly wait: for networks, disks, each other."""
+    return max(16, 4 * int(cores()))
+
+
 def memory_total() -> int:
     return _meminfo()["MemTotal"]
 

@@ -106,6 +106,7 @@ class Node:
             images=images,
             volumes=volumes,
             problems=(*machinery.problems, *problems),
+            subscribe=self._ledger.subscribe,
         )
         await self._serve()
         log.info("node %s is ready", self.name)
@@ -175,6 +176,9 @@ class Node:
             networks=machinery.networks,
             submit=self._report,
             set_zone=names.set_zone,
+            attempts=self._data / "attempts",
+            artifact_limit=self._settings.task.artifact_limit,
+            vault=self._vault,
             providers=(
                 contents,
                 Gpus(self._data / "gpus.json", detect_gpus()),
@@ -231,6 +235,8 @@ class Node:
                 arch=capacity.arch(),
                 runtimes=tuple(machinery.runtimes),
                 labels=settings.labels,
+                task_slots=self._settings.task.task_slots or capacity.task_slots(),
+                executors=self._settings.task.executors,
             ),
             self._key,
         )

@@ -41,6 +41,7 @@ _TITLES = {
     "api": "The API",
     "network": "Network and names",
     "image": "Images",
+    "task": "Tasks of jobs",
     "engines": "Container engines",
     "log": "Its own log",
 }

@@ -50,6 +50,21 @@ class NodeSettings(Spec, frozen=True, kw_only=True):
     labels: Annotated[dict[str, str], _about("labels for constraints, as key=value, several times")] = {}
 
 
+class TaskSettings(Spec, frozen=True, kw_only=True):
+    task_slots: Annotated[
+        int,
+        Meta(ge=0, le=100_000),
+        _about("attempts of tasks that run here at a time; 0: four for each core, at least 16"),
+    ] = 0
+    executors: Annotated[
+        tuple[Literal["hive", "slurm", "dask", "ray"], ...],
+        _about("by what tasks may be run from here, as hive,slurm; one whose engine is missing here fails"),
+    ] = ("hive", "slurm", "dask", "ray")
+    artifact_limit: Annotated[
+        Bytes, _about("artifacts that one attempt of a task may leave on this node")
+    ] = 2**30
+
+
 class ImageSettings(Spec, frozen=True, kw_only=True):
     image_budget: Annotated[
         Bytes,
@@ -119,6 +134,7 @@ class Settings(Spec, frozen=True, kw_only=True):
     api: ApiSettings = ApiSettings()
     network: NetworkSettings = NetworkSettings()
     image: ImageSettings = ImageSettings()
+    task: TaskSettings = TaskSettings()
     engines: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import asdict, replace
 
 from hivemind.agent.work.compose import Place
-from hivemind.agent.work.deadline import TIDY
 from hivemind.agent.work.unit import Role, Unit
+from hivemind.agent.work.wanted import while_wanted
 from hivemind.drivers.runtimes.contract import Container
 from hivemind.model.allocation import (
     Allocation,
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from hivemind.agent.agent import Agent
 
 T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """The hive does not want the allocation any more; what was being waited for is moot."""
 
 
 class Charge:
@@ -95,23 +91,7 @@ class Charge:
     ) -> T:
         """Waits, but not longer than the hive wants this allocation. `meanwhile` is called whenever something
         happens, and again after the seconds it says."""
-        task = asyncio.ensure_future(awaitable)
-        try:
-            while not task.done():
-                self.wake.clear()
-                if self.unwanted:
-                    raise Interrupted
-                waker = asyncio.ensure_future(self.wake.wait())
-                try:
-                    await asyncio.wait(
-                        (task, waker), timeout=meanwhile(), return_when=asyncio.FIRST_COMPLETED
-                    )
-                finally:
-                    waker.cancel()
-            return task.result()
-        finally:
-            if task.cancel():
-                await asyncio.wait((task,), timeout=TIDY)  # what follows must not meet it still at work
+        return await while_wanted(awaitable, self.wake, lambda: self.unwanted, meanwhile)
 
     # -- saying ----------------------------------------------------------------------------------------------
 

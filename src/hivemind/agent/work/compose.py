@@ -64,9 +64,9 @@ def compose(
     return ContainerSpec(
         id=container_id(*place),
         image=image.digest if image else "",
-        args=_arguments(template, config),
+        args=arguments(template, config),
         env={
-            **_parse_env(config.env),
+            **parse_env(config.env),
             **_own_env(allocation, node_name, attachment),
             **provision.env,
             **template.env,
@@ -106,7 +106,7 @@ def stop_signal(template: ContainerTemplate, config: ImageConfig) -> str:
     return name if name.startswith("SIG") or name.isdigit() else f"SIG{name}"
 
 
-def _arguments(template: ContainerTemplate, config: ImageConfig) -> tuple[str, ...]:
+def arguments(template: ContainerTemplate, config: ImageConfig) -> tuple[str, ...]:
     entrypoint = config.entrypoint if template.entrypoint is None else template.entrypoint
     inherited = config.command if template.entrypoint is None else ()
     command = inherited if template.command is None else template.command
@@ -116,7 +116,7 @@ def _arguments(template: ContainerTemplate, config: ImageConfig) -> tuple[str, .
     return arguments
 
 
-def _parse_env(lines: tuple[str, ...]) -> dict[str, str]:
+def parse_env(lines: tuple[str, ...]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 

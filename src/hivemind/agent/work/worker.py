@@ -16,13 +16,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hivemind.agent.work.awaited import awaited
-from hivemind.agent.work.charge import Charge, Interrupted
+from hivemind.agent.work.charge import Charge
 from hivemind.agent.work.compose import Place
 from hivemind.agent.work.ending import Ending
 from hivemind.agent.work.running import Running
 from hivemind.agent.work.starting import Starting
 from hivemind.agent.work.stopping import Stopping
 from hivemind.agent.work.unit import Unit
+from hivemind.agent.work.wanted import Interrupted
 from hivemind.drivers.runtimes.contract import Container, Exit, Runtime, Status
 from hivemind.errors import HivemindError
 from hivemind.model.allocation import Allocation, Phase

@@ -1,0 +1,179 @@
+"""All attempts of tasks on this node: begun when they are agreed, adopted when the daemon starts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hivemind.agent.tasks.artifacts import Kept, kept_in, read
+from hivemind.agent.tasks.attempt import Attempt
+from hivemind.agent.tasks.compose import Member, member_by, member_of
+from hivemind.agent.tasks.places import Places
+from hivemind.drivers.runtimes.contract import Container, LogLine, LogQuery, Runtime
+from hivemind.errors import Invalid, NotFound
+from hivemind.jobs.order import Order
+from hivemind.model.allocation import Allocation
+from hivemind.model.base import Record
+from hivemind.security.sealing import Vault
+from hivemind.state.state import State
+
+if TYPE_CHECKING:
+    from hivemind.agent.agent import Agent
+
+log = logging.getLogger(__name__)
+ARTIFACT_LIMIT = 2**30
+
+
+class Attempts:
+    """`top`: where they have their files; `artifact_limit`: bytes that one attempt may leave."""
+
+    def __init__(
+        self, agent: Agent, top: Path, vault: Vault | None = None, artifact_limit: int = ARTIFACT_LIMIT
+    ) -> None:
+        self.agent = agent
+        self.places = Places(top)
+        self.artifact_limit = artifact_limit
+        self.rebooted = False
+        """The machine was started anew since the last daemon ran."""
+        self.order_of: Callable[[State, Allocation], Order] = _order_of
+        self._vault = vault
+        self._by_id: dict[str, Attempt] = {}
+        self._by_member: dict[Member, list[Attempt]] = {}
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        self.rebooted = self.places.open(self.agent.boot)
+
+    def prune(self) -> None:
+        """What was left by daemons that died. Blocks."""
+        self.places.prune(self.agent.state.allocations, self.agent.state.runs)
+
+    def begin(
+        self,
+        allocation: Allocation,
+        runtime: Runtime | None = None,
+        container: Container | None = None,
+        *,
+        adopted: bool = False,
+    ) -> None:
+        """`container`: what a runtime has of it already; `adopted`: it was agreed before this daemon was there."""
+        member = member_of(allocation)
+        self._run(
+            Attempt(
+                self, allocation.id, member, allocation.attempt,
+                runtime=runtime, container=container, adopted=adopted,
+            )
+        )  # fmt: skip
+
+    def clear_away(self, id: str, runtime: Runtime, container: Container) -> bool:
+        """What the hive does not know any more; False: it is no attempt of a task."""
+        known = member_by(container)
+        if known is None:
+            return False
+        log.info("clearing container %s away: the hive does not know it", container.id)
+        self._run(Attempt(self, id, *known, runtime=runtime, container=container, adopted=True))
+        return True
+
+    def _run(self, attempt: Attempt) -> None:
+        self._by_id[attempt.id] = attempt
+        self._by_member.setdefault(attempt.member, []).append(attempt)
+        self.agent.spawn(self._until_gone(attempt))
+
+    async def _until_gone(self, attempt: Attempt) -> None:
+        try:
+            await attempt.run()
+        finally:
+            self._by_id.pop(attempt.id, None)
+            siblings = self._by_member[attempt.member]
+            siblings.remove(attempt)
+            if not siblings:
+                del self._by_member[attempt.member]
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Attempt | None:
+        return self._by_id.get(id)
+
+    def knows(self, id: str) -> bool:
+        """It runs here, or something of it is kept."""
+        return id in self._by_id or self.places.find(id) is not None
+
+    @property
+    def all(self) -> Mapping[str, Attempt]:
+        return self._by_id
+
+    def run_changed(self, id: str, run: Record | None) -> None:
+        """The hive has forgotten a run: what was kept of it goes."""
+        if run is None and self.places.has_kept(id):
+            self.agent.spawn(asyncio.to_thread(self.places.forget, id))
+
+    # -- what attempts need ----------------------------------------------------------------------------------
+
+    async def make_way(self, attempt: Attempt) -> None:
+        """Returns once no older attempt of the same task is here. Of two the newer one runs."""
+        siblings = self._by_member[attempt.member]
+        if len(siblings) == 1:
+            return
+        if any(other.number > attempt.number for other in siblings):
+            attempt.fence()
+        for older in [other for other in siblings if other.number < attempt.number]:
+            older.fence()
+            await attempt.while_wanted(older.gone.wait())
+
+    def opened(self, order: Order) -> dict[str, str]:
+        """Its secret variables. Raises `Invalid`, `Corrupt`."""
+        if not order.sealed:
+            return {}
+        if self._vault is None:
+            raise Invalid("this node has no key to open secrets with")
+        return {name: _text(name, self._vault.open(s.box, s.context)) for name, s in order.sealed.items()}
+
+    # -- what is kept ----------------------------------------------------------------------------------------
+
+    async def logs(self, allocation: str, query: LogQuery) -> AsyncIterator[LogLine]:
+        """Of an attempt that runs or ran here; nothing of one that wrote nothing, or of which nothing is kept."""
+        from msgspec.structs import replace
+
+        from hivemind.drivers.runtimes.logs import read_log
+
+        if (attempt := self._by_id.get(allocation)) is not None and not attempt.gone.is_set():
+            told = False
+            async for line in attempt.logs(query):
+                told = True
+                yield line
+            if told or attempt.made:
+                return
+        if (place := self.places.find(allocation)) is not None:
+            async for line in read_log(place / "log" / "log", replace(query, follow=False)):
+                yield line
+
+    def artifacts(self, allocation: str) -> list[Kept]:
+        place = self.places.find(allocation)
+        return kept_in(place / "artifacts") if place else []
+
+    def read_artifact(self, allocation: str, name: str) -> AsyncIterator[bytes]:
+        """As a tar. Raises `NotFound`."""
+        place = self.places.find(allocation)
+        if place is None:
+            raise NotFound(f"there is no artifact {name!r}", hint="hivemind job artifacts lists them")
+        return read(place / "artifacts", name)
+
+
+def _order_of(state: State, allocation: Allocation) -> Order:
+    from hivemind.state.jobs.orders import order_of
+
+    return order_of(state, allocation)
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise Invalid(f"the secret of the variable {name} is not text", hint="mount it as a file")
+    return text
