@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 import hivemind
 from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info, Looking
+from hivemind.api.jobs.desk import AttemptDesk
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.daemon.assembly import Machinery
 from hivemind.daemon.images import NodeImages
@@ -24,12 +25,14 @@ from hivemind.drivers.runtimes.contract import (
     LogQuery,
     Stats,
 )
+from hivemind.ledger.contract import Batch
 from hivemind.model.allocation import CheckResult
 from hivemind.security.identity import Identity
 from hivemind.security.sealing import Vault
 from hivemind.state.forecast import forecast
 from hivemind.state.operations import Operation
 from hivemind.state.state import Outcome, State
+from hivemind.state.tables import Change
 from hivemind.store.contract import Store
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ class NodeBackend:
         images: NodeImages,
         volumes: NodeVolumes,
         problems: tuple[str, ...],
+        subscribe: Callable[[Callable[[Batch], None]], Callable[[], None]],
     ) -> None:
         self.state = state
         self.store = store
@@ -74,16 +78,21 @@ class NodeBackend:
         self._submit = submit
         self._agent = agent
         self.looking: Looking = agent.looking
+        self.attempts: AttemptDesk = agent.attempts
         self._machinery = machinery
         self._names = names
         self._dns = dns
         self.images = images
         self.volumes: VolumeDesk = volumes
         self._problems = problems
+        self._subscribe = subscribe
         self._measured: NodeMetrics | None = None
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         return await self._submit(operation, by, nonce)
+
+    def on_change(self, callback: Callable[[Sequence[Change]], None]) -> Callable[[], None]:
+        return self._subscribe(lambda batch: callback(self.state.changes))
 
     def ready(self) -> bool:
         return True
