@@ -87,6 +87,9 @@ class Backend(Protocol):
 
         The same `nonce` (from an Idempotency-Key) by the same identity gives the first outcome again."""
 
+    async def report(self, operation: Operation) -> Outcome:
+        """As `submit`, signed by the node itself: what it has noticed."""
+
     def ready(self) -> bool:
         """The node has caught up, its runtime and network work."""
 

@@ -10,6 +10,8 @@ from hivemind.api.events import event_endpoints
 from hivemind.api.exec import inside_endpoints
 from hivemind.api.images import image_endpoints
 from hivemind.api.jobs.checking import checking_endpoints
+from hivemind.api.jobs.hooks import hook_endpoints
+from hivemind.api.jobs.raising import raising_endpoints
 from hivemind.api.jobs.reading import reading_endpoints
 from hivemind.api.jobs.verbs import job_verb_endpoints
 from hivemind.api.logs import log_endpoints
@@ -38,6 +40,8 @@ def endpoints() -> tuple[Endpoint, ...]:
         volume_endpoints,
         checking_endpoints,
         job_verb_endpoints,
+        raising_endpoints,
+        hook_endpoints,
         reading_endpoints,
         collection_endpoints,
     ):

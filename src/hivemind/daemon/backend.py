@@ -65,6 +65,7 @@ class NodeBackend:
         images: NodeImages,
         volumes: NodeVolumes,
         problems: tuple[str, ...],
+        report: Callable[[Operation], Awaitable[Outcome]],
         subscribe: Callable[[Callable[[Batch], None]], Callable[[], None]],
     ) -> None:
         self.state = state
@@ -85,11 +86,15 @@ class NodeBackend:
         self.images = images
         self.volumes: VolumeDesk = volumes
         self._problems = problems
+        self._report = report
         self._subscribe = subscribe
         self._measured: NodeMetrics | None = None
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         return await self._submit(operation, by, nonce)
+
+    async def report(self, operation: Operation) -> Outcome:
+        return await self._report(operation)
 
     def on_change(self, callback: Callable[[Sequence[Change]], None]) -> Callable[[], None]:
         return self._subscribe(lambda batch: callback(self.state.changes))

@@ -106,6 +106,7 @@ class Node:
             images=images,
             volumes=volumes,
             problems=(*machinery.problems, *problems),
+            report=self._report,
             subscribe=self._ledger.subscribe,
         )
         await self._serve()

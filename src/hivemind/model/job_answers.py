@@ -100,6 +100,20 @@ class BackfillDocument(Document, frozen=True, kw_only=True):
     times: tuple[int, ...]
 
 
+class StartedRun(Document, frozen=True, kw_only=True):
+    job: str
+    name: str
+    id: str
+
+
+class RaisedDocument(Document, frozen=True, kw_only=True):
+    """What an event has started."""
+
+    runs: tuple[StartedRun, ...]
+    problems: tuple[str, ...]
+    """Jobs that should have been started and were not, each with the reason."""
+
+
 class QueueDocument(Document, frozen=True, kw_only=True):
     """A queue that is, or was, paused. The empty key is all of the project."""
 

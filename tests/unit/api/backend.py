@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,7 @@ from hivemind.state.operations import (
     encode_operation,
 )
 from hivemind.state.state import Outcome, Signed, State
+from hivemind.state.tables import Change
 from hivemind.store.contract import Entry
 from tests.unit.api.images import MemoryImages
 from tests.unit.api.volumes import MemoryVolumes
@@ -220,6 +221,26 @@ class MemoryLooking:
         return {(id, ""): await self.backend.stats(id) for id in sorted(self.backend.running)}
 
 
+class MemoryArtifact(NamedTuple):
+    name: str
+    size: int
+    files: int
+
+
+class MemoryAttempts:
+    """Artifacts by allocation and name, each of one file."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, bytes]] = {}
+
+    def artifacts(self, allocation: str) -> list[MemoryArtifact]:
+        there = sorted(self.kept.get(allocation, {}).items())
+        return [MemoryArtifact(name, len(data), 1) for name, data in there]
+
+    async def read_artifact(self, allocation: str, name: str) -> AsyncIterator[bytes]:
+        yield self.kept[allocation][name]
+
+
 class MemoryBackend:
     def __init__(self) -> None:
         self.looking = MemoryLooking(self)
@@ -234,6 +255,8 @@ class MemoryBackend:
         self.commands: list[Command] = []
         self.volumes = MemoryVolumes()
         self.images = MemoryImages()
+        self.attempts = MemoryAttempts()
+        self.listening: list[Callable[[Sequence[Change]], None]] = []
         self._count = 0
         for who, name, role in (
             (ADMIN, "ada", Role.ADMIN),
@@ -255,11 +278,20 @@ class MemoryBackend:
             by.public, nonce or f"test-{self._count}", decode_operation(encode_operation(operation))
         )
         [outcome] = self.state.apply(self.state.sequence + 1, self.state.time + 10, [signed])
+        for callback in list(self.listening):
+            callback(self.state.changes)
         outcome.raise_for_error()
         return outcome
 
+    def on_change(self, callback: Callable[[Sequence[Change]], None]) -> Callable[[], None]:
+        self.listening.append(callback)
+        return lambda: self.listening.remove(callback)
+
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         return self.apply(operation, by, nonce)
+
+    async def report(self, operation: Operation) -> Outcome:
+        return self.apply(operation, NODE)
 
     def ready(self) -> bool:
         return self.is_ready

@@ -19,6 +19,7 @@ from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.job import AppTrigger, EventTrigger, FileTrigger, Job, JobTrigger, Webhook
 from hivemind.model.principal import Principal
 from hivemind.model.run import Run, Start
+from hivemind.state.jobs.runs import find_job, start_run
 from hivemind.state.jobs.triggers import Kind, spec_of
 from hivemind.state.operations import RaiseEvent
 from hivemind.state.state import Outcome, State
@@ -124,13 +125,6 @@ def _subscribed(state: State, operation: RaiseEvent) -> list[_Match]:
         for n, trigger in enumerate(spec_of(state, job).triggers.event)
         if trigger.type == operation.type and not job.paused
     ]
-
-
-def find_job(state: State, project: str, name: str) -> Job:
-    id = state.work.job_id(project, name)
-    if id is None:
-        raise NotFound(f"there is no job {name!r} in project {project!r}", hint="hivemind job ls shows them")
-    return state.jobs[id]
 
 
 # -- from state's own changes --------------------------------------------------------------------------------
@@ -253,8 +247,6 @@ def _of_app(
 
 def _start(state: State, match: _Match, event: Any, key: str, depth: int = 0) -> Run | None:
     """The run, there already or not; None when the trigger's condition does not hold."""
-    from hivemind.state.jobs.runs import start_run
-
     scope = {"event": event}
     trigger = match.trigger
     if trigger.if_ and not expression.truth(trigger.if_, scope):
