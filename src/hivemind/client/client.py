@@ -20,6 +20,7 @@ from typing import Any
 from hivemind.client.collection import Collection
 from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
 from hivemind.client.images import Images, Registries
+from hivemind.client.jobs import Circuits, Jobs, Runs, WorkQueue
 from hivemind.client.nouns import Allocations, Apps, Contents, Nodes
 from hivemind.client.streams import server_sent_events
 from hivemind.client.volumes import BackupTargets, Volumes
@@ -30,6 +31,7 @@ from hivemind.model.event import EVENT, Event
 from hivemind.model.principal import PRINCIPAL, PrincipalDocument
 from hivemind.model.project import PROJECT, ProjectDocument
 from hivemind.model.resource import Resource
+from hivemind.model.routine import ROUTINE, RoutineDocument
 from hivemind.model.secret import SECRET, SecretDocument
 from hivemind.model.snapshot import SNAPSHOT, SnapshotDocument
 from hivemind.model.storage import STORAGE_CLASS, StorageClassDocument
@@ -51,6 +53,11 @@ class Hivemind:
         self.apps = Apps(self._connection)
         self.allocations = Allocations(self._connection)
         self.deployments: Collection[DeploymentDocument] = Collection(self._connection, DEPLOYMENT)
+        self.jobs = Jobs(self._connection)
+        self.runs = Runs(self._connection)
+        self.routines: Collection[RoutineDocument] = Collection(self._connection, ROUTINE)
+        self.circuits = Circuits(self._connection)
+        self.queue = WorkQueue(self._connection)
         self.configs: Contents[ConfigDocument] = Contents(self._connection, CONFIG)
         self.secrets: Contents[SecretDocument] = Contents(self._connection, SECRET)
         self.nodes = Nodes(self._connection)
