@@ -21,6 +21,7 @@ from hivemind.state import (
     volumes,
 )
 from hivemind.state import operations as op
+from hivemind.state.jobs import circuits, events, notices
 from hivemind.state.state import Outcome, State
 
 Handler = Callable[[State, Any, Principal], Outcome]
@@ -57,6 +58,9 @@ _HANDLERS: dict[type[op.Operation], Handler] = {
     op.ReportVolumes: volumes.report,
     op.PutContent: contents.put,
     op.DeleteContent: contents.delete,
+    op.RaiseEvent: events.raise_event,
+    op.ForceCircuit: circuits.force,
+    op.ReportNotices: notices.report,
 }
 
 

@@ -103,29 +103,40 @@ def ended(
 def _failed(
     state: State, run: Run, task: TaskRun, names: Sequence[str], how: Ended, unreachable: Sequence[str]
 ) -> Ended:
-    seen = dict(
-        each.split(" ", 1) if " " in each else (each, "not reached") for each in unreachable[:_SEEN_AT_ONCE]
-    )
+    seen = dict(_parts(said) for said in unreachable[:_SEEN_AT_ONCE])
     why = how.reason or f"{run.name} {task.path} failed"
     down = []
     for name in dict.fromkeys((*names, *seen)):
-        known = _policed(state, run, name, detected=name in seen and name not in names)
+        known = _policed(state, run, name, detected=name not in names)
         if known is None:
             continue
-        if known.detected:
-            known = _concerning(known, task_of(run, task.path)) if name in seen else known
+        said = f"{name}: {seen[name]}" if name in seen else why
         counts = name in seen if known.detected else _counts(known.policy, task, how)
-        said = f"{name} {seen[name]}" if name in seen else why
-        key = task_key(run.id, task.path)
-        judged = (
-            circuit.failed(known, state.time, key, said) if counts else circuit.freed(known, state.time, key)
-        )
-        _save(state, judged)
+        judged = _judged(state, known, run, task, said, counts=counts)
         if counts and judged.state != "closed":
             down.append(name)
     if not down:
         return how
     return replace(how, cause="circuit", reason=f"{why}; it waits for {', '.join(down)}")
+
+
+def _judged(
+    state: State, known: CircuitRecord, run: Run, task: TaskRun, said: str, *, counts: bool
+) -> CircuitRecord:
+    """A failure that is not the circuit's says as little about it as an end without a verdict."""
+    key = task_key(run.id, task.path)
+    if counts:
+        new = circuit.failed(_concerning(known, task_of(run, task.path)), state.time, key, said)
+    else:
+        new = circuit.freed(known, state.time, key)
+    _save(state, new)
+    return new
+
+
+def _parts(said: str) -> tuple[str, str]:
+    """`host:port`, and why it was not reached."""
+    name, _, kind = said.partition(" ")
+    return name, kind or "not reached"
 
 
 def _counts(policy: Circuit, task: TaskRun, how: Ended) -> bool:
@@ -144,7 +155,8 @@ def _policed(state: State, run: Run, name: str, *, detected: bool) -> CircuitRec
 
 
 def _concerning(known: CircuitRecord, task: str) -> CircuitRecord:
-    if task in known.tasks:
+    """Others declare that they need it; of a detected one it is remembered who does."""
+    if not known.detected or task in known.tasks:
         return known
     return replace(known, tasks=(*known.tasks, task)[-_TASKS_KEPT:])
 
