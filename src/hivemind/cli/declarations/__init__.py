@@ -9,6 +9,7 @@ from hivemind.cli.declarations import (
     contents,
     hive,
     images,
+    jobs,
     looking,
     registries,
     resources,
@@ -19,6 +20,7 @@ from hivemind.cli.declarations import (
 
 GROUPS: tuple[Group, ...] = (
     apps.GROUP,
+    *jobs.GROUPS,
     *rollouts.GROUPS,
     *contents.GROUPS,
     *volumes.GROUPS,
@@ -29,6 +31,7 @@ GROUPS: tuple[Group, ...] = (
 )
 COMMANDS: tuple[Command, ...] = (
     *apps.COMMANDS,
+    *jobs.COMMANDS,
     *rollouts.COMMANDS,
     *contents.COMMANDS,
     *volumes.COMMANDS,
