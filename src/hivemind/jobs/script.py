@@ -56,7 +56,7 @@ def script_of(
     if task.uses is None and not task.steps:
         return Script()
     writer = _Writer(routines, variables)
-    frame = _Frame(0, dict(scope), open=True)
+    frame = _Frame(0, scope, open=True)
     for step in task.steps or (Step(uses=task.uses, with_=task.with_),):
         writer.step(step, frame, 0)
     words = (str(writer.values), str(len(writer.labels)), *writer.words)
@@ -83,7 +83,7 @@ class _Frame:
 
     number: int
     """Whose outputs its steps' are; 0 is the task itself."""
-    scope: dict[str, Any]
+    scope: Mapping[str, Any]
     open: bool
     """What its steps write is its output, too."""
     label: str = ""
@@ -102,8 +102,8 @@ class _Frame:
                     hint="write ${{ steps.<id>.outputs.<name> }}",
                 )
             return Later(self.steps[path[1]], path[3])
-        inputs = self.scope.get("inputs", {})
-        value = inputs.get(path[1]) if path[0] == "inputs" and len(path) > 1 else None
+        called = self.number and path[0] == "inputs" and len(path) > 1
+        value = self.scope["inputs"].get(path[1]) if called else None
         return value if isinstance(value, Later) else None
 
 

@@ -28,6 +28,13 @@ TaskId = Annotated[
         description="a letter, then letters, digits, - and _; at most 63",
     ),
 ]
+RoutineId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}(@[0-9]{1,9})?\Z",
+        description="a letter, then letters, digits, - and _; at most 63",
+    ),
+]
 Ident = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}\Z", description="letters, digits and _; at most 63"),
@@ -352,7 +359,8 @@ class JobSpec(Spec, frozen=True, kw_only=True, rename={"finally_": "finally"}):
     triggers: Triggers = Triggers()
     priority: Priority = 50
     env: dict[EnvName, Template] = {}
-    routines: dict[TaskId, Routine] = {}
+    routines: dict[RoutineId, Routine] = {}
+    """Its own; those with `@version` came from the library."""
     circuits: dict[str, Circuit] = {}
     tasks: dict[TaskId, Task]
     sequence: bool = False

@@ -9,7 +9,7 @@ from hivemind.model.mount import BindMount, ConfigMount, SecretMount, VolumeMoun
 from hivemind.model.names import Name
 from hivemind.model.quantity import read
 
-M = TypeVar("M", ConfigMount, SecretMount)
+M = TypeVar("M", bound=ConfigMount | SecretMount)
 _SHORT = "write it like data:/var/lib/data, data:/var/lib/data:ro or /srv/files:/files:ro"
 
 

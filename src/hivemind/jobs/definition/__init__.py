@@ -1,0 +1,59 @@
+"""Definitions: from what a person wrote to a `JobManifest`, or to all the mistakes in it at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hivemind.errors import Invalid
+from hivemind.jobs.definition.checks import check
+from hivemind.jobs.definition.finding import Finding, Findings, Path
+from hivemind.jobs.definition.normal import canonical
+from hivemind.jobs.definition.shape import GONE, shaped
+from hivemind.jobs.library import Library
+from hivemind.model.job import JobManifest
+
+__all__ = ["Finding", "findings", "read"]
+
+
+def read(raw: Any, *, routines: Library | None = None) -> JobManifest:
+    """The job that `raw`, a JSON-like value, describes, in the flat form of files or as `{name, labels, spec}`.
+
+    `routines` is the project's library; without it calls of what is not the job's own are not looked at.
+    Raises `Invalid` that tells all mistakes."""
+    manifest, found = findings(raw, routines=routines)
+    if manifest is not None and not found:
+        return manifest
+    raise as_error(found)
+
+
+def findings(raw: Any, *, routines: Library | None = None) -> tuple[JobManifest | None, list[Finding]]:
+    """The job as far as it could be read, and every mistake, in no order. A job with mistakes must not be used."""
+    found = Findings()
+    brought = canonical(raw, found)
+    if brought is None:
+        return None, found.found
+    manifest = shaped(brought, JobManifest, found)
+    if manifest is GONE:
+        return None, found.found
+    broken = [finding.path for finding in found.found]
+    checked = len(found.found)
+    check(manifest.spec, found, routines)
+    follow = [one for one in found.found[checked:] if not _follows(one.path, broken)]
+    return manifest, found.found[:checked] + follow
+
+
+def as_error(found: list[Finding]) -> Invalid:
+    """One error that tells them all."""
+    lines = [f"{one.place}: {one.message}" if one.place else one.message for one in found]
+    if len(found) == 1:
+        return Invalid(lines[0], hint=found[0].hint)
+    told = [f"{line} ({one.hint})" if one.hint else line for line, one in zip(lines, found, strict=True)]
+    shown = told[:20] + [f"and {len(told) - 20} more"] * (len(told) > 20)
+    return Invalid(
+        f"{len(found)} mistakes: " + "; ".join(shown), hint="`hivemind job validate` shows their places"
+    )
+
+
+def _follows(path: Path, broken: list[Path]) -> bool:
+    """Something within was left out for being wrong: what is said of the whole may come of that."""
+    return any(one[: len(path)] == path for one in broken)
