@@ -339,9 +339,12 @@ class Notify(Spec, frozen=True, kw_only=True):
     webhook: str | None = None
     slack: str | None = None
     """URLs, or `secret:<name>/<key>` that holds one."""
+    signed_with: str | None = None
+    """Of a webhook: `secret:<name>/<key>` that holds the key with which it is signed."""
     email: tuple[str, ...] = ()
     smtp: str | None = None
-    """`smtp://user@host:587`, or `secret:<name>/<key>` that holds it; with the password where one is needed."""
+    """`smtp://user@host:587` or `smtps://…`, or `secret:<name>/<key>` that holds it; with the password where one is
+    needed. Without, this node's own mail server."""
     sender: str = "hivemind@localhost"
 
 
