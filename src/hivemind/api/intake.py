@@ -48,6 +48,11 @@ def _parameters(type: type[msgspec.Struct]) -> tuple[frozenset[str], frozenset[s
 
 async def body_of(request: Request, type: type[msgspec.Struct], settings: ApiSettings) -> Any:
     """The JSON body as a `type`, written amounts such as `512MiB` understood."""
+    return quantity.read(await json_of(request, settings), type)
+
+
+async def json_of(request: Request, settings: ApiSettings) -> Any:
+    """The JSON body as plain values."""
     media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
         raise WrongMedia(
@@ -57,7 +62,7 @@ async def body_of(request: Request, type: type[msgspec.Struct], settings: ApiSet
     data = b"".join([chunk async for chunk in upload(request, settings, settings.max_body)])
     if not data:
         raise Invalid("the request has no body", hint="send a JSON object")
-    return quantity.read(_parse(data), type)
+    return _parse(data)
 
 
 def _parse(data: bytes) -> Any:

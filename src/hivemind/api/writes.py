@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from hivemind.api.endpoint import Call
-from hivemind.api.jobs.checking import checked, checked_routine
+from hivemind.api.jobs.checking import check_job, check_routine
 from hivemind.api.sealed import credential, pieces
 from hivemind.model.content import joined
 from hivemind.model.principal import Principal, Role
@@ -147,7 +147,7 @@ def _delete_target(call: Call, version: int | None) -> Operation:
 
 
 def _put_job(call: Call, version: int | None, fresh: bool) -> Operation:
-    checked(call.body)
+    check_job(call.state, call.params["project"], call.body)
     return PutJob(project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh)
 
 
@@ -156,7 +156,7 @@ def _delete_job(call: Call, version: int | None) -> Operation:
 
 
 def _put_routine(call: Call, version: int | None, fresh: bool) -> Operation:
-    checked_routine(call.body)
+    check_routine(call.state, call.params["project"], call.body)
     return PutRoutine(
         project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh
     )

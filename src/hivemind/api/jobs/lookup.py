@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from hivemind.errors import Invalid, NotFound
-from hivemind.jobs.plan import Plan
-from hivemind.model.job import Definition, Job, JobSpec, Task
+from hivemind.jobs.library import calls
+from hivemind.model.job import Definition, Job
 from hivemind.model.run import Run, TaskRun, task_key
 from hivemind.state.state import State, definition_key
 
@@ -86,22 +86,13 @@ def callers_of(state: State, project: str, routine: str) -> list[str]:
     """Names of the jobs of the project whose newest definition calls a routine of its library."""
     found = []
     for job in state.jobs.values():
-        if job.project != project:
-            continue
-        spec = state.definitions[definition_key(job.id, job.number)].spec
-        calls = {use.partition("@")[0] for node in Plan.of(spec).nodes.values() for use in _uses(node.task)}
-        if routine in calls - _own(spec):
-            found.append(job.name)
+        if job.project == project:
+            spec = state.definitions[definition_key(job.id, job.number)].spec
+            # Calls of the library are resolved to `name@version`; what the job defines itself has no version.
+            called = calls(spec) | set(spec.routines)
+            if any(name == routine for name, at, _ in (use.partition("@") for use in called) if at):
+                found.append(job.name)
     return sorted(found)
-
-
-def _own(spec: JobSpec) -> set[str]:
-    """Routines that the job itself defines hide those of the library."""
-    return {name for name in spec.routines if "@" not in name}
-
-
-def _uses(task: Task) -> list[str]:
-    return [use for use in (task.uses, *(step.uses for step in task.steps)) if use]
 
 
 def tasks_of(state: State, run: Run) -> Iterable[TaskRun]:

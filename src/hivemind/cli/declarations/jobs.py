@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, INTEGER, Argument, Command, Group, Option
-from hivemind.cli.declarations.options import ALL_PROJECTS, DRY_RUN, OUTPUT, PLAIN_OUTPUT, TIMEOUT
+from hivemind.cli.declarations.options import ALL_PROJECTS, DRY_RUN, OUTPUT, PLAIN_OUTPUT
 
 _JOBS = "hivemind.cli.commands.jobs"
 _RUNS = "hivemind.cli.commands.runs"
 _PICTURES = "hivemind.cli.commands.pictures"
 _ROUTINES = "hivemind.cli.commands.routines"
+_CIRCUITS = "hivemind.cli.commands.circuits"
 
 GROUPS = (
     Group("job", "Jobs: work that must get done. Graphs of tasks, on schedules or on events.", "Nouns"),
@@ -263,13 +264,13 @@ COMMANDS = (
         (Option("--limit", "How many at most (100).", short="-n", kind=INTEGER, metavar="N"), PLAIN_OUTPUT),
         ("job queue", "job queue -n 20"),
     ),
-    Command(("circuit", "ls"), "List circuits.", f"{_ROUTINES}:circuits", (), (OUTPUT, ALL_PROJECTS),
+    Command(("circuit", "ls"), "List circuits.", f"{_CIRCUITS}:ls", (), (OUTPUT, ALL_PROJECTS),
             ("circuit ls",), alias="list"),
     *(
         Command(
             ("circuit", verb),
             summary,
-            f"{_ROUTINES}:force",
+            f"{_CIRCUITS}:{verb}",
             (Argument("NAME", "The circuit.", completes="circuit"),),
             (_REASON,),
             (f"circuit {verb} database",),
@@ -277,7 +278,7 @@ COMMANDS = (
         )
         for verb, summary, more in (
             ("open", "Let whatever needs it wait.", "It stays so until `circuit close` or `circuit auto`."),
-            ("close", "Let whatever needs it try, whatever fails.", "It stays so until `circuit open` or `circuit auto`."),
+            ("close", "Let whatever needs it try.", "It stays so until `circuit open` or `circuit auto`."),
             ("auto", "Leave it to itself again.", ""),
         )
     ),
