@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from hivemind.agent.agent import Agent
+from hivemind.agent.notices.postman import Postman
 from hivemind.agent.provision.contents import Contents
 from hivemind.agent.provision.gpus import Gpus
 from hivemind.agent.provision.scratch import Scratch
@@ -109,6 +110,7 @@ class Node:
             report=self._report,
             subscribe=self._ledger.subscribe,
         )
+        self._tell_people()
         await self._serve()
         log.info("node %s is ready", self.name)
 
@@ -193,6 +195,16 @@ class Node:
         self._stack.callback(self._ledger.subscribe(lambda batch: agent.agreed()))
         await agent.endpoints.settled()
         return agent
+
+    def _tell_people(self) -> None:
+        state = self._ledger.state
+        postman = Postman(
+            node=self._key.public, state=state, vault=self._vault, submit=self._report, events=self._events,
+            clock=clock,
+        )  # fmt: skip
+        postman.start()
+        self._on_stop(postman.stop)
+        self._stack.callback(self._ledger.subscribe(lambda batch: postman.agreed(state.changes)))
 
     async def _serve(self) -> None:
         sampler = Sampler(self.backend, self._settings.node.data_dir)
