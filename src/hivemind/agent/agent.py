@@ -321,8 +321,9 @@ class Agent:
             place = place_of(event.id)
         except ValueError:
             return
-        if event.exit and (attempt := self.attempts.get(place.allocation)):
-            attempt.exited(event.exit)
+        if attempt := self.attempts.get(place.allocation):
+            if event.exit:
+                attempt.exited(event.exit)
             return
         worker = self._workers.get(place.allocation)
         if worker is None or worker.runtime is not runtime:

@@ -91,7 +91,7 @@ class Attempt:
         self._failures = 0
         self._phase = Phase.WAITING
         self._message = ""
-        self._shown = False
+        self._shown = adopted and self.agent.last_status(id) is not None
         self._deadline: float | None = None
         self._beginning = Beginning(self)
         self._collecting = Collecting(self)
@@ -203,8 +203,10 @@ class Attempt:
                     killed = True
                     await within(WORK, runtime.stop(container.id, "SIGKILL", 0), "killing the container")
                 waker = asyncio.ensure_future(self._wake.wait())
-                await asyncio.wait((stopping, waker), return_when=asyncio.FIRST_COMPLETED)
-                waker.cancel()
+                try:
+                    await asyncio.wait((stopping, waker), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waker.cancel()
             exit = stopping.result()
         finally:
             stopping.cancel()

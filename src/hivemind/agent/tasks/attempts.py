@@ -72,7 +72,7 @@ class Attempts:
     def clear_away(self, id: str, runtime: Runtime, container: Container) -> bool:
         """What the hive does not know any more; False: it is no attempt of a task."""
         known = member_by(container)
-        if known is None:
+        if known is None or id in self._by_id:
             return False
         log.info("clearing container %s away: the hive does not know it", container.id)
         self._run(Attempt(self, id, *known, runtime=runtime, container=container, adopted=True))

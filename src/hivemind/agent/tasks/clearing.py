@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from hivemind.agent.work.deadline import WORK, within
 from hivemind.drivers.runtimes.contract import Container, Status
+from hivemind.errors import NotFound
 
 if TYPE_CHECKING:
     from hivemind.agent.tasks.attempt import Attempt
@@ -40,7 +42,8 @@ class Clearing:
         attempt = self._attempt
         assert attempt.runtime is not None
         kept = attempt.attempts.places.kept(attempt.member.run, attempt.id) / "log"
-        await within(WORK, attempt.runtime.keep_log(container.id, kept), "keeping the log")
+        with contextlib.suppress(NotFound):  # somebody else has removed it
+            await within(WORK, attempt.runtime.keep_log(container.id, kept), "keeping the log")
 
     async def _release(self) -> None:
         attempt, agent = self._attempt, self._attempt.agent
