@@ -46,6 +46,8 @@ class Node:
     """Of a group: those of `HOOKS` that it has, each a group itself."""
     needs: dict[Node, str] = field(default_factory=dict)
     """An `Outcome`, `PASSED` or an expression over what that one came to."""
+    needed: list[Node] = field(default_factory=list)
+    """The same nodes, in that order."""
     dependents: list[Node] = field(default_factory=list)
 
     @property
@@ -81,6 +83,7 @@ class Plan:
                 for before, after in pairwise(node.children.values()):
                     after.needs.setdefault(before, PASSED)
         for node in self.nodes.values():
+            node.needed.extend(node.needs)
             for needed in node.needs:
                 needed.dependents.append(node)
         if circle := _circle(self.root):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
+from hivemind.errors import NotFound
 from hivemind.jobs.book import Book, Ended
 from hivemind.jobs.plan import Plan
-from hivemind.model.job import JobSpec
-from hivemind.model.run import Run, TaskRun
-
-
-def next_attempt(task: TaskRun) -> int:
-    """The number that an attempt gets which is placed now. Ids of its allocations are derived from it."""
-    return task.attempt + 1
-
-
-def alarm(run: Run, spec: JobSpec) -> int:
-    """When (ms) `Workflow.tick_run` has something to do, if nothing happens before; 0: never."""
-    raise NotImplementedError
+from hivemind.jobs.workflow import approvals, attempts, closing, needs, pausing, resuming, timing
+from hivemind.jobs.workflow.beginning import go
+from hivemind.jobs.workflow.stopping import cleaning, stop
+from hivemind.jobs.workflow.turn import Turn
+from hivemind.model.run import Run, RunState, TaskState
 
 
 class Workflow:
@@ -26,18 +22,38 @@ class Workflow:
     then nothing has changed: `approve`, `cancel_tasks`, `retry`. Whatever is wrong with the definition (an
     expression that fails, an output that is missing) fails the task that it is about."""
 
-    def __init__(self, plan: Plan, book: Book) -> None: ...
+    def __init__(self, plan: Plan, book: Book) -> None:
+        self._turn = Turn(plan, book)
+
+    def _follow(self) -> None:
+        """Until nothing more follows. One after the other, so that a chain of thousands is no deeper than one."""
+        turn = self._turn
+        while turn.fresh or turn.decided:
+            if turn.fresh:
+                needs.look(turn, turn.fresh.popleft())
+            else:
+                place = turn.decided.popleft()
+                needs.follow(turn, place)
+                closing.follow(turn, place)
 
     # What happens.
 
     def begin(self) -> None:
         """The run, which was queued, begins: it is running, and each task that needs nothing is queued."""
-        raise NotImplementedError
+        turn = self._turn
+        if turn.run.state is RunState.QUEUED:
+            turn.book.notify("started", "")
+            go(turn, turn.found(""))
+            self._follow()
 
     def placed(self, place: str, allocations: Sequence[str], nodes: Sequence[str]) -> bool:
         """The queued task got a place for each member of its gang, in order of their rank: it runs, and its attempt is
         `next_attempt` of what it was. False, and nothing changes, if it is not queued."""
-        raise NotImplementedError
+        task = self._turn.book.get(place)
+        if task is None or task.state is not TaskState.QUEUED:
+            return False
+        attempts.place(self._turn, task, allocations, nodes)
+        return True
 
     def ended(self, place: str, attempt: int, rank: int, how: Ended) -> None:
         """Nothing of that member of that attempt runs any more. To be told once for each allocation of it, of whatever
@@ -45,49 +61,81 @@ class Workflow:
         the others and says how the attempt ended; outputs are those of rank 0. Ranks that were told already, and
         attempts other than the running one, are ignored, so it does no harm to tell twice. When it returns, the book
         has the attempt among `TaskRun.attempts` if it was the last member."""
-        raise NotImplementedError
+        task = self._turn.book.get(place)
+        if task is None or task.state is not TaskState.RUNNING or task.attempt != attempt:
+            return
+        if rank < len(task.allocations) and rank not in task.ended_members:
+            attempts.end(self._turn, task, rank, how)
+            self._follow()
 
     def fail(self, place: str, why: str) -> None:
         """The task, which is queued or blocked, can never begin: it fails without a further attempt."""
-        raise NotImplementedError
+        task = self._turn.book.get(place)
+        if task is not None and task.state in (TaskState.QUEUED, TaskState.BLOCKED):
+            self._turn.decide(task, TaskState.FAILED, why)
+            self._follow()
 
     def child_ended(self, place: str, run: Run) -> None:
         """The run of another job, which the task at `place` waits for (`TaskRun.child`), has ended."""
-        raise NotImplementedError
+        task = self._turn.book.get(place)
+        if task is not None and task.state is TaskState.RUNNING and task.child == run.id:
+            attempts.child_end(self._turn, task, run)
+            self._follow()
 
     def tick(self, place: str) -> None:
         """`TaskRun.due` has come: the next attempt is queued, an approval is decided by its default, or a group,
         fan-out or child run is stopped as timed out. Before its time nothing happens."""
-        raise NotImplementedError
+        task = self._turn.book.get(place)
+        if task is not None and 0 < task.due <= self._turn.now:
+            timing.tick(self._turn, task)
+            self._follow()
 
     def tick_run(self) -> None:
         """`alarm` has come: the run is stopped as timed out, or is late, which is told once."""
-        raise NotImplementedError
+        timing.tick_run(self._turn)
+        self._follow()
 
     # What people ask for.
 
     def approve(self, place: str, approved: bool, by: str, comment: str = "") -> None:
         """Raises `NotFound`, `Conflict` if it does not wait for that, `Forbidden` if `by` is not who may."""
-        raise NotImplementedError
+        approvals.approve(self._turn, place, approved, by, comment)
+        self._follow()
 
     def cancel(self, why: str, by: str = "", *, kill: bool = False) -> None:
         """What has not begun is canceled, what runs is halted; then `finally` runs, and the run is canceled. A second
         time, `finally` is canceled, too. A run that was never begun ends at once; an ended one stays."""
-        raise NotImplementedError
+        turn = self._turn
+        if turn.run.state.ended:
+            return
+        if turn.run.paused:
+            turn.book.put_run(replace(turn.run, paused=False))
+        root = turn.found("")
+        again = root.fate is TaskState.CANCELED or cleaning(turn, root)
+        stop(turn, root, TaskState.CANCELED, why, by, kill=kill, also_finally=again)
+        self._follow()
 
     def cancel_tasks(self, places: Sequence[str], why: str, by: str = "", *, kill: bool = False) -> None:
         """The same of some of its tasks and groups; the rest goes on. Raises `NotFound`."""
-        raise NotImplementedError
+        turn = self._turn
+        for place in places:
+            if not place or turn.book.get(place) is None:
+                raise NotFound(f"{turn.run.name} has no task {place}")
+        for place in places:
+            stop(turn, turn.found(place), TaskState.CANCELED, why, by, kill=kill)
+        self._follow()
 
     def pause(self, by: str = "") -> None:
         """Nothing further begins: what is queued becomes blocked and leaves the queue; what runs goes on."""
-        raise NotImplementedError
+        pausing.pause(self._turn, by)
 
     def unpause(self, by: str = "") -> None:
-        raise NotImplementedError
+        pausing.unpause(self._turn)
+        self._follow()
 
     def retry(self, places: Sequence[str] = (), by: str = "") -> None:
         """The ended run goes on: what failed or was canceled, or with `places` these, is done again, and whatever
         needs it; outcomes and outputs of all else stay. Attempt numbers go on rising. Raises `Conflict` if the run
         has not ended or nothing of it failed, `NotFound`, and `Invalid` for places that cannot be begun with."""
-        raise NotImplementedError
+        resuming.resume(self._turn, places, by)
+        self._follow()

@@ -1,0 +1,78 @@
+"""Fan-outs: one task for each of many items, a window of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from hivemind.errors import Invalid
+from hivemind.jobs.expression import Sealed, evaluate, render
+from hivemind.jobs.matrix import combinations
+from hivemind.jobs.plan import Node, is_member, member
+from hivemind.jobs.workflow.shelving import shelved
+from hivemind.jobs.workflow.turn import Turn
+from hivemind.model.job import Task
+from hivemind.model.run import TaskRun, TaskState
+
+WINDOW = 1000
+"""Members that are made, and undecided, at a time, where `max_parallel` says nothing. A hundred thousand would crowd
+the queue to no purpose."""
+MOST = 100_000
+"""Members of one fan-out."""
+
+
+def open(turn: Turn, task: TaskRun) -> None:
+    """The fan-out begins: its items are decided for good. Raises `Invalid`."""
+    node = turn.node(task)
+    items = _items(node.task, turn.scope(task.path))
+    if len(items) > MOST:
+        raise Invalid(f"{len(items):,} members are too many: the most is {MOST:,}")
+    if not items:
+        turn.decide(task, TaskState.SUCCEEDED, "there are no items", started=turn.now, total=0, made=0)
+        return
+    turn.book.put_items(task.path, items)
+    due, total = deadline(turn, node, task.path), len(items)
+    task = turn.turn(task, TaskState.RUNNING, started=turn.now, ended=0, due=due, total=total, made=0)
+    refill(turn, task)
+
+
+def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
+    """Makes the next members, as many as there is room for."""
+    if fanout.fate or fanout.made == fanout.total:
+        return fanout
+    room = (turn.node(fanout).task.max_parallel or WINDOW) - turn.undecided(fanout)
+    made, items = fanout.made, turn.book.items(fanout.path)
+    while room > 0 and made < fanout.total:
+        place = member(fanout.path, made)
+        if (old := turn.book.get(place)) is None or shelved(old):
+            turn.make(place, index=made, item=items[made])
+            turn.fresh.append(place)
+            room -= 1
+        made += 1
+    return turn.put(replace(fanout, made=made))
+
+
+def deadline(turn: Turn, node: Node, place: str) -> int:
+    """When it is too late for all of it. Members of a fan-out have no time of their own but that of an attempt."""
+    limit = 0.0 if is_member(place) else node.task.timeout
+    return turn.now + round(limit * 1000) if limit else 0
+
+
+def _items(task: Task, scope: Mapping[str, Any]) -> list[Any]:
+    if task.for_each is not None:
+        return _list("for_each", task.for_each, scope)
+    values = {name: _list(f"matrix.{name}", given, scope) for name, given in task.matrix.items()}
+    return combinations(values, render(task.include, scope), render(task.exclude, scope), MOST)
+
+
+def _list(what: str, given: Any, scope: Mapping[str, Any]) -> list[Any]:
+    found = evaluate(given, scope) if isinstance(given, str) else render(given, scope)
+    if not isinstance(found, list):
+        raise Invalid(
+            f"{what} is no list", hint="lists are written [1, 2]; an output of type list gives one, too"
+        )
+    if any(isinstance(each, Sealed) for each in found):
+        raise Invalid(f"{what} holds a secret, and items can be seen by everyone")
+    return found

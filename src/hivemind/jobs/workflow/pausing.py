@@ -1,0 +1,33 @@
+"""Pausing: what runs goes on, nothing further begins."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from hivemind.jobs.workflow.approvals import asked
+from hivemind.jobs.workflow.beginning import PAUSED, go
+from hivemind.jobs.workflow.turn import Turn
+from hivemind.model.run import TaskRun, TaskState
+
+
+def pause(turn: Turn, by: str) -> None:
+    if turn.run.paused or turn.run.state.ended:
+        return
+    turn.book.put_run(replace(turn.run, paused=True))
+    for task in list(turn.live(turn.found(""))):
+        if task.state is TaskState.QUEUED:
+            turn.turn(task, TaskState.BLOCKED, PAUSED, by, due=0)
+
+
+def unpause(turn: Turn) -> None:
+    if not turn.run.paused:
+        return
+    turn.book.put_run(replace(turn.run, paused=False))
+    for task in list(turn.live(turn.found(""))):
+        if _held(turn, task):
+            go(turn, task)
+
+
+def _held(turn: Turn, task: TaskRun) -> bool:
+    """It would have begun, but for the pause."""
+    return task.state is TaskState.BLOCKED and not task.due and not asked(turn, task)

@@ -1,0 +1,157 @@
+"""Resuming: an ended run goes on. Some of it is done again, the outcomes and outputs of the rest are kept.
+
+Done again is what was chosen and whatever comes after it: each task that needs one of them, or needs a group with one
+of them in it. These groups are open once more, and their hooks have their turn again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from hivemind.errors import Conflict, Invalid, NotFound
+from hivemind.jobs.plan import HOOKS, child, is_member, member, parent_of
+from hivemind.jobs.workflow import closing
+from hivemind.jobs.workflow.beginning import open_group
+from hivemind.jobs.workflow.fanout import deadline
+from hivemind.jobs.workflow.needs import waiting_for
+from hivemind.jobs.workflow.shelving import AGAIN, put_away, shelve
+from hivemind.jobs.workflow.turn import Turn
+from hivemind.model.run import TaskRun, TaskState
+
+
+def resume(turn: Turn, places: Sequence[str], by: str) -> None:
+    run = turn.run
+    if not run.state.ended:
+        raise Conflict(f"{run.name} has not ended", hint=f"hivemind job cancel {run.name}")
+    spreading = _Spreading(turn)
+    if places:
+        for place in places:
+            _check(turn, place)
+            spreading.redo(place)
+    else:
+        _choose(turn, turn.found(""), spreading)
+    spreading.finish()
+    if not spreading.opened and not spreading.again:
+        raise Conflict(f"nothing of {run.name} failed", hint="name the tasks to be done again")
+    for place in sorted(spreading.opened):
+        _reopen(turn, turn.found(place), by)
+    for place in sorted(spreading.again):
+        _redo(turn, place, by)
+    for place in sorted(spreading.opened, reverse=True):
+        closing.look(turn, turn.found(place))
+
+
+class _Spreading:
+    """Finds what is done again, and the groups and fan-outs that are open for it."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._new: deque[str] = deque()
+        self.again: set[str] = set()
+        self.opened: set[str] = set()
+
+    def redo(self, place: str) -> None:
+        if place in self.again:
+            return
+        self.again.add(place)
+        self._new.append(place)
+        if place:
+            self.open(parent_of(place))
+
+    def open(self, place: str) -> None:
+        """And all around it."""
+        while place not in self.opened:
+            if not self._turn.found(place).started:
+                self.redo(place)  # it did not begin this time, so that there is nothing to go on with
+                return
+            self.opened.add(place)
+            self._new.append(place)
+            if not place:
+                return
+            place = parent_of(place)
+
+    def finish(self) -> None:
+        """All that comes after those is found; what is in others that are done again goes without saying."""
+        while self._new:
+            for task in waiting_for(self._turn, self._new.popleft()):
+                hooked = _hooked(task.path)
+                if hooked is None:
+                    self.redo(task.path)
+                else:
+                    self.open(hooked)
+        whole = self.again
+        self.again = {place for place in whole if not whole.intersection(_around(place))}
+        self.opened -= whole
+        self.opened = {place for place in self.opened if not whole.intersection(_around(place))}
+
+
+def _check(turn: Turn, place: str) -> None:
+    """A place that a person named."""
+    if turn.get(place) is None:
+        raise NotFound(f"{turn.run.name} has no task {place}", hint=f"hivemind job status {turn.run.name}")
+    if _hooked(place) is not None:
+        raise Invalid(f"{place} is of a hook, which runs again by itself", hint="name a task of the job")
+
+
+def _choose(turn: Turn, group: TaskRun, spreading: _Spreading) -> None:
+    """What failed or was canceled in it, as deep as possible."""
+    if not group.started:
+        spreading.redo(group.path)
+        return
+    if group.made < group.total:
+        spreading.redo(member(group.path, group.made))  # and all after it, to which the fan-out did not come
+    for part in turn.parts(group):
+        if part.state in (TaskState.SUCCEEDED, TaskState.SKIPPED) or _excused(turn, part):
+            continue
+        if turn.plan.role(part.path) in ("group", "fan-out"):
+            _choose(turn, part, spreading)
+        else:
+            spreading.redo(part.path)
+    if group.state is not TaskState.SUCCEEDED:
+        spreading.open(group.path)
+
+
+def _excused(turn: Turn, part: TaskRun) -> bool:
+    """Its failure counted as success; hooks have their turn again with their group."""
+    node = turn.node(part)
+    return node.hook or (part.state.failure and node.task.allow_failure and not is_member(part.path))
+
+
+def _reopen(turn: Turn, group: TaskRun, by: str) -> None:
+    node = turn.node(group)
+    due = deadline(turn, node, group.path)
+    turn.turn(group, TaskState.RUNNING, AGAIN, by, ended=0, due=due, outputs={}, spent=0, made=0)
+    if is_member(group.path) or not node.fans:
+        for name in node.hooks:
+            shelve(turn, turn.found(child(group.path, name)))
+            turn.make(child(group.path, name))
+
+
+def _redo(turn: Turn, place: str, by: str) -> None:
+    task = turn.get(place)
+    if task is not None:  # otherwise a member to which its fan-out did not come
+        shelve(turn, task)
+    if not place:
+        open_group(turn, turn.found(place))
+    elif not is_member(place):
+        turn.make(place, AGAIN, by=by)
+        turn.fresh.append(place)
+    elif task is not None:
+        put_away(turn, task)
+
+
+def _hooked(place: str) -> str | None:
+    """The group whose hook it is in, or is."""
+    parts = place.split(".")
+    for depth, part in enumerate(parts):
+        if part in HOOKS:
+            return ".".join(parts[:depth])
+    return None
+
+
+def _around(place: str) -> Iterator[str]:
+    """The groups and fan-outs that it is in, from the innermost to the run."""
+    while place:
+        place = parent_of(place)
+        yield place

@@ -1,0 +1,176 @@
+"""One turn of a workflow: the records it works on, and what is still to be followed up.
+
+The run itself is dealt with like the groups in it, as the task run whose place is "".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from msgspec.structs import replace
+
+from hivemind.errors import HivemindError
+from hivemind.jobs.book import Book
+from hivemind.jobs.context import scope
+from hivemind.jobs.plan import Node, Plan, child, is_member, member
+from hivemind.model.run import Mark, Run, RunState, TaskRun, TaskState
+
+MARKS = 50
+"""So many of the newest transitions are remembered."""
+UNDECIDED = (TaskState.PENDING, TaskState.BLOCKED, TaskState.QUEUED, TaskState.RUNNING)
+
+
+class Turn:
+    def __init__(self, plan: Plan, book: Book) -> None:
+        self.plan = plan
+        self.book = book
+        self.decided: deque[str] = deque()
+        """Places that were decided, and about which those who depend on them do not know yet."""
+        self.fresh: deque[str] = deque()
+        """Places of tasks that are there, but whose needs nobody has looked at yet."""
+
+    @property
+    def run(self) -> Run:
+        return self.book.run
+
+    @property
+    def now(self) -> int:
+        return self.book.now
+
+    def node(self, task: TaskRun) -> Node:
+        return self.plan.node(task.path)
+
+    def scope(self, place: str) -> Mapping[str, Any]:
+        return scope(self.book, self.plan, place)
+
+    # Records.
+
+    def get(self, place: str) -> TaskRun | None:
+        return self.book.get(place) if place else _root(self.run)
+
+    def found(self, place: str) -> TaskRun:
+        """Of a place that has a task run for sure."""
+        task = self.get(place)
+        assert task is not None, place
+        return task
+
+    def put(self, task: TaskRun) -> TaskRun:
+        if task.path:
+            self.book.put(task)
+        else:
+            self.book.put_run(_as_run(self.run, task))
+        return task
+
+    def turn(self, task: TaskRun, state: TaskState, why: str = "", by: str = "", **changed: Any) -> TaskRun:
+        """The task run goes over to that state, on record."""
+        return self.put(marked(task, self.now, state, why, by, **changed))
+
+    def decide(self, task: TaskRun, state: TaskState, why: str = "", by: str = "", **changed: Any) -> None:
+        """Its outcome, which is final unless people ask for it to be done again."""
+        over = {"allocations": (), "ended_members": (), "ending": None, "fate": None, "due": 0}
+        self.turn(task, state, why, by, **{**over, "ended": self.now, **changed})
+        if task.path:
+            self.decided.append(task.path)
+        else:
+            self.book.notify(str(state), why)
+
+    def make(
+        self, place: str, why: str = "", state: TaskState = TaskState.PENDING, by: str = "", **given: Any
+    ) -> None:
+        """A new task run, with what is worth keeping of one that was there before."""
+        task = TaskRun(run=self.run.id, path=place, created=self.now, state=state, **given)
+        if (old := self.book.get(place)) is not None:
+            kept = {
+                "attempt": old.attempt,
+                "attempts": old.attempts,
+                "marks": old.marks,
+                "created": old.created,
+            }
+            task = marked(replace(task, **kept), self.now, state, why, by)
+        self.put(task)
+
+    @contextmanager
+    def charged(self, task: TaskRun) -> Iterator[None]:
+        """Whatever is wrong with its definition fails that task, and nothing else."""
+        try:
+            yield
+        except HivemindError as error:
+            self.decide(task, TaskState.FAILED, error.message)
+
+    # What is in what.
+
+    def parts(self, task: TaskRun) -> Iterator[TaskRun]:
+        """The task runs directly in a group, its hooks last, or the members of a fan-out."""
+        node = self.node(task)
+        if fans(node, task.path):
+            places = (member(task.path, index) for index in range(task.made))
+        else:
+            places = (child(task.path, each.id) for each in (*node.children.values(), *node.hooks.values()))
+        for place in places:
+            if (part := self.book.get(place)) is not None:
+                yield part
+
+    def live(self, task: TaskRun) -> Iterator[TaskRun]:
+        """Whatever in it is undecided, at any depth, but hooks whose turn has not come; groups before their parts."""
+        for part in self.parts(task):
+            if part.state in UNDECIDED and not self.waits_its_turn(part):
+                yield part
+                yield from self.live(part)
+
+    def waits_its_turn(self, task: TaskRun) -> bool:
+        return task.state is TaskState.PENDING and self.node(task).hook
+
+    def undecided(self, task: TaskRun) -> int:
+        """How many parts are undecided, but for hooks whose turn has not come. Looks at none but the hooks."""
+        tally = self.book.tally(task.path)
+        count = sum(tally.get(state, 0) for state in UNDECIDED)
+        if is_member(task.path) or not self.node(task).fans:
+            for hook in self.node(task).hooks:
+                part = self.book.get(child(task.path, hook))
+                count -= part is not None and part.state is TaskState.PENDING
+        return count
+
+
+def fans(node: Node, place: str) -> bool:
+    """It is the fan-out as a whole."""
+    return node.fans and not is_member(place)
+
+
+def marked(task: TaskRun, now: int, state: TaskState, why: str = "", by: str = "", **changed: Any) -> TaskRun:
+    marks = (*task.marks[1 - MARKS :], Mark(now, str(state), why, by))
+    return replace(task, state=state, reason=why, marks=marks, **changed)
+
+
+def _root(run: Run) -> TaskRun:
+    return TaskRun(
+        run=run.id,
+        path="",
+        state=TaskState(run.state),
+        reason=run.reason or run.canceling,
+        fate=TaskState(run.fate) if run.fate else None,
+        due=run.due,
+        outputs=run.outputs,
+        created=run.created,
+        started=run.started,
+        ended=run.ended,
+        marks=run.marks,
+    )
+
+
+def _as_run(run: Run, root: TaskRun) -> Run:
+    ended = root.state not in UNDECIDED
+    return replace(
+        run,
+        state=RunState(root.state),
+        reason=root.reason if ended else "",
+        canceling=root.reason if root.fate else "",
+        fate=RunState(root.fate) if root.fate else None,
+        due=root.due,
+        outputs=root.outputs,
+        started=root.started,
+        ended=root.ended,
+        marks=root.marks,
+    )
