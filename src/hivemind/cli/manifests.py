@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from hivemind.cli.jobs.files import read_located
 from hivemind.cli.parsing import nearest
 from hivemind.cli.sequence import after_what_they_need
 from hivemind.cli.yaml12 import Located, documents
@@ -21,7 +22,7 @@ from hivemind.model.registry import RESOURCES
 from hivemind.model.resource import Resource
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_FIRST = {"Project": 0, "Node": 1, "Config": 2, "Secret": 2}
+_FIRST = {"Project": 0, "Node": 1, "Config": 2, "Secret": 2, "Routine": 3}
 """Kinds that others may need come first."""
 
 
@@ -41,8 +42,11 @@ class Manifest:
         return f"{self.resource.singular}/{self.value.name}"
 
 
-def load(paths: Iterable[str], project: str = DEFAULT_PROJECT) -> list[Manifest]:
-    """All manifests in these files and folders, `-` for standard input. `project` is for those that name none.
+def load(
+    paths: Iterable[str], project: str = DEFAULT_PROJECT, *, of: Resource | None = None
+) -> list[Manifest]:
+    """All manifests in these files and folders, `-` for standard input. `project` is for those that name none, `of` the
+    kind that those have to be of, which then need not name it.
 
     Raises `Invalid` for the first fault, before anything could be done with the others."""
     found = [
@@ -99,11 +103,11 @@ def _unrolled(text: str, source: str) -> Iterator[Located]:
 
 class _Item(Located):
     def __init__(self, value: Any, parent: Located, index: int) -> None:
-        self.value, self.number = value, parent.number
+        self.value, self.number, self.lines = value, parent.number, parent.lines
         self._parent, self._index = parent, index
 
-    def line(self, path: tuple[str | int, ...] = ()) -> int:
-        return self._parent.line(("items", self._index, *path))
+    def place(self, path: tuple[str | int, ...] = (), *, key: bool = False) -> tuple[int, int]:
+        return self._parent.place(("items", self._index, *path), key=key)
 
 
 def _manifest(located: Located, source: str, project: str) -> Manifest:
@@ -113,13 +117,15 @@ def _manifest(located: Located, source: str, project: str) -> Manifest:
         raise Invalid(
             f"{where}: document {located.number} is not a mapping", hint="it begins like `kind: App`"
         )
-    resource = _resource(located, source)
+    resource = _resource(located, source, of)
     assert resource.manifest is not None
     home = raw.get("project", project)
     if not isinstance(home, str):
         raise Invalid(
             f"{source}:{located.line(('project',))}: the project is not text", hint="write its name"
         )
+    if resource.kind == "Job":
+        return Manifest(resource, read_located(located, source), home, where)
     drop = {"kind", "project"} | _answered_only(resource)
     body = {key: value for key, value in raw.items() if key not in drop}
     try:
@@ -131,10 +137,14 @@ def _manifest(located: Located, source: str, project: str) -> Manifest:
     return Manifest(resource, value, home, where)
 
 
-def _resource(located: Located, source: str) -> Resource:
+def _resource(located: Located, source: str, of: Resource | None) -> Resource:
     raw, kinds = located.value, [r.kind for r in RESOURCES.values() if r.manifest]
     where = f"{source}:{located.line(('kind',))}: document {located.number}"
-    kind = raw.get("kind")
+    kind = raw.get("kind", of.kind if of else "Job" if "tasks" in raw else None)
+    if of and kind != of.kind:
+        raise Invalid(
+            f"{where} is of the kind {kind!r}", hint=f"here it is a {of.singular}; or: hivemind apply -f FILE"
+        )
     if kind is None:
         foreign = " (this looks like a compose file)" if "services" in raw else ""
         raise Invalid(

@@ -76,32 +76,40 @@ for _tag, _pattern, _first in _RULES:
 
 
 class Located:
-    """A document, and on which line of its file each part of it stands."""
+    """A document, and on which line of its file, and in which column, each part of it stands."""
 
-    def __init__(self, value: Any, node: Node, number: int) -> None:
+    def __init__(self, value: Any, node: Node, number: int, lines: list[str]) -> None:
         self.value = value
         self.number = number
         """Which document of the file it is, from 1."""
+        self.lines = lines
+        """Of the whole file."""
         self._node = node
 
     def line(self, path: tuple[str | int, ...] = ()) -> int:
         """The line, from 1, of the deepest part of `path` that is there."""
-        node, line = self._node, self._node.start_mark.line
-        for step in path:
+        return self.place(path, key=True)[0]
+
+    def place(self, path: tuple[str | int, ...] = (), *, key: bool = False) -> tuple[int, int]:
+        """Line and column, from 1, of the deepest part of `path` that is there: of its value, or of its `key`."""
+        node, mark = self._node, self._node.start_mark
+        for depth, step in enumerate(path, 1):
             found = _child(node, step)
             if found is None:
                 break
-            node, line = found
-        return int(line) + 1
+            node, named = found
+            mark = named if key or depth < len(path) else node.start_mark
+        return int(mark.line) + 1, int(mark.column) + 1
 
 
-def _child(node: Node, step: str | int) -> tuple[Node, int] | None:
+def _child(node: Node, step: str | int) -> tuple[Node, Any] | None:
+    """What is there, and where its key begins, or its dash's content."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if key.value == step:
-                return value, key.start_mark.line
+                return value, key.start_mark
     if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step], node.value[step].start_mark.line
+        return node.value[step], node.value[step].start_mark
     return None
 
 
@@ -109,13 +117,13 @@ def documents(text: str, source: str) -> Iterator[Located]:
     """Every document in `text` that is not empty. Raises `Invalid` naming `source` and the line."""
     try:
         loader = Loader(text)
-        number = 0
+        number, lines = 0, text.splitlines()
         while loader.check_node():
             node = loader.get_node()
             number += 1
             value = loader.construct_document(node)
             if value is not None:
-                yield Located(value, node, number)
+                yield Located(value, node, number, lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source

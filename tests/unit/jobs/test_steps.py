@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import debimage
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,11 +67,13 @@ def ordered(task: dict[str, Any], scope: dict[str, Any] | None = None, **job: An
 
 
 def outputs(tmp_path: Path) -> dict[str, Any]:
-    return parse_outputs((tmp_path / "steps" / "output").read_text())
+    return parse_outputs((tmp_path / "steps" / "output").read_bytes().decode())
 
 
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> str:
+    if request.param == "busybox sh":
+        return f"{debimage.program('busybox-static', 'bin/busybox')} sh"
     return str(request.param)
 
 
@@ -109,23 +114,14 @@ ECHO = """import json, os
 print(json.dumps([os.environ[name] for name in ("A", "B", "C")]))"""
 
 
-@pytest.mark.parametrize("value", HOSTILE)
-def test_a_hostile_value_arrives_as_it_is(tmp_path: Path, shell: str, value: str) -> None:
-    """Through an input, a routine's input, and the output of a step."""
-    task = {
-        "steps": [
-            {"id": "w", "uses": "write", "with": {"value": "${{ inputs.v }}"}},
-            {
-                "run": ECHO,
-                "shell": "python",
-                "env": {
-                    "A": "${{ inputs.v }}",
-                    "B": "${{ steps.w.outputs.value }}",
-                    "C": "${{ steps.w.outputs.again }}",
-                },
-            },
-        ]
-    }
+def test_hostile_values_arrive_as_they_are(tmp_path: Path, shell: str) -> None:
+    """Through an input, a routine's input, and the output of a step: all of them in one task."""
+    values = {f"v{n}": value for n, value in enumerate(HOSTILE)}
+    calls = [{"id": name, "uses": "write", "with": {"value": f"${{{{ inputs.{name} }}}}"}} for name in values]
+    env = {f"A_{name}": f"${{{{ inputs.{name} }}}}" for name in values}
+    env |= {f"B_{name}": f"${{{{ steps.{name}.outputs.value }}}}" for name in values}
+    env |= {f"C_{name}": f"${{{{ steps.{name}.outputs.again }}}}" for name in values}
+    dump = "import json, os; print(json.dumps(dict(os.environ)))"
     write = {
         "inputs": {"value": "string"},
         "outputs": {"value": "${{ inputs.value }}", "again": "${{ steps.one.outputs.v }}"},
@@ -133,11 +129,174 @@ def test_a_hostile_value_arrives_as_it_is(tmp_path: Path, shell: str, value: str
             {"id": "one", "run": 'printf "v<<-END-\\n%s\\n-END-\\n" "$value" >> "$HIVEMIND_OUTPUT"'},
         ],
     }
-    made = ordered(task, {"inputs": {"v": value}}, routines={"write": write}, inputs={"v": "string"})
+    made = ordered(
+        {"steps": [*calls, {"shell": "python", "run": dump, "env": env}]},
+        {"inputs": values},
+        routines={"write": write},
+        inputs=dict.fromkeys(values, "string"),
+    )
     done = run(tmp_path, made, shell)
     assert (done.returncode, done.stderr) == (0, "")
-    import json
-
-    assert json.loads(done.stdout) == [value] * 3
-    assert outputs(tmp_path) == {"value": value, "again": value}
+    seen = json.loads(done.stdout)
+    for name, value in values.items():
+        assert [seen[f"{letter}_{name}"] for letter in "ABC"] == [value] * 3
+    assert outputs(tmp_path) == {"value": HOSTILE[-1], "again": HOSTILE[-1]}
     assert [entry.name for entry in tmp_path.iterdir()] == ["steps"]
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=texts, item=texts)
+def test_no_value_is_ever_code(tmp_path: Path, value: str, item: str) -> None:
+    made = ordered(
+        {
+            "for_each": ["x"],
+            "steps": [
+                {"id": "a", "shell": "python", "run": WRITE, "env": {"V": "${{ inputs.v }}"}},
+                {"shell": "python", "run": ECHO, "env": {"A": "${{ item }}", "B": "${{ steps.a.outputs.v }}",
+                                                         "C": "<${{ inputs.v }}>"}},
+            ],
+        },
+        {"inputs": {"v": value}, "item": item},
+        inputs={"v": "string"},
+    )  # fmt: skip
+    done = run(tmp_path, made)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [item, value, f"<{value}>"]
+    assert outputs(tmp_path) == {"v": value}
+
+
+WRITE = """import os
+end = "E" * (len(os.environ["V"]) + 1)
+with open(os.environ["HIVEMIND_OUTPUT"], "w", newline="") as f:
+    f.write(f"v<<{end}\\n{os.environ['V']}\\n{end}\\n")"""
+
+
+def test_a_nul_is_refused() -> None:
+    with pytest.raises(Invalid, match="NUL"):
+        ordered(
+            {"steps": ["true"], "env": {"A": "${{ inputs.v }}"}},
+            {"inputs": {"v": "a\0b"}},
+            inputs={"v": "string"},
+        )
+
+
+def test_what_the_kernel_does_not_take_is_refused() -> None:
+    with pytest.raises(Invalid, match="131,07"):
+        ordered(
+            {"run": "true", "env": {"A": "${{ inputs.v }}"}},
+            {"inputs": {"v": "x" * 131_071}},
+            inputs={"v": "string"},
+        )
+
+
+def test_a_step_sees_only_its_own_variables(tmp_path: Path, shell: str) -> None:
+    made = ordered(
+        {
+            "env": {"ALL": "1"},
+            "steps": [
+                {"run": "true", "env": {"SECRET": "x"}},
+                {"run": "env | grep -c 'SECRET\\|_VALUE_\\|_TEXT_' || true; echo $ALL"},
+            ],
+        }
+    )
+    assert run(tmp_path, made, shell).stdout == "0\n1\n"
+
+
+def test_routines_call_routines_and_pass_on_what_steps_told(tmp_path: Path, shell: str) -> None:
+    routines = {
+        "inner": {
+            "inputs": {"word": "string", "times": {"type": "integer", "default": 2}},
+            "run": 'echo "$word $times"; echo "said=$word$times" >> "$HIVEMIND_OUTPUT"',
+        },
+        "outer": {
+            "inputs": {"first": "string"},
+            "env": {"PREFIX": "<${{ inputs.first }}>"},
+            "steps": [
+                {"id": "one", "uses": "inner", "with": {"word": "${{ inputs.first }}"}},
+                {"id": "two", "uses": "inner", "with": {"word": "${{ steps.one.outputs.said }}", "times": 3}},
+                'echo "$PREFIX"',
+            ],
+            "outputs": {"end": "${{ steps.two.outputs.said }}"},
+        },
+    }
+    made = ordered({"uses": "outer", "with": {"first": "a b"}}, routines=routines)
+    done = run(tmp_path, made, shell)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a b 2\na b2 3\n<a b>\n", "")
+    assert outputs(tmp_path) == {"end": "a b23"}
+    assert made.steps == ("outer", "outer / one", "outer / two", "outer / step 4")
+
+
+def test_steps_run_where_they_are_told_to(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "-").mkdir()
+    made = ordered(
+        {"steps": [{"run": "pwd", "workdir": "-"}, {"run": "pwd"}, {"run": "pwd", "workdir": "no/where"}]}
+    )
+    done = run(tmp_path, made, shell)
+    assert done.stdout == f"{tmp_path}/-\n{tmp_path}\n"
+    assert done.returncode == 125 and "no/where" in done.stderr
+
+
+def test_scripts_may_begin_with_a_dash(tmp_path: Path, shell: str) -> None:
+    done = run(tmp_path, ordered({"steps": ["-x || echo ran"]}), shell)
+    assert done.stdout == "ran\n"
+    assert run(tmp_path, ordered({"run": "-x || echo ran"})).stdout == "ran\n"
+
+
+def test_bash_fails_when_any_part_of_a_pipe_does(tmp_path: Path) -> None:
+    assert run(tmp_path, ordered({"steps": [{"run": "false | true", "shell": "bash"}]})).returncode == 1
+    assert run(tmp_path, ordered({"run": "false | true", "shell": "bash"})).returncode == 1
+
+
+def test_a_stop_reaches_the_step_and_no_other_is_begun(tmp_path: Path, shell: str) -> None:
+    steps = tmp_path / "steps"
+    steps.mkdir()
+    made = ordered(
+        {"steps": ['trap "echo stopped; exit 0" TERM; echo ready; while :; do sleep 0.05; done', "echo next"]}
+    )
+    assert made.template.entrypoint
+    env = {"PATH": os.environ["PATH"], **made.template.env, "HIVEMIND_STEPS": str(steps),
+           "HIVEMIND_OUTPUT": str(steps / "output")}  # fmt: skip
+    args = [*shell.split(), *made.template.entrypoint[1:]]
+    with subprocess.Popen(args, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "stopped\n"
+        assert process.returncode == 143
+
+
+def test_the_standard_variables(tmp_path: Path) -> None:
+    made = ordered({"run": "env | grep ^HIVEMIND_ | sort", "env": {"HIVEMIND_X": "y"}})
+    shown = run(tmp_path, made).stdout
+    for line in (
+        "HIVEMIND_RUN=j-1",
+        "HIVEMIND_RUN_ID=r1",
+        "HIVEMIND_TASK=t",
+        "HIVEMIND_ATTEMPT=1",
+        "HIVEMIND_DUE=5",
+    ):
+        assert f"{line}\n" in shown
+    assert "HIVEMIND_RANK" not in shown
+
+
+def test_an_argument_is_one_argument(tmp_path: Path) -> None:
+    made = ordered(
+        {"command": "printf '[%s]' ${{ inputs.v }} x"}, {"inputs": {"v": "a  b'"}}, inputs={"v": "string"}
+    )
+    assert made.template.entrypoint is None
+    assert made.template.command == ("printf", "[%s]", "a  b'", "x")
+
+
+def test_variables_of_the_job_and_of_groups_reach_their_tasks() -> None:
+    manifest = read(
+        {
+            "name": "j",
+            "env": {"A": "job", "B": "job"},
+            "tasks": {"g": {"env": {"B": "group"}, "tasks": {"t": {"run": "x", "env": {"C": 3}}}}},
+        }
+    )
+    task = manifest.spec.tasks["g"].tasks["t"]
+    env = order(manifest.spec, "g[1].t", task, {}, attempt=2).template.env
+    assert {name: env[name] for name in "ABC"} == {"A": "job", "B": "group", "C": "3"}

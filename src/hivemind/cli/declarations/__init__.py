@@ -9,6 +9,7 @@ from hivemind.cli.declarations import (
     contents,
     hive,
     images,
+    job_files,
     jobs,
     looking,
     registries,
@@ -32,6 +33,7 @@ GROUPS: tuple[Group, ...] = (
 COMMANDS: tuple[Command, ...] = (
     *apps.COMMANDS,
     *jobs.COMMANDS,
+    *job_files.COMMANDS,
     *rollouts.COMMANDS,
     *contents.COMMANDS,
     *volumes.COMMANDS,

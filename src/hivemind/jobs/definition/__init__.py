@@ -33,6 +33,8 @@ def findings(raw: Any, *, routines: Library | None = None) -> tuple[JobManifest 
     if brought is None:
         return None, found.found
     manifest = shaped(brought, JobManifest, found)
+    if manifest is GONE:  # for want of a good name; what it does can be looked at all the same
+        manifest = shaped({"name": "unnamed", "spec": brought["spec"]}, JobManifest, found)
     if manifest is GONE:
         return None, found.found
     broken = [finding.path for finding in found.found]

@@ -66,13 +66,12 @@ def _reference(reference: tuple[str, ...], path: Path, known: Known, findings: F
                 message = f"'{step}' is not known here"
                 hint = _ABSENT.get(step, hint)
             elif before == "needs":
-                message, hint = (
-                    f"{step} is not among its needs",
-                    f"add it: needs: [{step}]; or {hint}" if hint else "",
-                )
+                message = f"{step} is not among its needs"
+                hint = hint if hint.startswith("did") else f"add it: needs: [{step}]"
             else:
                 message = f"{before} has no '{step}'"
-            findings.add(path, message, hint if hint else f"there is nothing in {before or 'the scope'}")
+                hint = hint or ("declare it under inputs" if before == "inputs" else "")
+            findings.add(path, message, hint)
             return
         inner = inner[step] if isinstance(inner, Mapping) else None
 
