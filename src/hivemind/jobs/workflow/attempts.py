@@ -138,11 +138,11 @@ def failed(turn: Turn, task: TaskRun, cause: Cause, why: str) -> None:
     else:
         wait = delay(retry, task)
         task = replace(task, spent=task.spent + 1)
-        why = f"{why}; attempt {task.attempt + 1} follows"
         if wait:
-            turn.turn(task, TaskState.BLOCKED, f"{why} in {wait / 1000:g} s", due=turn.now + wait)
+            why = f"{why}; tried again in {wait / 1000:g} s"
+            turn.turn(task, TaskState.BLOCKED, why, due=turn.now + wait)
         else:
-            go(turn, task, why)
+            go(turn, task, f"{why}; tried again")
 
 
 def _attempt(turn: Turn, task: TaskRun, how: Ended) -> Attempt:

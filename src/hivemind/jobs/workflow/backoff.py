@@ -11,7 +11,7 @@ _PARTS = 1 << 20
 
 def delay(retry: Retry, task: TaskRun) -> int:
     """Milliseconds. Every node computes the same: it multiplies, as powers are not rounded alike everywhere, and its
-    dice are run, task and attempt."""
+    dice are run, task, attempt and what it has spent."""
     seconds = retry.delay
     for _ in range(task.spent):
         if seconds >= retry.max_delay or retry.backoff == 1:
@@ -19,6 +19,6 @@ def delay(retry: Retry, task: TaskRun) -> int:
         seconds *= retry.backoff
     seconds = min(seconds, retry.max_delay)
     if retry.jitter:
-        drawn = int(derive_id("jitter", task.run, task.path, task.attempt, length=4), 36) % _PARTS
+        drawn = int(derive_id("jitter", task.run, task.path, task.attempt, task.spent, length=4), 36) % _PARTS
         seconds *= 1 - retry.jitter * drawn / _PARTS
     return round(seconds * 1000)

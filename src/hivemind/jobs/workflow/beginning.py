@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from hivemind.errors import Invalid
 from hivemind.jobs.expression import references, render, truth
 from hivemind.jobs.plan import Node, child, is_member
 from hivemind.jobs.workflow import fanout
@@ -14,8 +13,6 @@ from hivemind.jobs.workflow.turn import Turn, marked
 from hivemind.model.run import TaskRun, TaskState
 
 PAUSED = "the run is paused"
-DEEPEST = 8
-"""Runs of jobs within runs of jobs."""
 _OF_A_MEMBER = {"item", "matrix", "index"}
 
 
@@ -34,17 +31,18 @@ def go(turn: Turn, task: TaskRun, why: str = "") -> None:
     if turn.run.paused and task.path:
         turn.turn(task, TaskState.BLOCKED, PAUSED, due=0)
         return
-    match turn.plan.role(task.path):
-        case "fan-out":
-            fanout.open(turn, task)
-        case "group":
-            open_group(turn, task)
-        case "approval":
-            _ask(turn, task)
-        case "job":
-            _call(turn, task)
-        case "task":
-            turn.book.enqueue(marked(task, turn.now, TaskState.QUEUED, why, due=0))
+    with turn.charged(task):
+        match turn.plan.role(task.path):
+            case "fan-out":
+                fanout.open(turn, task)
+            case "group":
+                open_group(turn, task)
+            case "approval":
+                _ask(turn, task)
+            case "job":
+                _call(turn, task)
+            case "task":
+                turn.book.enqueue(marked(task, turn.now, TaskState.QUEUED, why, due=0))
 
 
 def open_group(turn: Turn, group: TaskRun) -> None:
@@ -92,10 +90,8 @@ def _ask(turn: Turn, task: TaskRun) -> None:
 def _call(turn: Turn, task: TaskRun) -> None:
     node = turn.node(task)
     assert node.task.job is not None
-    if turn.run.depth + 1 >= DEEPEST:
-        raise Invalid(f"runs of jobs wait for each other {DEEPEST} deep, which is the most")
     inputs = render(node.task.with_, turn.scope(task.path))
     due = fanout.deadline(turn, node, task.path)
-    started = task.started or turn.now
-    task = turn.turn(task, TaskState.RUNNING, attempt=task.attempt + 1, started=started, due=due)
-    turn.put(replace(task, child=turn.book.begin_child(task, node.task.job, inputs)))
+    task = replace(task, attempt=task.attempt + 1, started=task.started or turn.now, due=due)
+    child = turn.book.begin_child(task, node.task.job, inputs)
+    turn.turn(task, TaskState.RUNNING, child=child)
