@@ -50,7 +50,7 @@ def load(
 
     Raises `Invalid` for the first fault, before anything could be done with the others."""
     found = [
-        _manifest(located, source, project)
+        _manifest(located, source, project, of)
         for path in paths
         for source, text in _texts(path)
         for located in _unrolled(text, source)
@@ -110,7 +110,7 @@ class _Item(Located):
         return self._parent.place(("items", self._index, *path), key=key)
 
 
-def _manifest(located: Located, source: str, project: str) -> Manifest:
+def _manifest(located: Located, source: str, project: str, of: Resource | None) -> Manifest:
     raw = located.value
     where = f"{source}:{located.line()}"
     if not isinstance(raw, dict):
@@ -128,6 +128,9 @@ def _manifest(located: Located, source: str, project: str) -> Manifest:
         return Manifest(resource, read_located(located, source), home, where)
     drop = {"kind", "project"} | _answered_only(resource)
     body = {key: value for key, value in raw.items() if key not in drop}
+    if resource.kind == "Routine" and "spec" not in body:
+        about = {key: body.pop(key) for key in ("name", "labels") if key in body}
+        body = {**about, "spec": body}
     try:
         value = read(body, resource.manifest)
         if hasattr(value, "spec") and hasattr(value.spec, "validate"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hivemind.cli import convergence
@@ -34,6 +35,17 @@ def apply(context: Context) -> None:
     if not context.args.detach:
         for manifest, changes, deployment in waiting:
             _wait(context, manifest, changes, deployment)
+
+
+def put_all(context: Context, files: Sequence[str], resource: Resource) -> None:
+    """What files say of one kind; with `--dry-run`, what that would do."""
+    manifests = load(files, context.project, of=resource)
+    for manifest in manifests:
+        if context.args.dry_run:
+            context.print(f"{manifest.label}:")
+            show_plan(context, _collection(context, manifest).plan(manifest.value, manifest.project))
+        else:
+            _put(context, manifest)
 
 
 def _put(context: Context, manifest: Manifest) -> tuple[Changes, str] | None:
@@ -82,9 +94,7 @@ def delete(context: Context) -> None:
         raise Invalid("what to delete is given twice", hint="name it, or give -f FILE")
     if args.filename:
         for manifest in reversed(load(args.filename, context.project)):
-            _delete(
-                _in_project_of(context, manifest), manifest.resource, manifest.value.name, missing_ok=True
-            )
+            remove(_in_project_of(context, manifest), manifest.resource, manifest.value.name, missing_ok=True)
         return
     if not args.kind or not args.name:
         raise Invalid(
@@ -93,7 +103,7 @@ def delete(context: Context) -> None:
         )
     resource = kind(args.kind)
     for name in args.name:
-        _delete(context, resource, name)
+        remove(context, resource, name)
 
 
 def _in_project_of(context: Context, manifest: Manifest) -> Context:
@@ -101,7 +111,8 @@ def _in_project_of(context: Context, manifest: Manifest) -> Context:
     return Context(Values({**args, "project": manifest.project}), context.terminal, context.hive)
 
 
-def _delete(context: Context, resource: Resource, name: str, *, missing_ok: bool = False) -> None:
+def remove(context: Context, resource: Resource, name: str, *, missing_ok: bool = False) -> None:
+    """One thing; with `--dry-run`, what that would do."""
     if not resource.deletable and resource.kind != "Image":
         hint = "change or delete its app" if resource.kind in ("Allocation", "Deployment") else ""
         raise Forbidden(f"{resource.plural} cannot be deleted", hint=hint)
@@ -117,6 +128,6 @@ def _delete(context: Context, resource: Resource, name: str, *, missing_ok: bool
             raise
         context.print(f"{resource.singular}/{name} was not there")
         return
-    if changes and not context.args.detach:
+    if changes and not context.args.get("detach"):
         convergence.settle(context, changes, name, convergence.gone, f"{name}: removing")
     context.print(f"{resource.singular}/{name} deleted")

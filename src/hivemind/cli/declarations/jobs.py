@@ -207,7 +207,7 @@ COMMANDS = (
     Command(
         ("job", "graph"),
         "Draw the graph of a run, a job or a file.",
-        f"{_PICTURES}:graph",
+        f"{_PICTURES}:draw_graph",
         (Argument("WHAT", "A run, a job, or a file that defines one.", completes="job-or-file"),),
         (
             Option("--format", "boxes, tree, mermaid or dot.", metavar="FORMAT",
@@ -221,7 +221,7 @@ COMMANDS = (
     Command(
         ("job", "gantt"),
         "Draw a run over time: attempts, waiting, and the path that made it take so long.",
-        f"{_PICTURES}:gantt",
+        f"{_PICTURES}:draw_gantt",
         (_RUN,),
         (_WATCH, _ASCII),
         ("job gantt nightly-7",),
