@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hivemind.cli.yaml12 import Located, documents
 from hivemind.errors import HivemindError, Invalid
