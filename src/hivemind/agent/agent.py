@@ -138,6 +138,7 @@ class Agent:
             self._begin(allocation, found.pop(allocation.id, []), adopted=True)
         strays = [each for instances in found.values() for each in instances if not self._left_by_task(each)]
         self.spawn(self._remove(strays, "the hive does not know it"))
+        self.attempts.find_handed()
         self.spawn(asyncio.to_thread(self.attempts.prune))
         known = {status_key(allocation.id) for allocation in mine}
         for entry in list(self.store.range(status_key(""))):
@@ -196,6 +197,7 @@ class Agent:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=_INSIST)
+        await self.attempts.close()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)

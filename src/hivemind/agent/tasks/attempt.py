@@ -83,7 +83,7 @@ class Attempt:
         """It may have volumes and the like, or a network."""
         self._wake = asyncio.Event()
         self._news: list[asyncio.Future[None]] = []
-        self._order: Order | None = None
+        self.known_order: Order | None = None
         self._said = False
         self._fenced = False
         self._stopped = False
@@ -232,10 +232,10 @@ class Attempt:
     # -- what the parts need ---------------------------------------------------------------------------------
 
     def order(self) -> Order:
-        if self._order is None:
+        if self.known_order is None:
             allocation = self.agent.state.allocations[self.id]
-            self._order = self.attempts.order_of(self.agent.state, allocation)
-        return self._order
+            self.known_order = self.attempts.order_of(self.agent.state, allocation)
+        return self.known_order
 
     @property
     def unwanted(self) -> bool:

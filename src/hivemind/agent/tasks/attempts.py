@@ -13,7 +13,7 @@ from hivemind.agent.tasks.attempt import Attempt
 from hivemind.agent.tasks.compose import Member, member_by, member_of
 from hivemind.agent.tasks.places import Places
 from hivemind.drivers.runtimes.contract import Container, LogLine, LogQuery, Runtime
-from hivemind.errors import Invalid, NotFound
+from hivemind.errors import HivemindError, Invalid, NotFound
 from hivemind.jobs.order import Order
 from hivemind.model.allocation import Allocation
 from hivemind.model.base import Record
@@ -22,6 +22,7 @@ from hivemind.state.state import State
 
 if TYPE_CHECKING:
     from hivemind.agent.agent import Agent
+    from hivemind.drivers.executors.contract import Executor
 
 log = logging.getLogger(__name__)
 ARTIFACT_LIMIT = 2**30
@@ -40,6 +41,7 @@ class Attempts:
         """The machine was started anew since the last daemon ran."""
         self.order_of: Callable[[State, Allocation], Order] = _order_of
         self._vault = vault
+        self._executors: dict[str, Executor] = {}
         self._by_id: dict[str, Attempt] = {}
         self._by_member: dict[Member, list[Attempt]] = {}
 
@@ -48,9 +50,26 @@ class Attempts:
     def open(self) -> None:
         self.rebooted = self.places.open(self.agent.boot)
 
+    def find_handed(self) -> None:
+        """What engines have of attempts that the hive does not know any more."""
+        for place in self.places.live_ones():
+            if place.name in self.agent.state.allocations or not (place / "engine").exists():
+                continue
+            from hivemind.agent.tasks.elsewhere import Elsewhere, read_note
+
+            if (note := read_note(place)) is not None:
+                member = Member(note.run, note.path, note.rank)
+                self._run(Elsewhere(self, place.name, member, note.number, handed=note))
+
     def prune(self) -> None:
         """What was left by daemons that died. Blocks."""
-        self.places.prune(self.agent.state.allocations, self.agent.state.runs)
+        state, mine = self.agent.state, self._by_id
+        self.places.prune(lambda id: id in state.allocations or id in mine, state.runs)
+
+    async def close(self) -> None:
+        """Lets go of the engines; what they run goes on."""
+        for executor in self._executors.values():
+            await executor.close()
 
     def begin(
         self,
@@ -61,13 +80,22 @@ class Attempts:
         adopted: bool = False,
     ) -> None:
         """`container`: what a runtime has of it already; `adopted`: it was agreed before this daemon was there."""
-        member = member_of(allocation)
-        self._run(
-            Attempt(
-                self, allocation.id, member, allocation.attempt,
-                runtime=runtime, container=container, adopted=adopted,
+        member, number = member_of(allocation), allocation.attempt
+        try:
+            order = self.order_of(self.agent.state, allocation)
+        except HivemindError:
+            order = None  # it says so itself, when it asks again
+        attempt: Attempt
+        if order is not None and order.executor != "hive":
+            from hivemind.agent.tasks.elsewhere import Elsewhere
+
+            attempt = Elsewhere(self, allocation.id, member, number)
+        else:
+            attempt = Attempt(
+                self, allocation.id, member, number, runtime=runtime, container=container, adopted=adopted
             )
-        )  # fmt: skip
+        attempt.known_order = order
+        self._run(attempt)
 
     def clear_away(self, id: str, runtime: Runtime, container: Container) -> bool:
         """What the hive does not know any more; False: it is no attempt of a task."""
@@ -131,6 +159,16 @@ class Attempts:
         if self._vault is None:
             raise Invalid("this node has no key to open secrets with")
         return {name: _text(name, self._vault.open(s.box, s.context)) for name, s in order.sealed.items()}
+
+    async def executor(self, name: str) -> Executor:
+        """Open. Raises `Unsupported` where the engine is missing."""
+        if name not in self._executors:
+            from hivemind.drivers.executors import make
+
+            executor = make(name)
+            await executor.open()
+            self._executors[name] = executor
+        return self._executors[name]
 
     # -- what is kept ----------------------------------------------------------------------------------------
 

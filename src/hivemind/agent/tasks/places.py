@@ -18,7 +18,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 _NAME = re.compile(r"[0-9a-z][0-9a-z-]*")
@@ -106,10 +106,14 @@ class Places:
     def has_kept(self, run: str) -> bool:
         return (self._kept / run).exists()
 
-    def prune(self, allocations: Container[str], runs: Container[str]) -> None:
-        """Everything but what belongs to these. Blocks."""
+    def live_ones(self) -> list[Path]:
+        """Live directories, by whomever they were made."""
+        return list(self._live.iterdir())
+
+    def prune(self, wanted: Callable[[str], bool], runs: Container[str]) -> None:
+        """Live directories but of those allocations that are `wanted`, what is kept but of those runs. Blocks."""
         for place in self._live.iterdir():
-            if place.name not in allocations:
+            if not wanted(place.name):
                 shutil.rmtree(place, ignore_errors=True)
         for place in self._kept.iterdir():
             if place.name not in runs:
