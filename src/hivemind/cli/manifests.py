@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from hivemind.cli.jobs.files import read_located
+from hivemind.cli.jobfile import read as read_job
+from hivemind.cli.jobfile import refuse
 from hivemind.cli.parsing import nearest
 from hivemind.cli.sequence import after_what_they_need
 from hivemind.cli.yaml12 import Located, documents
@@ -125,7 +126,9 @@ def _manifest(located: Located, source: str, project: str, of: Resource | None) 
             f"{source}:{located.line(('project',))}: the project is not text", hint="write its name"
         )
     if resource.kind == "Job":
-        return Manifest(resource, read_located(located, source), home, where)
+        job = read_job(located, source, project)
+        refuse([*job.mistakes])
+        return Manifest(resource, job.manifest, job.project, job.source)
     drop = {"kind", "project"} | _answered_only(resource)
     body = {key: value for key, value in raw.items() if key not in drop}
     if resource.kind == "Routine" and "spec" not in body:

@@ -40,6 +40,10 @@ class Values:
         found = self._values.get(key)
         return default if found is None else found
 
+    def altered(self, **values: Any) -> Values:
+        """The same but for these."""
+        return Values({**self._values, **values})
+
     def given(self, *keys: str) -> bool:
         return any(self._values.get(k) not in (None, False, []) for k in keys)
 

@@ -12,8 +12,9 @@ import msgspec
 from hivemind.cli.commands.apply import remove
 from hivemind.cli.commands.get import fetch
 from hivemind.cli.context import Context
-from hivemind.cli.jobs.files import is_file, read_job, read_jobs
+from hivemind.cli.jobfile import Job, load
 from hivemind.cli.jobs.following import follow
+from hivemind.cli.jobs.naming import is_file, only_job, within
 from hivemind.cli.output import age, show_data, show_list, table
 from hivemind.cli.parsing import nearest
 from hivemind.cli.plans import show_plan
@@ -36,7 +37,7 @@ def run(context: Context) -> int:
         raise Invalid("--detach returns at once, --follow prints until the end", hint="give one of them")
     priority = _priority(args.priority)
     if is_file(args.job):
-        manifest = read_job(args.job)
+        manifest, context = only_job(context, args.job)
         name, declared = manifest.name, manifest.spec.inputs
         inputs = _inputs(context, declared)
         if args.dry_run:
@@ -118,25 +119,30 @@ def _value(name: str, text: str, declared: dict[str, Input]) -> Any:
 
 
 def put(context: Context) -> None:
-    manifests = [manifest for path in context.args.file for manifest in read_jobs(path)]
-    _refuse_twins(manifests)
+    found = [job for job in load(context.args.file, context.project) if job.manifest]
+    _refuse_twins(found)
     documents = []
-    for manifest in manifests:
+    for job in found:
+        assert job.manifest is not None
         if context.args.dry_run:
-            context.print(f"job/{manifest.name}:")
-            show_plan(context, context.hive.jobs.plan(manifest, context.project))
+            context.print(f"job/{job.manifest.name}:")
+            show_plan(context, context.hive.jobs.plan(job.manifest, job.project))
         else:
-            documents.append(_put(context, manifest))
+            documents.append(_put(within(context, job.project), job.manifest))
     if context.args.output and documents:
         show_list(context, JOB, documents)
 
 
-def _refuse_twins(manifests: list[JobManifest]) -> None:
-    seen: set[str] = set()
-    for manifest in manifests:
-        if manifest.name in seen:
-            raise Invalid(f"the job {manifest.name} is defined twice", hint="give one of them another name")
-        seen.add(manifest.name)
+def _refuse_twins(jobs: list[Job]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for job in jobs:
+        assert job.manifest is not None
+        key = (job.project, job.manifest.name)
+        if key in seen:
+            raise Invalid(
+                f"{job.source}: job/{key[1]} stands already at {seen[key]}", hint="keep one of them"
+            )
+        seen[key] = job.source
 
 
 def _put(context: Context, manifest: JobManifest) -> JobDocument:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from hivemind.cli.context import Context
 from hivemind.cli.jobs import exports, gantt, graph, tree
 from hivemind.cli.jobs.canvas import Canvas
-from hivemind.cli.jobs.files import is_file, read_job
 from hivemind.cli.jobs.following import INTERRUPTED, leaving
 from hivemind.cli.jobs.marks import marks_for, painted
+from hivemind.cli.jobs.naming import is_file, only_job
 from hivemind.cli.jobs.shape import Shape, shape_of
 from hivemind.cli.jobs.watched import Watched, exit_code, now_ms
 from hivemind.cli.parsing import nearest
@@ -34,7 +34,7 @@ def draw_graph(context: Context) -> int:
 def _meant(context: Context, word: str) -> tuple[Shape, str, RunDocument | None]:
     """A file; a job of that name, as it is defined now; or a run."""
     if is_file(word):
-        manifest = read_job(word)
+        manifest, _ = only_job(context, word)
         return shape_of(manifest.spec), manifest.name, None
     hive, project = context.hive, context.project
     try:
