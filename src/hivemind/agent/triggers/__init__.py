@@ -1,0 +1,1 @@
+"""What a node notices for the jobs that wait for it: files that arrive."""
