@@ -14,6 +14,7 @@ from hivemind.agent.notices.postman import Postman
 from hivemind.agent.provision.contents import Contents
 from hivemind.agent.provision.gpus import Gpus
 from hivemind.agent.provision.scratch import Scratch
+from hivemind.agent.triggers.files import FileTriggers
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity
@@ -111,6 +112,7 @@ class Node:
             subscribe=self._ledger.subscribe,
         )
         self._tell_people()
+        self._watch_files(volumes)
         await self._serve()
         log.info("node %s is ready", self.name)
 
@@ -205,6 +207,16 @@ class Node:
         postman.start()
         self._on_stop(postman.stop)
         self._stack.callback(self._ledger.subscribe(lambda batch: postman.agreed(state.changes)))
+
+    def _watch_files(self, volumes: NodeVolumes) -> None:
+        state = self._ledger.state
+        triggers = FileTriggers(
+            node=self._key.public, node_name=self.name, state=state, home=self._data / "triggers",
+            files_of=volumes.files_of, submit=self._report, events=self._events,
+        )  # fmt: skip
+        triggers.start()
+        self._on_stop(triggers.stop)
+        self._stack.callback(self._ledger.subscribe(lambda batch: triggers.agreed(state.changes)))
 
     async def _serve(self) -> None:
         sampler = Sampler(self.backend, self._settings.node.data_dir)

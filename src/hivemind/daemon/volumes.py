@@ -71,6 +71,11 @@ class NodeVolumes:
         self.volumes.agreed()
         self._backups.agreed()
 
+    def files_of(self, volume: Volume) -> str:
+        """Where they are on this node; empty while it is not ready here."""
+        seen = self.volumes.status(volume)
+        return seen.path if seen.phase == "ready" else ""
+
     def _secret(self, project: str, name: str) -> dict[str, bytes]:
         bundle = self._state.bundles.get(bundle_key("secret", project, name))
         if bundle is None:

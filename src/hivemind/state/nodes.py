@@ -8,6 +8,7 @@ from hivemind.errors import Conflict, Forbidden, NotFound
 from hivemind.model.allocation import AllocationState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
+from hivemind.state.jobs import ending, notices
 from hivemind.state.operations import AllocationReport, DrainNode, RegisterNode, ReportAllocations, UpdateNode
 from hivemind.state.projects import check_version
 from hivemind.state.state import Outcome, State
@@ -41,6 +42,8 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
     state.tables.put(state.nodes, new.id, new)
     state.tables.put(state.principals, who.id, replace(who, name=operation.name))
     _affects_pending(state)
+    if old is None:
+        notices.reassign(state)
     return Outcome(id=new.id, version=new.version)
 
 
@@ -68,7 +71,11 @@ def _save(state: State, old: Node, new: Node) -> Outcome:
         state.tables.put(state.nodes, new.id, new)
         _affects_pending(state)
     if new.drained != old.drained:
-        state.dirty |= {allocation.app for allocation in state.allocations_on(old.id)}
+        state.dirty |= {allocation.app for allocation in state.allocations_on(old.id) if allocation.app}
+    if new.drained:
+        ending.leave(state, old.id)
+    if new.schedulable != old.schedulable:
+        notices.reassign(state)
     return Outcome(id=new.id, version=new.version)
 
 
@@ -94,6 +101,11 @@ def report(state: State, operation: ReportAllocations, who: Principal) -> Outcom
 def _report_one(state: State, node: str, said: AllocationReport) -> None:
     old = state.allocations.get(said.id)
     if old is None or old.node != node or old.state.ended:
+        return
+    if old.for_job:
+        ending.reported(state, old, said)
+        if said.state.ended:
+            _affects_pending(state)
         return
     reached = max(old.state, said.state)
     new = replace(
