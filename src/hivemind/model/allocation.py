@@ -60,6 +60,10 @@ class Allocation(Record, frozen=True, kw_only=True):
     desired: Desired = Desired.RUN
     kill: bool = False
     """Of a task that shall stop: at once, without its grace period."""
+    halted: Literal["", "canceled", "preempted", "lost"] = ""
+    """Of a task that shall stop: what its ending counts as."""
+    makes_room_for: str = ""
+    """Key of the task run for which it was preempted."""
     state: AllocationState = AllocationState.PENDING
     started: bool = False
     """Its node reported that it runs; only told where an app waits for just that."""

@@ -10,6 +10,7 @@ from hivemind.model.content import MAX_SIZE, Bundle, Content, Piece, references
 from hivemind.model.principal import Principal
 from hivemind.model.quantity import show_bytes
 from hivemind.state import pins
+from hivemind.state.jobs import using
 from hivemind.state.operations import DeleteContent, PutContent
 from hivemind.state.projects import check_version, known
 from hivemind.state.rollouts import revise
@@ -84,6 +85,12 @@ def _check_needed(state: State, operation: PutContent, data: dict[str, Piece], u
                     f"app {app.name!r} uses the key {reference.key!r} of {operation.kind} {operation.name!r}",
                     hint="keep that key, or deploy the app without it first",
                 )
+    for job, key in using.keys_used(state, operation.kind, operation.project, operation.name):
+        if key not in data:
+            raise Conflict(
+                f"job {job!r} uses the key {key!r} of {operation.kind} {operation.name!r}",
+                hint="keep that key, or put the job without it first",
+            )
 
 
 def _store(
@@ -132,10 +139,11 @@ def delete(state: State, operation: DeleteContent, who: Principal) -> Outcome:
         )
     check_version(operation.if_version, old.version)
     names = [app.name for app in pins.users(state, kind, project, name)]
+    names += using.jobs_of(state, kind, project, name)
     if names:
         raise Conflict(
             f"{kind} {name!r} is used by {', '.join(names[:5])}{' and others' if len(names) > 5 else ''}",
-            hint="deploy those apps without it, or remove them, first",
+            hint="deploy those apps, and put those jobs, without it, or remove them, first",
         )
     state.tables.remove(state.bundles, bundle_key(kind, project, name))
     pins.forget(state, project, {_pin(old)})

@@ -21,7 +21,7 @@ from hivemind.state import (
     volumes,
 )
 from hivemind.state import operations as op
-from hivemind.state.jobs import circuits, events, notices
+from hivemind.state.jobs import circuits, definitions, events, firing, notices, pausing, routines, runs
 from hivemind.state.state import Outcome, State
 
 Handler = Callable[[State, Any, Principal], Outcome]
@@ -58,6 +58,18 @@ _HANDLERS: dict[type[op.Operation], Handler] = {
     op.ReportVolumes: volumes.report,
     op.PutContent: contents.put,
     op.DeleteContent: contents.delete,
+    op.PutJob: definitions.put,
+    op.DeleteJob: definitions.delete,
+    op.PauseJob: pausing.pause_job,
+    op.PauseQueue: pausing.pause_queue,
+    op.PutRoutine: routines.put,
+    op.DeleteRoutine: routines.delete,
+    op.StartRun: runs.start,
+    op.Backfill: firing.backfill,
+    op.CancelRun: runs.cancel,
+    op.PauseRun: runs.pause,
+    op.RetryRun: runs.retry,
+    op.Approve: runs.approve,
     op.RaiseEvent: events.raise_event,
     op.ForceCircuit: circuits.force,
     op.ReportNotices: notices.report,

@@ -24,6 +24,21 @@ def pins(state: State, project: str, spec: AppSpec) -> dict[str, int]:
     return found
 
 
+def exists(state: State, project: str, reference: Reference) -> None:
+    """Raises `NotFound` with the command that makes what is missing."""
+    bundle = state.bundles.get(bundle_key(reference.kind, project, reference.name))
+    if bundle is None:
+        key = reference.key or "KEY"
+        where = "" if project == "default" else f" --project {project}"
+        raise NotFound(
+            f"there is no {reference.kind} {reference.name!r} in project {project!r}",
+            hint=f"hivemind {reference.kind} create {reference.name} --from-file {key}=PATH{where}",
+        )
+    content = state.contents[content_key(reference.kind, project, reference.name, bundle.number)]
+    if reference.key and reference.key not in content.data:
+        raise _keyless(reference, content)
+
+
 def newest(state: State, project: str, spec: AppSpec, old: dict[str, int]) -> dict[str, int]:
     """The same for a spec that ran already: what was removed meanwhile stays as it was pinned."""
     found = dict(old)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Forbidden, NotFound, Stale
@@ -10,6 +12,7 @@ from hivemind.model.principal import Principal
 from hivemind.model.project import Project
 from hivemind.state.operations import DeleteProject, PutProject
 from hivemind.state.state import Outcome, State
+from hivemind.state.tables import Table
 
 
 def put(state: State, operation: PutProject, who: Principal) -> Outcome:
@@ -22,11 +25,16 @@ def put(state: State, operation: PutProject, who: Principal) -> Outcome:
             name=manifest.name,
             labels=manifest.labels,
             permissions=permissions,
+            weight=manifest.weight,
+            max_tasks=manifest.max_tasks,
             created=state.time,
             updated=state.time,
         )
     else:
-        new = replace(old, labels=manifest.labels, permissions=permissions)
+        new = replace(
+            old, labels=manifest.labels, permissions=permissions,
+            weight=manifest.weight, max_tasks=manifest.max_tasks,
+        )  # fmt: skip
         if new != old:
             new = replace(new, version=old.version + 1, updated=state.time)
     state.tables.put(state.projects, new.name, new)
@@ -59,10 +67,38 @@ def delete(state: State, operation: DeleteProject, who: Principal) -> Outcome:
             f"project {old.name!r} still holds {', '.join(contents[:5])}",
             hint=f"remove them first: hivemind secret rm --project {old.name} NAME",
         )
+    _check_jobs(state, old.name)
     for key in [key for key, target in state.backup_targets.items() if target.project == old.name]:
         state.tables.remove(state.backup_targets, key)
+    _forget_work(state, old.name)
     state.tables.remove(state.projects, old.name)
     return Outcome(id=old.name)
+
+
+def _check_jobs(state: State, project: str) -> None:
+    jobs = [job.name for job in state.jobs.values() if job.project == project]
+    if jobs:
+        raise Conflict(
+            f"project {project!r} still has {len(jobs)} job{'s' if len(jobs) != 1 else ''}: {', '.join(jobs[:5])}",
+            hint=f"remove them first: hivemind job rm --project {project} NAME",
+        )
+    live = [run.name for run in state.runs.values() if run.project == project and not run.state.ended]
+    if live:
+        raise Conflict(
+            f"{live[0]} of project {project!r} has not ended", hint="wait until what was canceled has stopped"
+        )
+
+
+def _forget_work(state: State, project: str) -> None:
+    """Ended runs of removed jobs, and what else was kept for jobs."""
+    from hivemind.state.jobs.keeping import forget
+
+    for run in [run for run in state.runs.values() if run.project == project]:
+        forget(state, run)
+    tables: list[Table[Any]] = [state.routines, state.circuits, state.queues, state.notices, state.starts]
+    for table in tables:
+        for key in [key for key, record in table.items() if record.project == project]:
+            state.tables.remove(table, key)
 
 
 def check_version(wanted: int | None, found: int) -> None:

@@ -10,19 +10,26 @@ from hivemind.model.app import App
 from hivemind.model.mount import VolumeMount
 from hivemind.model.revision import Revision
 from hivemind.model.volume import Volume, key, name_of, volume_mounts
+from hivemind.state.jobs import using
 from hivemind.state.state import State
 from hivemind.state.storage import storage_class
 
 
 def mentioned_by(state: State, volume: Volume) -> list[str]:
-    """Apps whose wanted revision mounts it, running or not. A replica's own volume counts although its slot may
-    be scaled away: it is wanted again when the app grows."""
-    return sorted(app.name for app in apps_of(state, volume))
+    """Apps, and jobs, whose wanted revision mounts it, running or not. A replica's own volume counts although its slot
+    may be scaled away: it is wanted again when the app grows."""
+    return sorted([*(app.name for app in apps_of(state, volume)), *jobs_of(state, volume)])
 
 
 def held_by(state: State, volume: Volume) -> list[str]:
     """Replicas (`db.0`) that have it mounted, or will as soon as they start."""
-    return sorted({f"{a.app_name}.{a.slot}" for a in holders(state, volume)})
+    return sorted({_holder(state, a) for a in holders(state, volume)})
+
+
+def _holder(state: State, allocation: Allocation) -> str:
+    if allocation.for_job:
+        return f"{state.runs[allocation.run].name}.{allocation.path}"
+    return f"{allocation.app_name}.{allocation.slot}"
 
 
 def holders(state: State, volume: Volume) -> Iterator[Allocation]:
@@ -31,6 +38,15 @@ def holders(state: State, volume: Volume) -> Iterator[Allocation]:
             ours = allocation.revision == revision.number and allocation.project == volume.project
             if ours and allocation.live and allocation.node and volume.name in wanted_by(state, allocation):
                 yield allocation
+    for id in state.work.attempts():
+        allocation = state.allocations[id]
+        if allocation.project == volume.project and volume.name in wanted_by(state, allocation):
+            yield allocation
+
+
+def jobs_of(state: State, volume: Volume) -> list[str]:
+    """Names of the jobs whose newest definition mounts it."""
+    return using.jobs_mounting(state, volume.project, {volume.name, _split(volume.name)[0]})
 
 
 def apps_of(state: State, volume: Volume) -> list[App]:
@@ -81,9 +97,11 @@ def must_be_free(state: State, volume: Volume, what: str) -> None:
     users = held_by(state, volume)
     if users:
         app = users[0].rpartition(".")[0]
+        running = next((a for a in holders(state, volume) if a.for_job), None)
+        stop = f"job cancel {state.runs[running.run].name}" if running else f"app stop {app}"
         raise Conflict(
             f"volume {volume.name!r} is used by {', '.join(users[:5])}, so it cannot be {what}",
-            hint=f"stop it first: hivemind app stop {app}",
+            hint=f"stop it first: hivemind {stop}",
         )
 
 

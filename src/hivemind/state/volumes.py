@@ -29,7 +29,7 @@ from hivemind.state.projects import check_version, known
 from hivemind.state.snapshots import find_snapshot
 from hivemind.state.state import Outcome, State
 from hivemind.state.storage import discard, find_target, storage_class
-from hivemind.state.volume_use import apps_of, find_volume, must_be_free, needs, wanted_by
+from hivemind.state.volume_use import apps_of, find_volume, jobs_of, must_be_free, needs, wanted_by
 
 
 def put(state: State, operation: PutVolume, who: Principal) -> Outcome:
@@ -129,6 +129,11 @@ def delete(state: State, operation: DeleteVolume, who: Principal) -> Outcome:
         raise Conflict(
             f"volume {old.name!r} is used by {names}",
             hint=f"remove the app first: hivemind app rm {apps[0].name}",
+        )
+    if jobs := jobs_of(state, old):
+        raise Conflict(
+            f"volume {old.name!r} is used by the job {jobs[0]}",
+            hint=f"remove the job first: hivemind job rm {jobs[0]}",
         )
     copies = [v.name for v in state.volumes.values() if v.origin and v.origin.id == old.id]
     if copies:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 from hivemind.jobs.queue import Queue, rank
@@ -16,7 +17,7 @@ from hivemind.model.app import AppSpec
 from hivemind.model.circuit import CircuitRecord
 from hivemind.model.job import Definition, Job
 from hivemind.model.queue import PausedQueue, RecentStart
-from hivemind.model.run import Run, RunState, TaskRun, TaskState, task_key
+from hivemind.model.run import Run, RunState, TaskRun, TaskState
 from hivemind.state.deadlines import Deadlines
 from hivemind.state.jobs.broken import Broken
 from hivemind.state.jobs.families import Families
@@ -25,6 +26,8 @@ from hivemind.state.jobs.triggers import Triggers
 from hivemind.state.tables import Change
 
 M = TypeVar("M")
+E = TypeVar("E")
+N = TypeVar("N", tuple[int, str], tuple[int, int, str])
 Numbered = tuple[int, int, str]
 """When a run ended (ms), its number, its id."""
 
@@ -52,14 +55,16 @@ class WorkIndex:
         """Runs that ended in this batch and that nobody has looked at yet."""
         self.rescheduled: set[str] = set()
         """Jobs whose schedules have to be looked at anew."""
+        self.timed: dict[str, tuple[str, ...]] = {}
+        """Job -> names of its schedules that have a timer."""
         self.retimed: set[str] = set()
         """Runs whose alarm has to be set anew."""
         self.overdue: set[str] = set()
         """Jobs of which more ended runs are kept than shall be."""
-        self.specs: dict[tuple[str, int, str, str], AppSpec] = {}
-        """Definition (job, number), path of the task, image -> what it needs of a node."""
-        self.lanes: dict[tuple[str, int, str, int, tuple[str, ...]], str] = {}
-        """Definition, path, priority, circuits -> the lane of tasks whose keys and image are no templates."""
+        self.specs: dict[tuple[str, int], dict[tuple[str, str], AppSpec]] = {}
+        """Definition (job, number) -> path of the task, image -> what it needs of a node."""
+        self.lanes: dict[tuple[str, int], dict[tuple[str, int, tuple[str, ...]], str]] = {}
+        """Definition -> path, priority, circuits -> the lane of tasks whose keys and image are no templates."""
         self.triggers = Triggers()
         """Which jobs wait for which events."""
         self.broken = Broken()
@@ -71,11 +76,16 @@ class WorkIndex:
         self._live_runs: dict[str, dict[str, None]] = {}
         self._all_runs: dict[str, list[tuple[int, str]]] = {}
         self._named: dict[tuple[str, str], list[str]] = {}
-        self._ended: dict[str, list[Numbered]] = {}
+        self._ended: dict[tuple[str, bool], list[Numbered]] = {}
         self._begun_by_key: dict[tuple[str, str], set[str]] = {}
         self._begun_by_source: dict[tuple[str, str], set[str]] = {}
         self._known_runs: set[str] = set()
+        self.orphans: set[str] = set()
+        """Runs that were forgotten, and whose task runs have still to be."""
+        self._queued: dict[str, TaskRun] = {}
         self._running: dict[str, str] = {}
+        self._preemptible: set[str] = set()
+        self._preempting: Counter[str] = Counter()
         self._by_key: dict[tuple[str, str], set[str]] = {}
         self._by_project: Counter[str] = Counter()
         self._attempts: set[str] = set()
@@ -118,12 +128,14 @@ class WorkIndex:
         """Ids of the runs that are called so: several, where a job was made anew under its old name."""
         return self._named.get((project, name), [])
 
-    def ended_of(self, job: str) -> list[Numbered]:
-        """Oldest first; not to be changed."""
-        return self._ended.get(job, [])
+    def ended_of(self, job: str, *, begun: bool) -> list[Numbered]:
+        """Of those that had begun, or of those that never did: oldest first; not to be changed."""
+        return self._ended.get((job, begun), [])
 
-    def jobs_with_ended_runs(self) -> list[str]:
-        return sorted(self._ended)
+    def newest_ended(self, job: str) -> str | None:
+        """Its id."""
+        last = [ended[-1] for begun in (True, False) if (ended := self._ended.get((job, begun)))]
+        return max(last)[2] if last else None
 
     def begun_with_key(self, project: str, key: str) -> set[str]:
         """Runs of that concurrency key that go on; not to be changed."""
@@ -132,10 +144,6 @@ class WorkIndex:
     def begun_by(self, job: str, source: str) -> set[str]:
         """Runs that this schedule of the job started and that go on; not to be changed."""
         return self._begun_by_source.get((job, source), set())
-
-    def orphans(self) -> list[str]:
-        """Runs that were forgotten, and whose task runs have still to be."""
-        return sorted(run for run in self.families.runs() if run not in self._known_runs)
 
     # -- what runs -------------------------------------------------------------------------------------------
 
@@ -153,6 +161,18 @@ class WorkIndex:
     def running_keys(self) -> list[str]:
         return sorted(self._running)
 
+    def preemptible(self) -> list[str]:
+        """Keys of the task runs that have a place and may lose it to others."""
+        return sorted(self._preemptible)
+
+    def preempting(self, key: str) -> bool:
+        """Something is being stopped to make room for that task run."""
+        return self._preempting[key] > 0
+
+    def queued(self) -> Iterable[TaskRun]:
+        """All that wait for a place or a limit, in no order."""
+        return self._queued.values()
+
     def attempts(self) -> list[str]:
         """Ids of the allocations of tasks: all that there are, for those that have ended are removed."""
         return sorted(self._attempts)
@@ -160,10 +180,6 @@ class WorkIndex:
     def starts(self, project: str, key: str) -> list[tuple[int, str]]:
         """Of that rate key: when (ms), and the key of the record, oldest first; not to be changed."""
         return self._starts.get((project, key), [])
-
-    def queued(self) -> list[TaskRun]:
-        """All that wait for a place or a limit, those of paused runs, too; in no order."""
-        return [task for mine in self._queued_of.values() for task in mine.values()]
 
     # -- keeping it ------------------------------------------------------------------------------------------
 
@@ -179,8 +195,9 @@ class WorkIndex:
             self._jobs.pop((old.project, old.name), None)
         if new:
             self._jobs[new.project, new.name] = new.id
-        self.rescheduled.add(change.key)
-        self.triggers.touch(change.key)
+        if old is None or new is None or _timing(old) != _timing(new):
+            self.rescheduled.add(change.key)
+            self.triggers.touch(change.key)
 
     def _definition(self, change: Change) -> None:
         new: Definition | None = change.new
@@ -193,9 +210,8 @@ class WorkIndex:
 
     def _forget_specs(self, definition: Definition) -> None:
         which = (definition.job, definition.number)
-        for known in (self.specs, self.lanes):
-            for key in [key for key in known if key[:2] == which]:
-                del known[key]  # type: ignore[attr-defined]
+        self.specs.pop(which, None)
+        self.lanes.pop(which, None)
 
     def _run(self, change: Change) -> None:
         old: Run | None = change.old
@@ -212,11 +228,13 @@ class WorkIndex:
 
     def _run_in(self, run: Run) -> None:
         self._known_runs.add(run.id)
+        self.orphans.discard(run.id)
         self._definition_runs[run.job, run.definition] += 1
         insort(self._all_runs.setdefault(run.job, []), (run.number, run.id))
         self._named.setdefault((run.project, run.name), []).append(run.id)
         if run.state.ended:
-            insort(self._ended.setdefault(run.job, []), (run.ended, run.number, run.id))
+            which = (run.job, bool(run.started))
+            insort(self._ended.setdefault(which, []), (run.ended, run.number, run.id))
             self.overdue.add(run.job)
             return
         self._live_runs.setdefault(run.job, {})[run.id] = None
@@ -230,6 +248,8 @@ class WorkIndex:
 
     def _run_out(self, run: Run) -> None:
         self._known_runs.discard(run.id)
+        if self.families.paths(run.id):
+            self.orphans.add(run.id)
         which = (run.job, run.definition)
         self._definition_runs[which] -= 1
         if not self._definition_runs[which]:
@@ -240,7 +260,7 @@ class WorkIndex:
         if not named:
             del self._named[run.project, run.name]
         if run.state.ended:
-            _take(self._ended, run.job, (run.ended, run.number, run.id))
+            _take(self._ended, (run.job, bool(run.started)), (run.ended, run.number, run.id))
             return
         live = self._live_runs[run.job]
         live.pop(run.id, None)
@@ -265,6 +285,7 @@ class WorkIndex:
         old: TaskRun | None = change.old
         new: TaskRun | None = change.new
         self.families.reindex(old, new)
+        self._adopt(change.key.partition("/")[0])
         self._time_task(change.key, new)
         was, now = _placed(old), _placed(new)
         if was != now:
@@ -272,11 +293,24 @@ class WorkIndex:
                 self._stopped(change.key, old)
             if now and new:
                 self._started(change.key, new)
+        queued = new is not None and new.state is TaskState.QUEUED
+        if queued and new is not None:
+            self._queued[change.key] = new
+        else:
+            self._queued.pop(change.key, None)
         if _turn(old) != _turn(new):
             self.tasks.drop(change.key)
-            if new is not None and new.state is TaskState.QUEUED:
+            if queued and new is not None:
                 lane = lane_of(new.lane)
                 self.tasks.put(change.key, new.rank, new.index, new.lane, (lane.project, lane.place))
+
+    def _adopt(self, run: str) -> None:
+        if run in self._known_runs:
+            return
+        if self.families.paths(run):
+            self.orphans.add(run)
+        else:
+            self.orphans.discard(run)
 
     def _time_task(self, key: str, task: TaskRun | None) -> None:
         if task is not None and task.due and not task.state.decided:
@@ -290,10 +324,13 @@ class WorkIndex:
         self._by_project[lane.project] += 1
         if lane.key:
             self._by_key.setdefault((lane.project, lane.key), set()).add(key)
+        if lane.preemptible:
+            self._preemptible.add(key)
 
     def _stopped(self, key: str, task: TaskRun) -> None:
         lane = lane_of(task.lane)
         del self._running[key]
+        self._preemptible.discard(key)
         self._by_project[lane.project] -= 1
         if lane.key:
             _drop(self._by_key, (lane.project, lane.key), key)
@@ -303,12 +340,21 @@ class WorkIndex:
     def _allocation(self, change: Change) -> None:
         old: Allocation | None = change.old
         new: Allocation | None = change.new
+        self._preempt(old, -1)
+        self._preempt(new, 1)
         if new is not None and new.for_job:
             self._attempts.add(new.id)
         elif new is None and old is not None and old.for_job:
             self._attempts.discard(old.id)
         if old is not None and old.node and old.live and (new is None or not new.live):
             self.tasks.room()
+
+    def _preempt(self, allocation: Allocation | None, by: int) -> None:
+        if allocation is not None and allocation.makes_room_for:
+            key = allocation.makes_room_for
+            self._preempting[key] += by
+            if not self._preempting[key]:
+                del self._preempting[key]
 
     def _node(self, change: Change) -> None:
         self.tasks.room()
@@ -345,8 +391,11 @@ class WorkIndex:
         which = (start.project, start.key)
         if change.new is not None:
             insort(self._starts.setdefault(which, []), (start.time, change.key))
+            self._deadlines.put(("start", change.key), start.until)
         else:
             _take(self._starts, which, (start.time, change.key))
+            self._deadlines.pop(("start", change.key))
+            self.tasks.wake(("rate", *which))
 
 
 _KEEP = {
@@ -364,14 +413,19 @@ _KEEP = {
 }
 
 
+def _timing(job: Job) -> tuple[object, ...]:
+    """What its schedules and triggers follow from."""
+    return (job.number, job.seen, job.paused, job.paused_schedules)
+
+
 def _placed(task: TaskRun | None) -> bool:
     """It has, or had until its node says otherwise, a place."""
     return task is not None and bool(task.allocations) and bool(task.lane)
 
 
 def _same_place(old: Run, new: Run) -> bool:
-    return (old.state, old.key, old.ended, old.priority, old.paused) == (
-        new.state, new.key, new.ended, new.priority, new.paused,
+    return (old.state, old.key, bool(old.started), old.ended, old.priority, old.paused) == (
+        new.state, new.key, bool(new.started), new.ended, new.priority, new.paused,
     )  # fmt: skip
 
 
@@ -380,15 +434,15 @@ def _turn(task: TaskRun | None) -> tuple[int, str, int] | None:
     return (task.rank, task.lane, task.index) if task is not None and task.state is TaskState.QUEUED else None
 
 
-def _drop(index: dict[M, set[str]] | dict[M, set[int]], key: M, member: object) -> None:
+def _drop(index: dict[M, set[E]], key: M, member: E) -> None:
     members = index.get(key)
     if members:
-        members.discard(member)  # type: ignore[arg-type]
+        members.discard(member)
         if not members:
             del index[key]
 
 
-def _take(index: dict[M, list[tuple[int, ...]]] | dict, key: M, entry: tuple) -> None:  # type: ignore[type-arg]
+def _take(index: dict[M, list[N]], key: M, entry: N) -> None:
     """Takes an entry out of a sorted list."""
     entries = index[key]
     at = bisect_left(entries, entry)
@@ -396,6 +450,3 @@ def _take(index: dict[M, list[tuple[int, ...]]] | dict, key: M, entry: tuple) ->
     del entries[at]
     if not entries:
         del index[key]
-
-
-__all__ = ["WorkIndex", "task_key"]

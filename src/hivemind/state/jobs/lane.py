@@ -16,6 +16,8 @@ from hivemind.model.base import encode
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     project: str
+    error: str = ""
+    """Why it can never start: a key of it cannot be computed."""
     key: str = ""
     """Of its concurrency; empty: no such limit."""
     limit: int = 0

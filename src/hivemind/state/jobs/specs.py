@@ -32,8 +32,8 @@ def attempt_spec(state: State, allocation: Allocation) -> AppSpec:
 
 def task_spec(state: State, run: Run, path: str, image: str) -> AppSpec:
     node = node_of(state, run, path)
-    key = (run.job, run.definition, node.path, image)
-    found = state.work.specs.get(key)
+    known = state.work.specs.setdefault((run.job, run.definition), {})
+    found = known.get((node.path, image))
     if found is None:
-        found = state.work.specs[key] = spec_of(node.task, image)
+        found = known[node.path, image] = spec_of(node.task, image)
     return found

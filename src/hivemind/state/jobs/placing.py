@@ -1,0 +1,110 @@
+"""Where attempts of tasks go: the scheduler, asked for one head of the queue after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from hivemind.jobs.workflow import next_attempt
+from hivemind.model.allocation import Allocation, AllocationState
+from hivemind.model.names import derive_id
+from hivemind.model.node import Node
+from hivemind.model.run import Run, TaskRun
+from hivemind.scheduler.contract import Ask, Placement, Use
+from hivemind.scheduler.scheduler import Scheduler
+from hivemind.state import volume_use
+from hivemind.state.jobs.lane import Lane
+from hivemind.state.state import State
+
+_SHUNNED = ("lost", "start")
+"""Causes after which the next attempt rather goes elsewhere."""
+
+
+class Placer:
+    """Lives for one round of dispatching. What it has placed counts at once for those that follow."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._scheduler: Scheduler | None = None
+
+    def find(self, run: Run, task: TaskRun, lane: Lane) -> tuple[Allocation, ...]:
+        """Its next attempt, placed: an allocation for each member of the gang. Empty: there is no place."""
+        members = attempts(self._state, run, task, lane)
+        if lane.nodes == 1:
+            placed = self._ask(members[0], task, lane)
+            return (_at(self._state, members[0], placed.node),) if placed.node else ()
+        found = together(self._state, members, task, lane)
+        if found:
+            self._scheduler = None
+        return found
+
+    def _ask(self, allocation: Allocation, task: TaskRun, lane: Lane) -> Placement:
+        if self._scheduler is None:
+            self._scheduler = Scheduler(self._state.nodes, self._state.uses())
+        return self._scheduler.place([ask(self._state, allocation, task, lane)])[0]
+
+
+def attempts(state: State, run: Run, task: TaskRun, lane: Lane) -> list[Allocation]:
+    """The allocations of its next attempt, without a place yet."""
+    number = next_attempt(task)
+    return [
+        Allocation(
+            id=derive_id("attempt", run.id, task.path, number, rank),
+            project=run.project,
+            run=run.id,
+            path=task.path,
+            slot=rank,
+            attempt=number,
+            created=state.time,
+            updated=state.time,
+        )
+        for rank in range(lane.nodes)
+    ]
+
+
+def together(state: State, members: list[Allocation], task: TaskRun, lane: Lane) -> tuple[Allocation, ...]:
+    """All of a gang, each on a node of its own unless they may share, or none."""
+    uses = state.uses()
+    free: dict[str, Node] = {id: state.nodes[id] for id in uses}
+    scheduler = Scheduler(free, uses)
+    found = []
+    for member in members:
+        placed = scheduler.place([ask(state, member, task, lane)])[0]
+        if not placed.node:
+            return ()
+        found.append(_at(state, member, placed.node))
+        if not lane.share:
+            del free[placed.node]
+            scheduler = Scheduler(free, uses)
+    return tuple(found)
+
+
+def ask(state: State, allocation: Allocation, task: TaskRun, lane: Lane) -> Ask:
+    return Ask(
+        id=allocation.id,
+        app=allocation.id,
+        cpus=lane.cpus,
+        memory=lane.memory,
+        gpus=lane.gpus,
+        constraints=lane.constraints,
+        runtime=lane.runtime,
+        image=lane.image,
+        priority=lane.priority,
+        task=True,
+        executor=lane.executor,
+        volumes=volume_use.ties(state, allocation) if lane.volumes else (),
+        avoid=tuple(
+            sorted({node for each in task.attempts if each.cause in _SHUNNED for node in each.nodes})
+        ),
+    )
+
+
+def fits(asked: Ask, node: Node, use: Use) -> bool:
+    """Whether it would find a place on a node that was used so."""
+    nodes: Mapping[str, Node] = {node.id: node}
+    return bool(Scheduler(nodes, {node.id: use}).place([asked])[0].node)
+
+
+def _at(state: State, allocation: Allocation, node: str) -> Allocation:
+    return replace(allocation, node=node, state=AllocationState.PLACED, placed=state.time)

@@ -1,0 +1,80 @@
+"""Runs that were started begin, or wait for other runs to end."""
+
+from __future__ import annotations
+
+from hivemind.jobs.queue import Choice
+from hivemind.model.job import Schedule
+from hivemind.model.run import Run
+from hivemind.state.jobs.book import workflow
+from hivemind.state.jobs.limits import Held
+from hivemind.state.jobs.runs import skip
+from hivemind.state.state import State
+
+
+def begin_runs(state: State) -> bool:
+    """Whether anything was to be done."""
+    queue = state.work.runs
+    if not queue.stirred:
+        return False
+    queue.stirred = False
+    while (choice := queue.next(lambda project: 0)) is not None:
+        _serve(state, choice)
+    return True
+
+
+def _serve(state: State, choice: Choice) -> None:
+    run = state.runs[choice.item]
+    holding = held(state, run)
+    if holding is None:
+        workflow(state, run.id).begin()
+        assert run.id not in state.work.runs, "what has begun waits no more"
+        return
+    limit = state.definition_of(run).spec.concurrency
+    if holding.full and limit is not None and limit.behavior == "fail":
+        skip(state, run, holding.why)
+        return
+    state.work.runs.park(choice.lane, holding.reasons)
+    if holding.full and limit is not None and limit.behavior == "cancel":
+        _supersede(state, run, limit.limit)
+
+
+def held(state: State, run: Run) -> Held | None:
+    """Whether a run that was not begun has to wait."""
+    for key in ("", run.key) if run.key else ("",):
+        if f"{run.project}/{key}" in state.queues:
+            what = f"queue {key}" if key else f"project {run.project}"
+            return Held(f"{what} is paused", (("queue", run.project, key),))
+    limit = state.definition_of(run).spec.concurrency
+    if limit is not None:
+        others = state.work.begun_with_key(run.project, run.key)
+        if len(others) >= limit.limit:
+            names = ", ".join(sorted(state.runs[id].name for id in others)[:3])
+            why = f"{len(others)} of {limit.limit} runs with key {run.key} go on: {names}"
+            return Held(why, (("key", run.project, run.key),), full=True)
+    schedule = _schedule(state, run)
+    if schedule is not None and schedule.overlap != "allow":
+        before = state.work.begun_by(run.job, run.start.source)
+        if before:
+            names = ", ".join(sorted(state.runs[id].name for id in before)[:3])
+            return Held(f"waits for {names} of the same schedule", (("source", run.job, run.start.source),))
+    return None
+
+
+def _schedule(state: State, run: Run) -> Schedule | None:
+    """That started it, or that it makes up for."""
+    if run.start.kind not in ("schedule", "backfill"):
+        return None
+    for number, schedule in enumerate(state.definition_of(run).spec.triggers.schedule):
+        if (schedule.name or str(number)) == run.start.source:
+            return schedule
+    return None
+
+
+def _supersede(state: State, run: Run, limit: int) -> None:
+    """The oldest that go on, and are not canceled already, give way."""
+    others = [state.runs[id] for id in state.work.begun_with_key(run.project, run.key)]
+    going_on = sorted(
+        (each for each in others if not each.canceling), key=lambda each: (each.started, each.id)
+    )
+    for each in going_on[: max(len(going_on) - limit + 1, 0)]:
+        workflow(state, each.id).cancel(f"{run.name} takes its place")
