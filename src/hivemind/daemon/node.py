@@ -217,6 +217,7 @@ class Node:
         triggers.start()
         self._on_stop(triggers.stop)
         self._stack.callback(self._ledger.subscribe(lambda batch: triggers.agreed(state.changes)))
+        self._stack.callback(self._store.subscribe("volume/", lambda entries: triggers.noticed()))
 
     async def _serve(self) -> None:
         sampler = Sampler(self.backend, self._settings.node.data_dir)

@@ -96,6 +96,10 @@ class FileTriggers:
         if any(change.table in _TABLES and not _only_ran(change) for change in changes):
             self._wanted.set()
 
+    def noticed(self) -> None:
+        """To be called when a volume may have come to be ready."""
+        self._wanted.set()
+
     async def _run(self) -> None:
         while True:
             try:
