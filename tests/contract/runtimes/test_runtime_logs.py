@@ -112,8 +112,8 @@ async def test_a_log_is_kept_beyond_its_container(bench: Bench, runtime: Runtime
     await runtime.keep_log("keep-1.0", kept)
     await runtime.keep_log("keep-1.0", kept)
     await runtime.remove("keep-1.0")
-    assert [(line.stream, line.text) async for line in read_log(kept / "log", LogQuery())] == lines
-    assert [line.text async for line in read_log(kept / "log", LogQuery(tail=1))] == [lines[-1][1]]
+    assert [(line.stream, line.text) async for line in read_log(kept, LogQuery())] == lines
+    assert [line.text async for line in read_log(kept, LogQuery(tail=1))] == [lines[-1][1]]
 
 
 async def test_nothing_is_kept_of_a_container_that_said_nothing(

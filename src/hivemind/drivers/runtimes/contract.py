@@ -305,10 +305,10 @@ class Runtime(Protocol):
     def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         """In order; with `follow` until the container ended and all was read."""
 
-    async def keep_log(self, id: str, directory: Path) -> None:
-        """Puts the log of a container that has ended into `directory`, where it outlives the container: see
-        `kept_log`. Made with what is above it; not at all when there was no output. May be repeated; what `logs` tells
-        afterwards is not defined. `Conflict` while it runs."""
+    async def keep_log(self, id: str, file: Path) -> None:
+        """Puts the log of a container that has ended at `file`, where it outlives the container: see `kept_log`. Its
+        directory is made; nothing is when there was no output. May be repeated; what `logs` tells afterwards is not
+        defined. `Conflict` while it runs."""
 
     async def stats(self, id: str) -> Stats: ...
 

@@ -299,13 +299,13 @@ class FakeRuntime:
                 return
             await instance.more()
 
-    async def keep_log(self, id: str, directory: Path) -> None:
+    async def keep_log(self, id: str, file: Path) -> None:
         await self._called("keep_log", id)
         instance = self._instance(id)
         if instance.task is not None and instance.exit is None:
             raise Conflict(f"container {id} runs, and its log with it")
         spec = instance.spec
-        await kept_log.write(self.logs(id, LogQuery()), directory, spec.log_max_size, spec.log_max_files)
+        await kept_log.write(self.logs(id, LogQuery()), file, spec.log_max_size, spec.log_max_files)
 
     async def stats(self, id: str) -> Stats:
         instance = self._instance(id)

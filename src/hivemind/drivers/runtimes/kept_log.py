@@ -1,12 +1,11 @@
 """The log of a container that has ended, put where it outlives the container: see `Runtime.keep_log`.
 
-A kept log is a directory with the files `log`, `log.1` …, which `logs.read_log` reads; one without any output is
-no directory at all.
+A kept log is a file, with older ones beside it (`.1`, `.2` …), which `logs.read_log` reads; one without any output is
+no file at all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -16,44 +15,51 @@ from pathlib import Path
 from hivemind.drivers.runtimes.contract import LogLine
 from hivemind.drivers.runtimes.logfile import LogFile
 
-NAME = "log"
 
-
-def move(newest: Path, directory: Path) -> None:
-    """`newest` with its older files (`.1`, `.2` …). What was moved before a crash stays moved: the newest goes last."""
-    older = sorted(newest.parent.glob(f"{newest.name}.[0-9]*"))
+def move(newest: Path, file: Path) -> None:
+    """`newest` with its older files. What was moved before a crash stays moved: the newest goes last."""
     try:
-        empty = not newest.stat().st_size
+        empty = not os.stat(newest).st_size
     except FileNotFoundError:
         return
+    older = _older(newest)
     if empty and not older:
         return
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for file in (*older, newest):
-        _rename(file, directory / f"{NAME}{file.name.removeprefix(newest.name)}")
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for one in (*older, newest):
+        _rename(one, file.with_name(file.name + one.name.removeprefix(newest.name)))
 
 
-async def write(lines: AsyncIterator[LogLine], directory: Path, max_size: int, max_files: int) -> None:
+async def write(lines: AsyncIterator[LogLine], file: Path, max_size: int, max_files: int) -> None:
     """For engines that keep logs themselves. Whole or not at all; nothing happens when it was kept before."""
-    if directory.exists():
+    if file.exists():
         return
-    draft = directory.with_name(f".{directory.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    file: LogFile | None = None
+    draft = file.with_name(f".{file.name}.draft")
+    _remove(draft)
+    log: LogFile | None = None
     try:
         async for line in lines:
-            if file is None:
-                draft.mkdir(parents=True, mode=0o700)
-                file = LogFile(str(draft / NAME), max_size, max_files)
-            file.write(line.stream.encode(), f"{line.text}\n".encode("utf-8", "replace"), line.time)
-        if file is not None:
-            file.close()
-            os.rename(draft, directory)
-    except BaseException:
-        if file is not None:
-            file.close()
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+            if log is None:
+                draft.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                log = LogFile(str(draft), max_size, max_files)
+            log.write(line.stream.encode(), f"{line.text}\n".encode("utf-8", "replace"), line.time)
+    finally:
+        if log is not None:
+            log.close()
+    if log is not None:
+        move(draft, file)
+
+
+def _older(newest: Path) -> list[Path]:
+    found = []
+    while (one := newest.with_name(f"{newest.name}.{len(found) + 1}")).exists():
+        found.append(one)
+    return found
+
+
+def _remove(newest: Path) -> None:
+    for one in (*_older(newest), newest):
+        one.unlink(missing_ok=True)
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -63,8 +69,6 @@ def _rename(source: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         draft = target.with_name(f".{target.name}.draft")
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
         shutil.copyfile(source, draft)
         os.rename(draft, target)
         source.unlink()

@@ -277,11 +277,11 @@ class ContainerdRuntime:
             # A terminal ends its lines with a carriage return, too.
             yield LogLine(line.time, line.stream, line.text.rstrip("\r")) if held.record.spec.tty else line
 
-    async def keep_log(self, id: str, directory: Path) -> None:
+    async def keep_log(self, id: str, file: Path) -> None:
         held = self._find(id)
         if held.status is Status.RUNNING:
             raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
-        kept_log.move(held.spool.log, directory)
+        kept_log.move(held.spool.log, file)
 
     async def stats(self, id: str) -> Stats:
         """From the control group itself: a hundredth of what asking containerd costs."""

@@ -250,11 +250,11 @@ class DockerRuntime:
         async for line in read_log(self._engine, self._find(id), query):
             yield line
 
-    async def keep_log(self, id: str, directory: Path) -> None:
+    async def keep_log(self, id: str, file: Path) -> None:
         held = self._find(id)
         if held.status is Status.RUNNING:
             raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
-        await kept_log.write(self.logs(id, LogQuery()), directory, _KEPT_SIZE, _KEPT_FILES)
+        await kept_log.write(self.logs(id, LogQuery()), file, _KEPT_SIZE, _KEPT_FILES)
 
     async def stats(self, id: str) -> Stats:
         held = self._find(id)

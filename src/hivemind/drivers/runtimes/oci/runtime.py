@@ -303,13 +303,13 @@ class OciRuntime:
             # A terminal ends its lines with a carriage return, too.
             yield LogLine(line.time, line.stream, line.text.rstrip("\r")) if held.record.spec.tty else line
 
-    async def keep_log(self, id: str, directory: Path) -> None:
+    async def keep_log(self, id: str, file: Path) -> None:
         held = self._find(id)
         if held.exit is None and held.status is not Status.CREATED:
             raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
         if self._rotation is not None:
             self._rotation.drop(id)
-        kept_log.move(held.directory.log, directory)
+        kept_log.move(held.directory.log, file)
 
     async def stats(self, id: str) -> Stats:
         held = self._find(id)

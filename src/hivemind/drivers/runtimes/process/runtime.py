@@ -1,12 +1,14 @@
-"""The process runtime: commands of the host, each in its own session and, as root, its own control group.
+"""The process runtime: commands of the host, each in a session of its own.
 
 There is no isolation: a command sees the host's files, users, resolver and host name; `resolv_conf`, `hosts` and
 `hostname` of a specification have no effect. Limits need control groups, so root; without, a specification that
-asks for them is refused rather than run without.
+asks for them is refused rather than run without. A command without limits has no control group: its processes are
+known by their tag (see `tree`), which costs a hundredth of that.
 
 Commands are children of the shim, not of the daemon. What is on disk (`record`) decides after a restart: a
 command with an exit has ended, one that the shim has runs, and anything else was left by a shim that was killed
-(it is killed too, its exit code is unknown) or by a boot that is over.
+(it is killed too, its exit code is unknown) or by a boot that is over. Commands that an earlier version of the shim
+has run on there until they end (see `earlier`).
 """
 
 from __future__ import annotations
@@ -16,17 +18,17 @@ import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from hivemind.drivers.runtimes import kept_log
+from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import (
     Container,
     ContainerSpec,
@@ -43,14 +45,17 @@ from hivemind.drivers.runtimes.contract import (
     Stats,
 )
 from hivemind.drivers.runtimes.logs import read_log
+from hivemind.drivers.runtimes.process import tag
 from hivemind.drivers.runtimes.process.cgroup import ControlGroups
-from hivemind.drivers.runtimes.process.check import DEFAULT_PATH, check, identity, refused
-from hivemind.drivers.runtimes.process.client import ShimClient
+from hivemind.drivers.runtimes.process.check import check, identity, refused
+from hivemind.drivers.runtimes.process.client import EARLIER, NAME, Died, ShimClient
+from hivemind.drivers.runtimes.process.earlier import earlier_records
 from hivemind.drivers.runtimes.process.held import Held
 from hivemind.drivers.runtimes.process.machine import machine, user_name
-from hivemind.drivers.runtimes.process.orphan import end_orphan
-from hivemind.drivers.runtimes.process.record import Birth, Records, Stored
-from hivemind.drivers.runtimes.process.tree import MARK, boot_id, members
+from hivemind.drivers.runtimes.process.orphans import Orphans, lost
+from hivemind.drivers.runtimes.process.record import Birth, Known, Record, Records, Stored, check_id
+from hivemind.drivers.runtimes.process.search import DEFAULT_PATH
+from hivemind.drivers.runtimes.process.tree import MARK, boot_id, children, descendants, members
 from hivemind.drivers.runtimes.process.usage import usage
 from hivemind.drivers.runtimes.processes import processes
 from hivemind.drivers.runtimes.secrets import check_secrets
@@ -61,6 +66,8 @@ from hivemind.model.image import Image
 _log = logging.getLogger(__name__)
 _DYING = 60.0
 """Seconds that killed processes may take to be gone."""
+_LATER = 0.05
+"""Seconds until it is recorded that an exit was told: most commands are removed by then, and need no record."""
 
 
 class ProcessRuntime:
@@ -72,12 +79,14 @@ class ProcessRuntime:
     def __init__(self, state_dir: Path, run_dir: Path) -> None:
         self._state_dir, self._run_dir = state_dir.absolute(), run_dir.absolute()
         self._scope = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()[:12]
-        self._records = Records(self._state_dir / "containers", self._run_dir / "secret")
+        self._records = Records(self._state_dir, self._run_dir / "secret")
         self._groups = ControlGroups(f"hivemind-{self._scope}")
         self._shim = ShimClient(self._run_dir, self._heard, self._lost)
+        self._earlier = ShimClient(self._run_dir, self._heard, self._lost, EARLIER)
         self._held: dict[str, Held] = {}
         self._untold: deque[RuntimeEvent] = deque()
         self._news = asyncio.Event()
+        self._told: list[Held] = []
         self._boot = ""
         self._adopting: asyncio.Task[None] | None = None
         self.why_no_limits = ""
@@ -89,12 +98,24 @@ class ProcessRuntime:
         self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._boot = boot_id()
         self.why_no_limits = self._groups.open()
-        for id in self._records.open():
-            held = Held(self._records.stored(id), None if self.why_no_limits else self._groups.group(id))
-            held.birth = self._records.birth(id)
-            held.begun = held.birth is not None
-            self._held[id] = held
+        for id, earlier in earlier_records(self._state_dir / "containers").items():
+            self._take_over(id, earlier, earlier.known(), self._earlier)
+        for id, (record, known) in self._records.open().items():
+            self._take_over(id, record, known, self._shim)
         await self._adopt()
+        if not self.why_no_limits:
+            for stray in self._groups.strays(self._held):
+                await asyncio.to_thread(stray.remove)
+
+    def _take_over(self, id: str, record: Record, known: Known, shim: ShimClient) -> None:
+        if known.spec is None:
+            record.remove()
+            return
+        group = None if self.why_no_limits else self._groups.find(id)
+        held = Held(self._records.with_secrets(known.spec), known.created, record, group, shim)
+        held.birth = known.born
+        held.begun = held.birth is not None
+        self._held[id] = held
 
     async def close(self) -> None:
         while (adopting := self._adopting) is not None:  # the line may break meanwhile and begin another
@@ -102,6 +123,8 @@ class ProcessRuntime:
             adopting.cancel()  # whoever opens this next begins it anew
             await asyncio.wait([adopting])
         await self._shim.close()
+        await self._earlier.close()
+        self._record_told()
         for held in self._held.values():
             if held.cgroup is not None:
                 held.cgroup.close()
@@ -113,16 +136,18 @@ class ProcessRuntime:
                 await self.open()
             for id in list(self._held):
                 await self.remove(id)
-            if await self._shim.connect(start=False) is not None:
-                with contextlib.suppress(Unavailable):
-                    await self._shim.request({"do": "quit"})
+            for shim in (self._shim, self._earlier):
+                if await shim.connect(start=False) is not None:
+                    with contextlib.suppress(Unavailable):
+                        await shim.request({"do": "quit"})
         finally:
             await self.close()
         if not self.why_no_limits:
             self._groups.remove()
-        shutil.rmtree(self._state_dir / "containers")
-        for name in ("shim.lock", "shim.sock", "shim.log"):
-            (self._run_dir / name).unlink(missing_ok=True)
+        self._records.destroy()
+        for name in (NAME, EARLIER):
+            for kind in ("lock", "sock", "log"):
+                (self._run_dir / f"{name}.{kind}").unlink(missing_ok=True)
 
     async def pull(
         self, reference: str, on_progress: OnProgress | None = None, *, policy: PullPolicy = "missing"
@@ -133,22 +158,23 @@ class ProcessRuntime:
         )
 
     async def create(self, spec: ContainerSpec) -> None:
-        self._records.path(spec.id)
+        check_id(spec.id)
         if spec.id in self._held:
             raise Conflict(f"container {spec.id} exists", hint="remove it first, or use another id")
         check(spec, why_no_limits=self.why_no_limits)
         check_secrets(spec, self._run_dir)
-        cgroup = None
-        if not self.why_no_limits:
-            cgroup = self._groups.create(spec.id, cpus=spec.cpus, memory=spec.memory, pids=spec.pids)
+        cgroup = self._grouped(spec) if spec.cpus or spec.memory or spec.pids else None
         stored = Stored(spec, _now())
         try:
-            self._records.create(stored)
+            record = self._records.create(stored)
         except BaseException:
             if cgroup is not None:
                 cgroup.remove()
             raise
-        self._held[spec.id] = Held(stored, cgroup)
+        self._held[spec.id] = Held(spec, stored.created, record, cgroup, self._shim)
+
+    def _grouped(self, spec: ContainerSpec) -> Cgroup:
+        return self._groups.create(spec.id, cpus=spec.cpus, memory=spec.memory, pids=spec.pids)
 
     async def start(self, id: str) -> int:
         held = self._get(id)
@@ -160,30 +186,38 @@ class ProcessRuntime:
         return await asyncio.shield(held.starting)
 
     async def _start(self, held: Held) -> int:
-        id, spec, path = held.spec.id, held.spec, self._records.path(held.spec.id)
+        spec, record = held.spec, held.record
         try:
             await self._adopted()
+            if not self._shim.connected:
+                await self._shim.connect(start=True)
+            if held.cgroup is None and not self._shim.tags and not self.why_no_limits:
+                held.cgroup = self._grouped(spec)  # an older kernel, where nothing else knows all processes
             answer = await self._shim.request(
                 {
                     "do": "start",
-                    "id": id,
-                    "order": self._order(held, spec.args, spec.env | spec.secret_env, spec.user, spec.workdir)
-                    | {"record": str(path / "process.json"), "boot": self._boot},
+                    "id": spec.id,
+                    "order": self._order(
+                        held, spec.args, spec.env | spec.secret_env, spec.user, spec.workdir
+                    ),
+                    "boot": self._boot,
+                    "record": record.path,
                     "log": {
-                        "path": str(self._records.log(id)),
+                        "path": record.log,
                         "max_size": spec.log_max_size,
                         "max_files": spec.log_max_files,
                     },
-                    "exit": str(path / "exit.json"),
                     "oom": str(held.cgroup.memory_file()) if held.cgroup else "",
                 }
             )
             if "errno" in answer:
                 raise refused(answer, spec.args)
+        except Died:
+            raise  # it may run, or have run: adoption ends it, and it is never started again
         except BaseException:
-            held.begun = (path / "process.json").exists()
+            held.begun = record.known().born is not None
             raise
-        held.birth = self._records.birth(id) or Birth(answer["pid"], 0, _now(), self._boot)
+        held.birth = msgspec.convert(answer, Birth)
         return held.birth.pid
 
     async def stop(self, id: str, signal: str, grace: float) -> Exit:
@@ -221,7 +255,8 @@ class ProcessRuntime:
         held.ended.set()
         if held.cgroup is not None:
             held.cgroup.remove()
-        self._records.remove(id)
+        self._records.forget_secrets(held.spec)
+        held.record.remove()
 
     async def exec(self, id: str, spec: ExecSpec) -> ExecSession:
         from hivemind.drivers.runtimes.process.execution import open_session
@@ -232,7 +267,7 @@ class ProcessRuntime:
         base = held.spec
         env = {**base.env, **base.secret_env, **spec.env}
         order = self._order(held, spec.args, env, spec.user or base.user, spec.workdir or base.workdir)
-        return await open_session(self._shim, order, spec)
+        return await open_session(held.shim, id, order, spec)
 
     async def attach(self, id: str) -> ExecSession:
         self._get(id)
@@ -245,8 +280,18 @@ class ProcessRuntime:
         held = self._get(id)
         if held.birth is None or not held.running:
             raise Conflict(f"container {id} is not running", hint="see its status and exit code")
-        pids = held.cgroup.processes() if held.cgroup else members([], f"{self._scope}/{id}", held.birth.pid)
+        pids = held.cgroup.processes() if held.cgroup else self._members(held, held.birth)
         return await asyncio.to_thread(processes, pids, user_name)
+
+    def _members(self, held: Held, birth: Birth) -> list[int]:
+        """Its processes, without a control group: those below its first, and orphans that carry its tag."""
+        if not birth.tag:
+            return members([], f"{self._scope}/{held.spec.id}", birth.pid)
+        mains = {
+            other.birth.pid for other in self._held.values() if other.birth is not None and other.running
+        }
+        strangers = [pid for pid in children(self._shim.pid) if pid not in mains and tag.of(pid) == birth.tag]
+        return [pid for first in (birth.pid, *strangers) for pid in descendants(first)]
 
     async def changes(self, id: str) -> list[FileChange]:
         self._get(id)
@@ -273,20 +318,28 @@ class ProcessRuntime:
 
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         held = self._get(id)
-        async for line in read_log(self._records.log(id), query, held.ended.wait):
+        newest = Path(held.record.log)
+        if query.follow:
+            newest.parent.mkdir(
+                mode=0o700, exist_ok=True
+            )  # to be watched; the shim makes it with the first output
+        async for line in read_log(newest, query, held.ended.wait):
             yield line
 
-    async def keep_log(self, id: str, directory: Path) -> None:
+    async def keep_log(self, id: str, file: Path) -> None:
         held = self._get(id)
         if held.running:
             raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
-        kept_log.move(self._records.log(id), directory)
+        kept_log.move(self._records.log(id), file)
 
     async def stats(self, id: str) -> Stats:
         held = self._get(id)
         if held.birth is None or not held.running:
             raise NotFound(f"container {id} is not running, so it uses nothing", hint="see its exit code")
-        return usage(held.birth.pid, held.cgroup, f"{self._scope}/{id}", own_network=bool(held.spec.netns))
+        birth = held.birth
+        return usage(
+            birth.pid, held.cgroup, lambda: self._members(held, birth), own_network=bool(held.spec.netns)
+        )
 
     async def list(self) -> list[Container]:
         return [held.describe() for held in self._held.values()]
@@ -296,10 +349,18 @@ class ProcessRuntime:
             self._news.clear()
             while self._untold:
                 event = self._untold.popleft()
-                if event.kind == "exited":
-                    self._records.tell(event.id)
+                if event.kind == "exited" and (held := self._held.get(event.id)) is not None:
+                    if not self._told:
+                        asyncio.get_running_loop().call_later(_LATER, self._record_told)
+                    self._told.append(held)
                 yield event
             await self._news.wait()
+
+    def _record_told(self) -> None:
+        told, self._told = self._told, []
+        for held in told:
+            if self._held.get(held.spec.id) is held:
+                held.record.tell()
 
     def _get(self, id: str) -> Held:
         try:
@@ -326,7 +387,7 @@ class ProcessRuntime:
         await held.settled()
         if held.running:
             with contextlib.suppress(Unavailable):  # the shim died: then the command is being ended anyway
-                await self._shim.request(
+                await held.shim.request(
                     {"do": "kill", "id": held.spec.id, "signal": number, "all": everything}
                 )
 
@@ -359,13 +420,13 @@ class ProcessRuntime:
             self._ended(held, msgspec.convert(message["exit"], Exit))
 
     def _ended(self, held: Held, exit: Exit) -> None:
-        held.birth = held.birth or self._records.birth(held.spec.id)
+        held.birth = held.birth or held.record.known().born
         held.exit = exit
         held.ended.set()
         self._tell(RuntimeEvent(kind="exited", id=held.spec.id, exit=exit))
 
     def _end(self, held: Held, exit: Exit) -> None:
-        self._records.end(held.spec.id, exit)
+        held.record.end(exit)
         self._ended(held, exit)
 
     def _tell(self, event: RuntimeEvent) -> None:
@@ -395,25 +456,52 @@ class ProcessRuntime:
                 await asyncio.sleep(1)
 
     async def _adopt(self) -> None:
-        """Brings what is known in line with the shim and the records; without a shim nothing may run.
+        """Brings what is known in line with the shims and the records; without a shim nothing may run.
 
         The record of an exit comes before the shim's list, see `ShimClient.connect`."""
-        running = set(await self._shim.connect(start=False) or ())
+        running = await self._running()
+        births: dict[str, Birth] = {}
+        unsure: list[Held] = []
         for id, held in list(self._held.items()):
             if held.exit is not None:
                 continue
-            if (exit := self._records.exit(id)) is not None:
-                told = self._records.told(id)
-                held.exit = exit
-                held.ended.set()
-                if not told:
-                    self._tell(RuntimeEvent(kind="exited", id=id, exit=exit))
-            elif id not in running and (birth := self._records.birth(id)) is not None:
-                held.birth = birth
-                groups = self._groups.members(id) if held.cgroup else []
-                exit = await end_orphan(birth, self._boot, groups, f"{self._scope}/{id}")
-                if held.exit is None:
-                    self._end(held, exit)
+            known = held.record.known()
+            exit = known.exit or msgspec.convert(self._shim.ended.get(id), Exit | None)
+            if exit is not None:
+                self._take_note(held, exit, told=known.told)
+            elif id not in running:
+                held.birth = held.birth or known.born
+                unsure.append(held)
+                if held.birth is not None and held.birth.boot == self._boot:
+                    births[id] = held.birth
+        orphans = Orphans(self._scope, running, births)
+        groups = [self._groups.members(held.spec.id) for held in unsure if held.cgroup and held.begun]
+        found = await asyncio.to_thread(orphans.end, groups)
+        for held in unsure:
+            if held.exit is None and (held.begun or held.spec.id in found):
+                self._end(held, self._lost_exit(held, orphans.was_alive | found))
+
+    async def _running(self) -> set[str]:
+        """Ids of what any shim has; one of an earlier version is asked to end when it has none."""
+        running = set(await self._shim.connect(start=False) or ())
+        if any(held.shim is self._earlier and held.exit is None for held in self._held.values()):
+            running |= set(await self._earlier.connect(start=False) or ())
+            if self._earlier.connected:
+                await self._earlier.request({"do": "quit"})
+        return running
+
+    def _take_note(self, held: Held, exit: Exit, *, told: bool) -> None:
+        held.exit = exit
+        held.ended.set()
+        if not told:
+            self._tell(RuntimeEvent(kind="exited", id=held.spec.id, exit=exit))
+
+    def _lost_exit(self, held: Held, alive: Set[str]) -> Exit:
+        if held.birth is not None and held.birth.boot != self._boot:
+            return lost("the machine restarted while it ran")
+        was = held.spec.id in alive
+        how = "it was killed, because nobody could learn how it ends" if was else "it ended meanwhile"
+        return lost(f"the process that watched it died; {how}")
 
 
 def _now() -> int:
