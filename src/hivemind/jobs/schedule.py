@@ -117,11 +117,15 @@ class Ticks(NamedTuple):
     """How far back a tick can be that matters still."""
 
     def after(self, milliseconds: int) -> int | None:
-        found = self.times.after(min(max(milliseconds, self.since - 1), _LATEST_MS))
+        if milliseconds >= _LATEST_MS:
+            return None
+        found = self.times.after(max(milliseconds, self.since - 1))
         return found if found is not None and (self.until is None or found < self.until) else None
 
     def last(self, milliseconds: int) -> int | None:
         newest = milliseconds if self.until is None else min(milliseconds, self.until - 1)
+        if newest < self.since:
+            return None
         found = self.times.last(min(newest, _LATEST_MS), self.reach + ON_TIME_MS)
         return found if found is not None and found >= self.since else None
 

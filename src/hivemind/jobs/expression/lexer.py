@@ -21,7 +21,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*")
 """After a dot a minus without spaces belongs to the name, because ids of tasks have such names."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
 _HINTS = {
     "=": "to compare, write ==",
     "&": "write and, or &&",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from hivemind.jobs.expression.budget import DEPTH, LONGEST, NESTING
+from hivemind.jobs.expression.budget import DEPTH, NESTING
 from hivemind.jobs.expression.functions import FUNCTIONS
 from hivemind.jobs.expression.lexer import Token, stumble, tokens
 from hivemind.jobs.expression.nodes import (
@@ -44,8 +44,6 @@ _NOT_FUNCTIONS = {
 
 def parse(text: str) -> Node:
     """The tree of a bare expression. Raises `Stumble`."""
-    if len(text) > LONGEST:
-        raise stumble(LONGEST, f"it is longer than {LONGEST:,} characters")
     found, _ = tokens(text)
     return parsed(found)
 

@@ -37,8 +37,7 @@ def expression(text: str) -> Node:
 def _template(text: str) -> Template:
     if OPEN not in text:
         return Template((text,) if text else ())
-    if len(text) > LONGEST:
-        raise stumble(LONGEST, f"it is longer than {LONGEST:,} characters")
+    _check_text(text)
     parts: list[str | Node] = []
     at = 0
     while (begin := text.find(OPEN, at)) >= 0:
@@ -52,6 +51,7 @@ def _template(text: str) -> Template:
 
 
 def _expression(text: str) -> Node:
+    _check_text(text)
     bare = text.strip()
     if not bare.startswith(OPEN):
         return parse(text)
@@ -61,6 +61,15 @@ def _expression(text: str) -> Node:
             0, "only a part of it is within ${{ }}", "write the whole expression within, or leave ${{ }} out"
         )
     return whole
+
+
+def _check_text(text: str) -> None:
+    if len(text) > LONGEST:
+        raise stumble(LONGEST, f"it is longer than {LONGEST:,} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise stumble(error.start, "it holds half of a surrogate pair") from None
 
 
 _cached_template = lru_cache(512)(_template)

@@ -105,7 +105,7 @@ def shape(value: Any, budget: Budget, depth: int = 0) -> Any:
         budget.members(len(value))
         return what, tuple((name, shape(value[name], budget, depth + 1)) for name in names(value))
     budget.spend(1 + (len(value) // 50 if what == "text" else 0))
-    return what, value
+    return what, number(value) if what == "number" else value
 
 
 def as_json(value: Any, budget: Budget) -> str:
