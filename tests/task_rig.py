@@ -6,6 +6,7 @@ The hive is played: `place` agrees an attempt, a report that it takes removes th
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,9 +162,17 @@ class TaskBox:
     def files(self) -> Path:
         return self.box.path / "attempts"
 
+    def place_of(self, id: str) -> Path:
+        return self.attempts[id].place
+
     def left(self) -> list[str]:
-        """Live directories."""
-        return sorted(place.name for place in (self.files / "live").iterdir())
+        """Files of attempts that are over: not those empty directories that the next ones get."""
+        return sorted(
+            str(Path(folder, name))
+            for folder, inner, names in os.walk(self.files / "live")
+            for name in (*inner, *names)
+            if not (name.startswith("any-") or (name == "work" and "any-" in folder))
+        )
 
 
 class _Half(FakeRuntime):

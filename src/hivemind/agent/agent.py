@@ -139,7 +139,7 @@ class Agent:
         strays = [each for instances in found.values() for each in instances if not self._left_by_task(each)]
         self.spawn(self._remove(strays, "the hive does not know it"))
         self.attempts.find_handed()
-        self.spawn(asyncio.to_thread(self.attempts.prune))
+        self.attempts.prune()
         known = {status_key(allocation.id) for allocation in mine}
         for entry in list(self.store.range(status_key(""))):
             if entry.writer == self.node and entry.key not in known:

@@ -7,6 +7,7 @@ nobody who reads them is led anywhere else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -216,9 +217,6 @@ def _file_name(name: str) -> str:
 
 
 def _clear_empty(directory: Path) -> None:
-    """The attempt's kept directory, if nothing came of it."""
-    for place in (directory.parent, directory.parent.parent):
-        try:
-            os.rmdir(place)
-        except OSError:
-            return
+    """That of the run, if nothing came of it."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory.parent)

@@ -25,7 +25,7 @@ from hivemind.agent.tasks import outcome
 from hivemind.agent.tasks.beginning import Beginning
 from hivemind.agent.tasks.clearing import Clearing
 from hivemind.agent.tasks.collecting import Collecting
-from hivemind.agent.tasks.compose import WORKDIR, Member
+from hivemind.agent.tasks.compose import PLACE, WORKDIR, Member
 from hivemind.agent.work.compose import container_id
 from hivemind.agent.work.deadline import WORK, within
 from hivemind.agent.work.wanted import Interrupted, while_wanted
@@ -74,7 +74,7 @@ class Attempt:
         self.container = container
         self.adopted = adopted
         """It may have been begun before this daemon was."""
-        self.place = attempts.places.live(id)
+        self.place = attempts.places.live(container.labels.get(PLACE, id) if container else id)
         self.gone = asyncio.Event()
         """Nothing of it is here any more."""
         self.ip = ""

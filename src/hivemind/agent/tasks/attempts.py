@@ -62,9 +62,12 @@ class Attempts:
                 self._run(Elsewhere(self, place.name, member, note.number, handed=note))
 
     def prune(self) -> None:
-        """What was left by daemons that died. Blocks."""
-        state, mine = self.agent.state, self._by_id
-        self.places.prune(lambda id: id in state.allocations or id in mine, state.runs)
+        """Of what was left by daemons that died nothing stays. To be called before any attempt has taken a place."""
+        used = {attempt.place.name for attempt in self._by_id.values()}
+        state = self.agent.state
+        stale = self.places.stale(lambda name: name in used or name in state.allocations, state.runs)
+        if stale:
+            self.agent.spawn(asyncio.to_thread(self.places.destroy, *stale))
 
     async def close(self) -> None:
         """Lets go of the engines; what they run goes on."""
@@ -128,7 +131,7 @@ class Attempts:
 
     def knows(self, id: str) -> bool:
         """It runs here, or something of it is kept."""
-        return id in self._by_id or self.places.find(id) is not None
+        return id in self._by_id or self.places.run_of(id) is not None
 
     @property
     def all(self) -> Mapping[str, Attempt]:
@@ -185,20 +188,20 @@ class Attempts:
                 yield line
             if told or attempt.made:
                 return
-        if (place := self.places.find(allocation)) is not None:
-            async for line in read_log(place / "log" / "log", replace(query, follow=False)):
+        if (run := self.places.run_of(allocation)) is not None:
+            async for line in read_log(self.places.log(run, allocation), replace(query, follow=False)):
                 yield line
 
     def artifacts(self, allocation: str) -> list[Kept]:
-        place = self.places.find(allocation)
-        return kept_in(place / "artifacts") if place else []
+        run = self.places.run_of(allocation)
+        return kept_in(self.places.artifacts(run, allocation)) if run else []
 
     def read_artifact(self, allocation: str, name: str) -> AsyncIterator[bytes]:
         """As a tar. Raises `NotFound`."""
-        place = self.places.find(allocation)
-        if place is None:
+        run = self.places.run_of(allocation)
+        if run is None:
             raise NotFound(f"there is no artifact {name!r}", hint="hivemind job artifacts lists them")
-        return read(place / "artifacts", name)
+        return read(self.places.artifacts(run, allocation), name)
 
 
 def _order_of(state: State, allocation: Allocation) -> Order:

@@ -111,9 +111,11 @@ class Beginning:
     # -- its directory ---------------------------------------------------------------------------------------
 
     def _make_place(self, order: Order, user: str) -> None:
-        place = self._attempt.place
         try:
-            _directory(place)
+            if not (order.template.image or order.steps or user):
+                self._take_place()
+                return
+            _directory(self._attempt.place)
             if order.template.image:
                 self._make_told(order)
             else:
@@ -123,6 +125,12 @@ class Beginning:
                 f"the files of the attempt cannot be made: {error.strerror}",
                 hint="is the disk of the data directory full?",
             ) from error
+
+    def _take_place(self) -> None:
+        """One that was left empty, unless an earlier try has done so."""
+        attempt = self._attempt
+        if attempt.place.name == attempt.id:
+            attempt.place = attempt.attempts.places.take()
 
     def _make_told(self, order: Order) -> None:
         """Whoever the container's users are on this machine, they may write there; nobody else gets to it."""

@@ -29,8 +29,8 @@ class Clearing:
                 await self._keep_log(attempt.container)
             await self.discard(attempt.container)
         await self._release()
-        if not attempt.attempts.places.clear(attempt.id):
-            await asyncio.to_thread(attempt.attempts.places.destroy, attempt.id)
+        if not attempt.attempts.places.give_back(attempt.place):
+            await asyncio.to_thread(attempt.attempts.places.destroy, attempt.place)
 
     async def discard(self, container: Container) -> None:
         attempt = self._attempt
@@ -41,7 +41,7 @@ class Clearing:
     async def _keep_log(self, container: Container) -> None:
         attempt = self._attempt
         assert attempt.runtime is not None
-        kept = attempt.attempts.places.kept(attempt.member.run, attempt.id) / "log"
+        kept = attempt.attempts.places.log(attempt.member.run, attempt.id)
         with contextlib.suppress(NotFound):  # somebody else has removed it
             await within(WORK, attempt.runtime.keep_log(container.id, kept), "keeping the log")
 

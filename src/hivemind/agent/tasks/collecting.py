@@ -64,9 +64,9 @@ class Collecting:
 
     async def _keep_artifacts(self, order: Order, *, strict: bool) -> None:
         attempts = self._attempt.attempts
-        kept = attempts.places.kept(self._attempt.member.run, self._attempt.id)
+        kept = attempts.places.artifacts(self._attempt.member.run, self._attempt.id)
         await artifacts.keep(
-            order.artifacts, self._files(order), kept / "artifacts", attempts.artifact_limit, strict=strict
+            order.artifacts, self._files(order), kept, attempts.artifact_limit, strict=strict
         )
 
     async def _unreachable(self, order: Order) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ TOLD = "/run/hivemind"
 """Where a container finds what it may write to its node."""
 WORKDIR = "hivemind.workdir"
 """Label of a container: where its command begins."""
+PLACE = "hivemind.place"
+"""Label: the name of its live directory."""
 _RUN, _PATH, _RANK, _ATTEMPT = "hivemind.run", "hivemind.path", "hivemind.rank", "hivemind.attempt"
 
 
@@ -97,6 +99,7 @@ def compose(
             _RANK: str(allocation.slot),
             _ATTEMPT: str(allocation.attempt),
             "hivemind.stop-signal": signal,
+            PLACE: place.name,
             **({WORKDIR: workdir(order, config, place)} if contained else {}),
             **({BOOT: boot} if boot else {}),
         },

@@ -180,7 +180,7 @@ class Elsewhere(Attempt):
                 await executor.cancel(self.id, job, kill=True)
                 await executor.wait(self.id, job)
             if keep:
-                kept = self.attempts.places.kept(self.member.run, self.id) / "log"
+                kept = self.attempts.places.log(self.member.run, self.id)
                 log = EngineLog(executor, self.id, job)
                 await kept_log.write(log.lines(self.agent.clock), kept, _LOG_SIZE, _LOG_FILES)
             await executor.forget(self.id, job)

@@ -1,15 +1,16 @@
 """Where attempts have their files.
 
-    live/<allocation>/           while the hive knows it and something of it may be here
+    live/<allocation>/           while something of it may be here
         work/                    of a plain command: its working directory, HOME and TMPDIR
         told/                    of a container: mounted at /run/hivemind
         output steps/            what it writes to $HIVEMIND_OUTPUT and $HIVEMIND_STEPS; below told/ of a container
         late                     it was told to end because its time was over
-    kept/<run>/<allocation>/     until the hive forgets the run
-        log/ artifacts/
+    live/any-<n>/                the same for whichever plain command is next; one that is left empty is used again
+    kept/<run>/<allocation>.log, .artifacts/     until the hive forgets the run
     boot                         the start of the machine in which the last daemon ran
 
-An attempt that says nothing and keeps nothing leaves no file at all.
+Making and removing a directory costs a disk more than all else that a short command needs of it. An attempt that says
+nothing and keeps nothing leaves no file at all.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Container
+from itertools import count
 from pathlib import Path
 
 _NAME = re.compile(r"[0-9a-z][0-9a-z-]*")
+_ANY = "any-"
+_MOST_IDLE = 256
 _OTHERS = 0o007
 
 
@@ -31,6 +35,8 @@ class Places:
         self._top = top.absolute()
         self._live = self._top / "live"
         self._kept = self._top / "kept"
+        self._idle: list[Path] = []
+        self._numbers = count(1)
         self._open_to_users = False
 
     def open(self, boot: str) -> bool:
@@ -39,6 +45,8 @@ class Places:
         self._top.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._live.mkdir(exist_ok=True, mode=0o711)
         self._kept.mkdir(exist_ok=True, mode=0o700)
+        taken = [int(name.removeprefix(_ANY)) for name in os.listdir(self._live) if name.startswith(_ANY)]
+        self._numbers = count(max(taken, default=0) + 1)
         marker = self._top / "boot"
         last = marker.read_text() if marker.exists() else ""
         if last != boot:
@@ -47,22 +55,55 @@ class Places:
             os.replace(draft, marker)
         return last not in ("", boot)
 
-    def live(self, allocation: str) -> Path:
-        return self._live / allocation
+    # -- live ------------------------------------------------------------------------------------------------
 
-    def kept(self, run: str, allocation: str) -> Path:
-        return self._kept / run / allocation
+    def live(self, name: str) -> Path:
+        """`name`: an allocation, or that of a place which was `taken`."""
+        return self._live / name
 
-    def find(self, allocation: str) -> Path | None:
-        """What is kept of an attempt whose run is not at hand."""
-        if not _NAME.fullmatch(allocation) or not self._kept.is_dir():
+    def take(self) -> Path:
+        """A place with an empty `work`, for a plain command of the daemon's own user. Raises `OSError`."""
+        if self._idle:
+            return self._idle.pop()
+        place = self._live / f"{_ANY}{next(self._numbers)}"
+        os.mkdir(place, 0o700)
+        os.mkdir(place / "work", 0o700)
+        return place
+
+    def give_back(self, place: Path) -> bool:
+        """Whether nothing is left in it, so that the next may have it, or it is gone; otherwise see `destroy`."""
+        names = self._left_in(place)
+        if not names:
+            return names is None
+        if names == ["work"] and place.name.startswith(_ANY) and not os.listdir(place / "work"):
+            if len(self._idle) < _MOST_IDLE:
+                self._idle.append(place)
+                return True
+        return False
+
+    def _left_in(self, place: Path) -> list[str] | None:
+        """None: there is no such place."""
+        try:
+            names = os.listdir(place)
+            for name in ("output", "late"):
+                if name in names:
+                    os.unlink(place / name)
+                    names.remove(name)
+        except FileNotFoundError:
             return None
-        with os.scandir(self._kept) as runs:
-            for run in runs:
-                place = Path(run.path, allocation)
-                if place.is_dir():
-                    return place
-        return None
+        except OSError:
+            return []
+        return names
+
+    def destroy(self, *places: Path) -> None:
+        """Blocks for as long as it takes. Links that a task made are removed, not followed."""
+        for place in places:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(place)
+
+    def live_ones(self) -> list[Path]:
+        """By whomever they were made."""
+        return list(self._live.iterdir())
 
     def let_users_through(self) -> None:
         """To the directories of their own attempts: the data directory lets them pass, what else lies in it does not
@@ -77,26 +118,22 @@ class Places:
         data.chmod(data.stat().st_mode & 0o7777 | 0o011)
         self._open_to_users = True
 
-    def clear(self, allocation: str) -> bool:
-        """Whether nothing is left of its live directory but what takes a thread to remove: see `destroy`."""
-        place = self._live / allocation
-        try:
-            for name in ("output", "late"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(place / name)
-            with contextlib.suppress(FileNotFoundError):
-                os.rmdir(place / "work")
-            os.rmdir(place)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
+    # -- kept ------------------------------------------------------------------------------------------------
 
-    def destroy(self, allocation: str) -> None:
-        """Blocks for as long as it takes. Links that a task made are removed, not followed."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._live / allocation)
+    def log(self, run: str, allocation: str) -> Path:
+        return self._kept / run / f"{allocation}.log"
+
+    def artifacts(self, run: str, allocation: str) -> Path:
+        return self._kept / run / f"{allocation}.artifacts"
+
+    def run_of(self, allocation: str) -> str | None:
+        """The run of an attempt of which something is kept."""
+        if not _NAME.fullmatch(allocation) or not self._kept.is_dir():
+            return None
+        for run in os.listdir(self._kept):
+            if self.log(run, allocation).exists() or self.artifacts(run, allocation).exists():
+                return run
+        return None
 
     def forget(self, run: str) -> None:
         """Everything that is kept of a run. Blocks."""
@@ -106,15 +143,7 @@ class Places:
     def has_kept(self, run: str) -> bool:
         return (self._kept / run).exists()
 
-    def live_ones(self) -> list[Path]:
-        """Live directories, by whomever they were made."""
-        return list(self._live.iterdir())
-
-    def prune(self, wanted: Callable[[str], bool], runs: Container[str]) -> None:
-        """Live directories but of those allocations that are `wanted`, what is kept but of those runs. Blocks."""
-        for place in self._live.iterdir():
-            if not wanted(place.name):
-                shutil.rmtree(place, ignore_errors=True)
-        for place in self._kept.iterdir():
-            if place.name not in runs:
-                shutil.rmtree(place, ignore_errors=True)
+    def stale(self, wanted: Callable[[str], bool], runs: Container[str]) -> list[Path]:
+        """Live places but those whose name is `wanted`, what is kept but of those runs."""
+        live = [place for place in self._live.iterdir() if not wanted(place.name)]
+        return live + [place for place in self._kept.iterdir() if place.name not in runs]

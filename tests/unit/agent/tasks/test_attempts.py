@@ -89,7 +89,7 @@ async def test_a_plain_command_has_a_directory_of_its_own_and_no_network(tmp_pat
         id = tasks.place(script=WAIT)
         await tasks.running(id)
         spec = tasks.box.spec(f"{id}.0")
-        assert spec.workdir == spec.env["HOME"] == spec.env["TMPDIR"] == str(tasks.files / f"live/{id}/work")
+        assert spec.workdir == spec.env["HOME"] == spec.env["TMPDIR"] == str(tasks.place_of(id) / "work")
         assert Path(spec.workdir).is_dir()
         assert not tasks.box.network.attachments()
 
@@ -242,7 +242,7 @@ async def test_outputs_are_read_and_what_is_no_output_makes_it_fail(tmp_path: Pa
         ):
             id = tasks.place(path, WAIT, outputs=specs)
             await tasks.running(id)
-            (tasks.files / "live" / id / "output").write_text(text)
+            (tasks.place_of(id) / "output").write_text(text)
             tasks.box.machine.crash(f"{id}.0", 0)
             report = await tasks.reported(id)
             assert (report.state, report.cause, report.exit_code) == (AllocationState.FAILED, "exit", 0)
@@ -255,7 +255,7 @@ async def test_an_output_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
         await tasks.start()
         id = tasks.place(script=WAIT)
         await tasks.running(id)
-        (tasks.files / "live" / id / "output").symlink_to(tmp_path / "secret")
+        (tasks.place_of(id) / "output").symlink_to(tmp_path / "secret")
         tasks.box.machine.crash(f"{id}.0", 0)
         report = await tasks.reported(id)
         assert report.outputs == {}
@@ -267,7 +267,7 @@ async def test_the_step_that_failed_is_named(tmp_path: Path) -> None:
         await tasks.start()
         id = tasks.place(script=WAIT, steps=("fetch", "test"))
         await tasks.running(id)
-        (tasks.files / "live" / id / "steps" / "status").write_text("begin 1\nend 1 0\nbegin 2\nend 2 4\n")
+        (tasks.place_of(id) / "steps" / "status").write_text("begin 1\nend 1 0\nbegin 2\nend 2 4\n")
         tasks.box.machine.crash(f"{id}.0", 4)
         assert (await tasks.reported(id)).reason == "step 'test': exit code 4"
 
@@ -305,7 +305,7 @@ async def test_artifacts_are_kept_and_a_missing_one_makes_it_fail(tmp_path: Path
         wanted = (Artifact(path="dist"), Artifact(path="logs/**/*.txt"), Artifact(path="no", optional=True))
         id = tasks.place(script=WAIT, artifacts=wanted)
         await tasks.running(id)
-        work = tasks.files / "live" / id / "work"
+        work = tasks.place_of(id) / "work"
         for name in ("dist/a", "logs/b.txt", "logs/deep/er/c.txt", "logs/d.bin"):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).write_text(name)
@@ -327,7 +327,7 @@ async def test_artifacts_beyond_the_limit_are_refused(tmp_path: Path) -> None:
         agent.attempts.artifact_limit = 1000
         id = tasks.place(script=WAIT, artifacts=(Artifact(path="big"),))
         await tasks.running(id)
-        (tasks.files / "live" / id / "work" / "big").write_bytes(bytes(1001))
+        (tasks.place_of(id) / "work" / "big").write_bytes(bytes(1001))
         tasks.box.machine.crash(f"{id}.0", 0)
         assert "larger than 1000" in (await tasks.reported(id)).reason
         assert agent.attempts.artifacts(id) == []
