@@ -23,7 +23,7 @@ from hivemind.model.project import Project, ProjectDocument
 from hivemind.model.revision import Revision, RevisionDocument
 from hivemind.model.secret import SecretDocument
 from hivemind.state.pins import users
-from hivemind.state.state import content_key, deployment_id, revision_key
+from hivemind.state.state import State, content_key, deployment_id, revision_key
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -63,7 +63,7 @@ def allocation_document(backend: Backend, allocation: Allocation) -> AllocationD
     node = state.nodes.get(allocation.node)
     return AllocationDocument(
         project=allocation.project,
-        name=f"{allocation.app_name}.{allocation.slot}",
+        name=allocation_name(state, allocation),
         id=allocation.id,
         app=allocation.app_name,
         revision=allocation.revision,
@@ -78,6 +78,15 @@ def allocation_document(backend: Backend, allocation: Allocation) -> AllocationD
         created=allocation.created,
         status=observed(backend, f"allocation/{allocation.id}", AllocationStatus),
     )
+
+
+def allocation_name(state: State, allocation: Allocation) -> str:
+    """`web.0`; of an attempt `nightly-7/train`, and of the second member of a gang `nightly-7/train.1`."""
+    if not allocation.for_job:
+        return f"{allocation.app_name}.{allocation.slot}"
+    run = state.runs.get(allocation.run)
+    rank = f".{allocation.slot}" if allocation.slot else ""
+    return f"{run.name if run else allocation.run}/{allocation.path}{rank}"
 
 
 def deployment_document(backend: Backend, deployment: Deployment) -> DeploymentDocument:

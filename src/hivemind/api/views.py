@@ -162,8 +162,8 @@ VIEWS: dict[str, View[Any]] = {
     "Allocation": View[Allocation](
         select=_allocations,
         document=allocation_document,
-        key=lambda a: (a.project, a.app_name, f"{a.slot:06}", f"{a.attempt:09}", a.id),
-        names=lambda a: (f"{a.app_name}.{a.slot}",) if a.live else (),
+        key=lambda a: (a.project, a.app_name, a.run, a.path, f"{a.slot:06}", f"{a.attempt:09}", a.id),
+        names=lambda a: (f"{a.app_name}.{a.slot}",) if a.live and not a.for_job else (),
         id=lambda a: a.id,
         lookup=lambda backend, id: backend.state.allocations.get(id),
         project=lambda a: a.project,

@@ -50,12 +50,13 @@ class Validation(Document, frozen=True, kw_only=True):
 
 
 class Waiting(Document, frozen=True, kw_only=True):
-    """A task that waits for a place, and what its place in the queue is made of (milliseconds)."""
+    """What waits, and what its place in the queue is made of (milliseconds)."""
 
     position: int
-    """From 1, among all that waits in the hive."""
+    """From 1, among all tasks of the hive that wait for a place or a limit; 0: a run that waits for other runs."""
     run: str
     path: str
+    """Of the task; empty: the run itself."""
     priority: int
     ready: int
     """When it could begin, but for a place."""

@@ -38,7 +38,7 @@ from hivemind.model.volume import Discarded, Volume, volume_mounts
 from hivemind.scheduler.contract import Use
 from hivemind.state.deadlines import Deadlines
 from hivemind.state.jobs.index import WorkIndex
-from hivemind.state.jobs.specs import attempt_spec
+from hivemind.state.jobs.specs import attempt_lane, attempt_spec
 from hivemind.state.operations import Operation
 from hivemind.state.tables import Change, Table, Tables
 
@@ -159,7 +159,7 @@ class State:
                 self.nodes, self.projects, self.principals, self.registries, self.replies, self.bundles, self.contents,
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
                 self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits,
-                self.notices, self.starts,
+                self.queues, self.notices, self.starts,
             ],
             self._reindex,
         )  # fmt: skip
@@ -286,16 +286,21 @@ class State:
         apps: dict[str, int] = {}
         ports: dict[str, str] = {}
         for allocation in self.allocations_on(node):
-            if allocation.live:
+            if allocation.for_job:
+                lane = attempt_lane(self, allocation)
+                cpus += lane.cpus
+                memory += lane.memory
+                gpus += lane.gpus
+                tasks += 1
+                apps[allocation.id] = 1
+            elif allocation.live:
                 spec = self.spec_of(allocation)
                 reserved = spec.reserved
                 cpus += reserved.cpus
                 memory += reserved.memory
                 gpus += reserved.gpus
-                whose = allocation.app or allocation.id
-                apps[whose] = apps.get(whose, 0) + 1
-                ports |= dict.fromkeys(spec.node_ports, whose)
-                tasks += allocation.for_job
+                apps[allocation.app] = apps.get(allocation.app, 0) + 1
+                ports |= dict.fromkeys(spec.node_ports, allocation.app)
         return Use(cpus=round(cpus, 6), memory=memory, gpus=gpus, tasks=tasks, apps=apps, ports=ports)
 
     # -- changing --------------------------------------------------------------------------------------------

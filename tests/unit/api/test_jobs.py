@@ -37,7 +37,7 @@ def test_is_put_changed_read_and_removed(open_project: Running) -> None:
     assert (again.number, again.version) == (1, made.version)
     changed = hive.jobs.put(job("etl", tasks={"get": {"run": "echo other"}}))
     assert (changed.number, changed.tasks) == (2, 1)
-    assert [d.number for d in hive.jobs.definitions("etl")] == [2] or 1
+    assert hive.jobs.definitions("etl")[-1].number == 2
     with pytest.raises(Stale):
         hive.jobs.put(job("etl", tasks=ETL), if_version=made.version)
     with pytest.raises(Conflict):
@@ -50,7 +50,8 @@ def test_is_put_changed_read_and_removed(open_project: Running) -> None:
 def test_nothing_invalid_is_put(open_project: Running) -> None:
     hive = open_project.local
     bad = JobManifest(
-        name="bad", spec=JobSpec(tasks={"a": Task(run="x", needs={"b": "success"}), "c": Task(uses="nowhere")})
+        name="bad",
+        spec=JobSpec(tasks={"a": Task(run="x", needs={"b": "success"}), "c": Task(uses="nowhere")}),
     )
     with pytest.raises(Invalid) as refused:
         hive.jobs.put(bad)
@@ -72,7 +73,8 @@ def test_what_is_written_is_judged_without_being_put(open_project: Running) -> N
     assert good.manifest is not None
     assert good.manifest["spec"]["tasks"]["a"]["run"] == "x"
     bad = hive.jobs.validate(
-        b'{"name": "etl", "tasks": {"a": {"rum": "x"}, "b": {"run": "y", "needs": ["z"]}}}', "application/json"
+        b'{"name": "etl", "tasks": {"a": {"rum": "x"}, "b": {"run": "y", "needs": ["z"]}}}',
+        "application/json",
     )
     assert len(bad.findings) >= 2
     assert bad.manifest is None
@@ -114,14 +116,16 @@ def test_the_same_key_starts_one_run(open_project: Running) -> None:
     hive.jobs.put(job("etl", tasks=ETL))
     first, second = hive.jobs.run("etl", key="monday"), hive.jobs.run("etl", key="monday")
     assert first.id == second.id
-    assert hive.jobs.run("etl", key="tuesday").number != first.name if hasattr(first, "number") else True
+    assert hive.jobs.run("etl", key="tuesday").name == "etl-2"
     assert len(hive.runs.of("etl")) == 2
 
 
 def test_secret_inputs_are_sealed_where_they_enter(open_project: Running) -> None:
     hive, backend = open_project.local, open_project.backend
     hive.jobs.put(
-        job("etl", inputs={"day": {"type": "string"}, "password": {"secret": True}}, tasks={"a": {"run": "x"}})
+        job(
+            "etl", inputs={"day": {"type": "string"}, "password": {"secret": True}}, tasks={"a": {"run": "x"}}
+        )
     )
     run = hive.jobs.run("etl", inputs={"day": "mon", "password": "hunter2"})
     assert run.inputs == {"day": "mon", "password": "***"}
@@ -142,7 +146,7 @@ def test_fails_and_goes_on_from_what_failed(open_project: Running) -> None:
     failed = hive.runs.get("etl-1")
     assert failed.state == "failed"
     assert hive.runs.task("etl-1", "b").exit_code == 3
-    with pytest.raises(NotFound, match="did you mean|no task"):
+    with pytest.raises(NotFound, match="no task"):
         hive.runs.retry("etl-1", paths=("c",))
     assert hive.runs.retry("etl-1").state == "running"
     assert hive.runs.task("etl-1", "a").state == "succeeded"
@@ -185,9 +189,7 @@ def test_an_approval_is_given_or_refused(open_project: Running) -> None:
 
 def test_schedules_tell_their_times_and_pause(open_project: Running) -> None:
     hive = open_project.local
-    hive.jobs.put(
-        job("nightly", triggers={"schedule": {"cron": "0 2 * * *"}}, tasks={"a": {"run": "x"}})
-    )
+    hive.jobs.put(job("nightly", triggers={"schedule": {"cron": "0 2 * * *"}}, tasks={"a": {"run": "x"}}))
     [schedule] = hive.jobs.schedules("nightly", count=3)
     assert len(schedule.next) == 3
     assert schedule.next[1] - schedule.next[0] == 86_400_000
@@ -209,11 +211,31 @@ def test_schedules_tell_their_times_and_pause(open_project: Running) -> None:
 
 def test_the_queue_tells_who_is_next_and_can_be_paused(open_project: Running) -> None:
     hive = open_project.local
-    hive.queue.pause("")
+    assert hive.queue.pause("").paused
     hive.jobs.put(job("etl", tasks={"a": {"run": "x"}}))
     hive.jobs.run("etl", priority=10)
     hive.jobs.run("etl", priority=90)
+    waiting = hive.queue.list()
+    assert [(w.run, w.path, w.priority) for w in waiting] == [("etl-2", "", 90), ("etl-1", "", 10)]
+    assert all("paused" in w.reason for w in waiting)
+    assert "paused" in hive.runs.get("etl-1").reason
     assert hive.queue.resume("").paused is False
+    assert hive.queue.list() == []
+
+
+def test_tasks_that_find_no_place_stand_in_the_queue(open_project: Running) -> None:
+    hive = open_project.local
+    hive.jobs.put(job("wide", tasks={"a": {"run": "x", "resources": {"cpus": 3}}}))
+    for priority in (10, 90, 50):
+        hive.jobs.run("wide", priority=priority)
+    waiting = hive.queue.list()
+    assert [(w.position, w.run, w.path, w.priority) for w in waiting] == [
+        (1, "wide-2", "a", 90),
+        (2, "wide-3", "a", 50),
+    ]
+    assert waiting[0].rank < waiting[1].rank
+    assert "cpus" in waiting[0].reason or "core" in waiting[0].reason
+    assert [w.run for w in hive.queue.list(limit=1)] == ["wide-2"]
 
 
 def test_watching_tells_everything_and_then_each_change(open_project: Running) -> None:
@@ -259,7 +281,11 @@ def test_logs_of_all_tasks_stand_in_order_of_time(open_project: Running) -> None
     open_project.do(write)
     open_project.do(end, backend, "etl-1", "a", exit_code=1)
     entries = list(hive.runs.logs("etl-1"))
-    assert [(e.path, e.attempt, e.text) for e in entries] == [("a", 1, "one"), ("b", 1, "two"), ("a", 1, "three")]
+    assert [(e.path, e.attempt, e.text) for e in entries] == [
+        ("a", 1, "one"),
+        ("b", 1, "two"),
+        ("a", 1, "three"),
+    ]
     assert [e.text for e in hive.runs.logs("etl-1", task="b")] == ["two"]
     assert [e.text for e in hive.runs.logs("etl-1", tail=1)] == ["three"]
     assert [e.text for e in hive.runs.logs("etl-1", grep="^t")] == ["two", "three"]
@@ -291,7 +317,9 @@ def test_following_lets_new_attempts_join_and_ends_with_the_run(open_project: Ru
     thread.start()
     assert first.wait(10)
     [id] = open_project.do(lambda: task(backend, "etl-1", "a").allocations)
-    open_project.run(backend.write_line(id, (open_project.do(lambda: backend.state.time) + 1) * 10**6, "more"))
+    open_project.run(
+        backend.write_line(id, (open_project.do(lambda: backend.state.time) + 1) * 10**6, "more")
+    )
     open_project.run(backend.end(id))
     open_project.do(end, backend, "etl-1", "a")
     open_project.do(write, "b", "late", live=False)
@@ -305,7 +333,9 @@ def test_following_lets_new_attempts_join_and_ends_with_the_run(open_project: Ru
 def test_artifacts_are_listed_and_fetched(open_project: Running) -> None:
     hive, backend = open_project.local, open_project.backend
     hive.jobs.put(
-        job("etl", tasks={"a": {"run": "x", "artifacts": [{"path": "out", "name": "out"}]}, "b": {"run": "y"}})
+        job(
+            "etl", tasks={"a": {"run": "x", "artifacts": [{"path": "out", "name": "out"}]}, "b": {"run": "y"}}
+        )
     )
     hive.jobs.run("etl")
     [id] = open_project.do(lambda: task(backend, "etl-1", "a").allocations)

@@ -13,8 +13,18 @@ from hivemind.model.circuit import CircuitDocument, CircuitRecord
 from hivemind.model.job import Definition, Job, JobDocument, Schedule
 from hivemind.model.job_answers import DefinitionDocument, ScheduleDocument
 from hivemind.model.routine import LibraryRoutine, RoutineDocument
-from hivemind.model.run import Run, RunDocument, Tally, TaskRun, TaskRunDocument, TaskState, task_key
+from hivemind.model.run import (
+    Run,
+    RunDocument,
+    RunState,
+    Tally,
+    TaskRun,
+    TaskRunDocument,
+    TaskState,
+    task_key,
+)
 from hivemind.state.jobs.circuits import needed
+from hivemind.state.jobs.explain import why, why_run
 from hivemind.state.jobs.lane import lane_of
 from hivemind.state.state import State
 
@@ -101,8 +111,7 @@ def run_document(backend: Backend, run: Run) -> RunDocument:
         inputs=shown_inputs(run),
         priority=run.priority,
         state=str(run.state),
-        reason=run.reason
-        or (f"being canceled: {run.canceling}" if run.canceling and not run.state.ended else ""),
+        reason=_reason(backend.state, run),
         paused=run.paused,
         late=run.late,
         outputs=run.outputs,
@@ -112,6 +121,12 @@ def run_document(backend: Backend, run: Run) -> RunDocument:
         ended=run.ended,
         marks=run.marks,
     )
+
+
+def _reason(state: State, run: Run) -> str:
+    if run.state is RunState.QUEUED:
+        return why_run(state, run)
+    return f"being canceled: {run.canceling}" if run.canceling and not run.state.ended else run.reason
 
 
 def tally(state: State, run: Run) -> Tally:
@@ -241,6 +256,4 @@ def waiting_approvals(state: State, run: Run) -> list[str]:
 
 def reason_of(state: State, task: TaskRun) -> str:
     """Why it is as it is; of one that waits, for what: computed, as nothing is ever written into waiters."""
-    from hivemind.state.jobs.explain import why
-
     return why(state, task) or task.reason if task.state in _WAITING else task.reason

@@ -33,7 +33,7 @@ from hivemind.api.jobs.watch import watch
 from hivemind.api.tars import TAR
 from hivemind.errors import Invalid, NotFound
 from hivemind.jobs.plan import Plan
-from hivemind.jobs.queue import handicap
+from hivemind.jobs.queue import rank
 from hivemind.model.answers import STREAM_FORMAT, LogEntry, Page
 from hivemind.model.base import Spec
 from hivemind.model.job_answers import (
@@ -43,7 +43,11 @@ from hivemind.model.job_answers import (
     ScheduleDocument,
     Waiting,
 )
-from hivemind.model.run import RUN, Run, RunDocument, TaskRun, TaskRunDocument, TaskState
+from hivemind.model.run import RUN, Run, RunDocument, RunState, TaskRun, TaskRunDocument, TaskState
+from hivemind.state.jobs.dispatch import handicaps
+from hivemind.state.jobs.explain import why_run
+from hivemind.state.jobs.lane import lane_of
+from hivemind.state.state import State
 
 _STATES = {str(state) for state in TaskState}
 
@@ -218,22 +222,12 @@ async def _queue(call: Call) -> Response:
     state, project = call.state, call.params["project"]
     if project not in state.projects:
         raise NotFound(f"there is no project {project[:200]!r}", hint="hivemind get projects shows them")
-    total = state.work.running()
-    behind = {
-        name: handicap(state.work.running_of(name), total, one.weight) for name, one in state.projects.items()
-    }
+    behind = handicaps(state)
     waiting = sorted(
-        (
-            task.rank + behind.get(state.runs[task.run].project, 0),
-            task.rank,
-            task.index,
-            task.run,
-            task.path,
-            task,
-        )
+        (task.rank + behind(state.runs[task.run].project), task.rank, task.index, task.run, task.path, task)
         for task in state.work.queued()
     )
-    items: list[Any] = []
+    items: list[Any] = _waiting_runs(call.state, project)[: call.query.limit]
     for position, (turn, *_, task) in enumerate(waiting, 1):
         run = state.runs[task.run]
         if run.project != project:
@@ -242,11 +236,24 @@ async def _queue(call: Call) -> Response:
             break
         items.append(
             Waiting(
-                position=position, run=run.name, path=task.path, priority=run.priority, ready=task.ready,
-                rank=turn, share=behind.get(project, 0), reason=reason_of(state, task),
+                position=position, run=run.name, path=task.path, priority=lane_of(task.lane).priority, ready=task.ready,
+                rank=turn, share=behind(project), reason=reason_of(state, task),
             )
         )  # fmt: skip
     return reply(Page(items=items))
+
+
+def _waiting_runs(state: State, project: str) -> list[Waiting]:
+    """Runs that have not begun: they wait for others of their job or key, not for a place."""
+    ids = [id for job in state.jobs.values() if job.project == project for id in state.work.live_runs(job.id)]
+    queued = [run for run in map(state.runs.__getitem__, ids) if run.state is RunState.QUEUED]
+    return [
+        Waiting(
+            position=0, run=run.name, path="", priority=run.priority, ready=run.created,
+            rank=rank(run.created, run.priority), share=0, reason=why_run(state, run),
+        )
+        for run in sorted(queued, key=lambda run: (rank(run.created, run.priority), run.number, run.id))
+    ]  # fmt: skip
 
 
 def reading_endpoints() -> list[Endpoint]:
