@@ -72,28 +72,20 @@ class Places:
 
     def give_back(self, place: Path) -> bool:
         """Whether nothing is left in it, so that the next may have it, or it is gone; otherwise see `destroy`."""
-        names = self._left_in(place)
-        if not names:
-            return names is None
-        if names == ["work"] and place.name.startswith(_ANY) and not os.listdir(place / "work"):
-            if len(self._idle) < _MOST_IDLE:
-                self._idle.append(place)
-                return True
-        return False
-
-    def _left_in(self, place: Path) -> list[str] | None:
-        """None: there is no such place."""
         try:
-            names = os.listdir(place)
-            for name in ("output", "late"):
-                if name in names:
+            for name in (left := os.listdir(place)):
+                if name in ("output", "late"):
                     os.unlink(place / name)
-                    names.remove(name)
+            if set(left) - {"output", "late"} != {"work"} or os.listdir(place / "work"):
+                return False
         except FileNotFoundError:
-            return None
+            return not place.exists()
         except OSError:
-            return []
-        return names
+            return False
+        usable = place.name.startswith(_ANY) and len(self._idle) < _MOST_IDLE
+        if usable:
+            self._idle.append(place)
+        return usable
 
     def destroy(self, *places: Path) -> None:
         """Blocks for as long as it takes. Links that a task made are removed, not followed."""

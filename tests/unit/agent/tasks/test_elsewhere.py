@@ -33,6 +33,7 @@ class Engine:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.progress: dict[str, Progress] = {}
+        self.ended: dict[str, asyncio.Event] = {}
         self.said: dict[str, bytes] = {}
         self.submitted: list[str] = []
         self.told: list[tuple[str, bool]] = []
@@ -59,8 +60,7 @@ class Engine:
         return self.progress[id]
 
     async def wait(self, id: str, job: Job) -> Progress:
-        while self.progress[id].standing != "ended":
-            await asyncio.sleep(1)
+        await self.ended.setdefault(id, asyncio.Event()).wait()
         return self.progress[id]
 
     async def cancel(self, id: str, job: Job, *, kill: bool = False) -> None:
@@ -76,6 +76,7 @@ class Engine:
 
     def end(self, id: str, **how: object) -> None:
         self.progress[id] = replace(Progress(standing="ended"), **how)  # type: ignore[arg-type]
+        self.ended.setdefault(id, asyncio.Event()).set()
 
 
 async def start(tasks: TaskBox, engine: Engine) -> Agent:
