@@ -102,7 +102,8 @@ def _conclude(turn: Turn, task: TaskRun) -> None:
     elif attempt.cause == "canceled":
         turn.decide(over, TaskState.CANCELED, why)
     elif attempt.cause == "circuit":
-        go(turn, over, why)
+        # Behind the others that wait for it: a task that fails whatever its circuit is must not be every probe.
+        go(turn, replace(over, ready=turn.now), why)
     elif attempt.cause in _LOSSES:
         _lose(turn, over, why)
     else:
