@@ -344,7 +344,7 @@ class Notify(Spec, frozen=True, kw_only=True):
     email: tuple[str, ...] = ()
     smtp: str | None = None
     """`smtp://user@host:587` or `smtps://…`, or `secret:<name>/<key>` that holds it; with the password where one is
-    needed. Without, this node's own mail server."""
+    needed."""
     sender: str = "hivemind@localhost"
 
 

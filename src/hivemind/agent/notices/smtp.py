@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import smtplib
     import ssl
 
-_OWN = "smtp://localhost"
 _PORTS = {"smtp": 25, "smtps": 465}
 
 
@@ -25,7 +24,7 @@ def deliver(notice: Notice, resolve: Resolve) -> None:
     """It is told as delivered when the server took it for at least one of the addresses."""
     import smtplib
 
-    server = _server(resolve(notice.to.smtp or _OWN))
+    server = _server(resolve(notice.to.smtp or ""))
     host = server.hostname or ""
     try:
         with _connected(server) as connection:
