@@ -101,7 +101,8 @@ async def test_commands_of_a_shim_killed_while_no_daemon_ran(tmp_path: Path, run
 async def test_a_command_of_an_earlier_boot(tmp_path: Path, runtime: ProcessRuntime) -> None:
     await runtime.create(spec(FOREVER))
     record = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "started": 5, "boot": "another"}
-    (tmp_path / "state/containers/c.0/process.json").write_text(json.dumps(record))
+    with (tmp_path / "state/commands/c.0").open("a") as file:
+        file.write("\n" + json.dumps({"born": record}))
     second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
     await second.open()
     assert "restarted" in (await second.wait("c.0")).reason

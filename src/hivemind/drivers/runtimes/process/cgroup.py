@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 from hivemind.drivers.runtimes.cgroups import ROOT, Cgroup, unified
@@ -54,6 +56,21 @@ class ControlGroups:
 
     def group(self, id: str) -> Cgroup:
         return Cgroup(f"{self._name}/{id}", self._root)
+
+    def find(self, id: str) -> Cgroup | None:
+        """None when it has none."""
+        first = self._directories(f"{self._name}/{id}")[0]
+        return self.group(id) if first.is_dir() else None
+
+    def strays(self, known: Collection[str]) -> list[Cgroup]:
+        """Groups of commands that are not known, left by a daemon that was killed while it made them."""
+        found: set[str] = set()
+        for parent in self._directories(self._name):
+            with contextlib.suppress(FileNotFoundError):
+                found.update(
+                    entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)
+                )
+        return [self.group(id) for id in sorted(found.difference(known))]
 
     def members(self, id: str) -> list[str]:
         """The files through which a process enters the group."""

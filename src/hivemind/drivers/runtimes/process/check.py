@@ -6,12 +6,11 @@ import errno
 import grp
 import os
 import pwd
-import shutil
-from pathlib import Path
 from typing import Any
 
 from hivemind.drivers.runtimes.contract import ContainerSpec
 from hivemind.drivers.runtimes.process.isolation import refuse_isolation
+from hivemind.drivers.runtimes.process.search import is_found
 from hivemind.errors import Invalid, Unavailable, Unsupported
 
 _BAD_COMMAND = {
@@ -23,7 +22,6 @@ _BAD_COMMAND = {
     errno.EISDIR,
     errno.ELOOP,
 }
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Identity = tuple[int, int, list[int]]
 """User, group, further groups."""
@@ -56,7 +54,7 @@ def check(spec: ContainerSpec, *, why_no_limits: str) -> None:
     if spec.netns and os.geteuid() != 0:
         raise Unsupported("only root can join a network namespace", hint="run the daemon as root")
     identity(spec.user)
-    if not Path(spec.workdir).is_dir():
+    if not os.path.isdir(spec.workdir):
         raise Invalid(f"there is no directory {spec.workdir} here", hint="check workdir")
     executable(spec.args, spec.env | spec.secret_env, spec.workdir)
 
@@ -65,13 +63,9 @@ def executable(args: tuple[str, ...], env: dict[str, str], workdir: str) -> None
     """Raises `Invalid` when there is nothing to run."""
     if not args or not args[0]:
         raise Invalid("there is no command to run", hint="give the command as a list of words")
-    name = args[0]
-    found = shutil.which(
-        os.path.join(workdir, name) if "/" in name else name, path=env.get("PATH", DEFAULT_PATH)
-    )
-    if found is None:
+    if not is_found(args[0], env, workdir):
         raise Invalid(
-            f"there is no executable {name!r} on this machine",
+            f"there is no executable {args[0]!r} on this machine",
             hint="check the command's name and PATH; the process runtime runs the host's own commands",
         )
 

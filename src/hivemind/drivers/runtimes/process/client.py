@@ -26,29 +26,52 @@ _CONNECT = 30.0
 """Seconds that a shim may take from its start to its greeting."""
 _ANSWER = 60.0
 """Seconds that it may take to answer; a command on a slow file system takes long to start."""
-_BROKEN = (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, msgspec.MsgspecError)
-"""Ways in which a line ends: what cannot be understood is as good as nothing."""
+NAME, EARLIER = "shim2", "shim"
+"""Of the files that shims of this and of the version before keep in the runtime's directory."""
+
+
+class Died(Unavailable):
+    """What was asked for may have been done, or not: nobody can tell any more."""
 
 
 class ShimClient:
-    """`on_event` gets what the shim tells; `on_lost` is called when the line breaks."""
+    """`on_event` gets what the shim tells; `on_lost` is called when the line breaks. `name`: of its socket and lock,
+    which each version of the protocol has its own of."""
 
     def __init__(
-        self, run_dir: Path, on_event: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]
+        self,
+        run_dir: Path,
+        on_event: Callable[[dict[str, Any]], None],
+        on_lost: Callable[[], None],
+        name: str = NAME,
     ) -> None:
-        self._run_dir = run_dir
+        self._run_dir, self.name = run_dir, name
         self._on_event, self._on_lost = on_event, on_lost
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._running: list[str] = []
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._greeting: dict[str, Any] = {}
+        self._line: _Line | None = None
         self._connecting = asyncio.Lock()
         self.patience = 60.0
 
     @property
     def connected(self) -> bool:
-        return self._writer is not None
+        return self._line is not None
+
+    @property
+    def pid(self) -> int:
+        """Of the shim that was last heard of; 0: none."""
+        return int(self._greeting.get("pid", 0))
+
+    @property
+    def tags(self) -> bool:
+        """Whether it knows all of a command without control groups."""
+        return bool(self._greeting.get("tags"))
+
+    @property
+    def ended(self) -> dict[str, Any]:
+        """Exits that it could not record yet when the line was made, by id."""
+        return dict(self._greeting.get("ended", {}))
 
     async def connect(self, *, start: bool) -> list[str] | None:
         """The ids of what ran in the shim when the line was made; None when there is no shim and `start` is false.
@@ -58,7 +81,7 @@ class ShimClient:
         async with self._connecting:
             try:
                 async with asyncio.timeout(_CONNECT):
-                    while self._writer is None:
+                    while self._line is None:
                         if (sock := self.dial()) is not None and await self._listen(sock):
                             break
                         if sock is None and start:
@@ -68,13 +91,24 @@ class ShimClient:
                         await asyncio.sleep(0.01)
             except TimeoutError:
                 raise self._silent() from None
-            return self._running
+            return list(self._greeting["running"])
 
     async def request(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The shim's answer; the shim is started if there is none. Raises `Unavailable` when it dies meanwhile."""
-        if self._writer is None:
-            await self.connect(start=True)
-        return await self._ask(message)
+        """The shim's answer; the shim is started if there is none. Raises `Died` when it dies meanwhile."""
+        if self._line is None:
+            await self.connect(start=self.name == NAME)
+        if (line := self._line) is None:
+            raise Unavailable("the process that starts commands has died", hint="try again")
+        loop, number = asyncio.get_running_loop(), next(self._numbers)
+        answer: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self._answers[number] = answer
+        late = loop.call_later(_ANSWER, self._give_up, answer)
+        try:
+            line.send({"n": number, **message})
+            return await answer
+        finally:
+            late.cancel()
+            self._answers.pop(number, None)
 
     def dial(self) -> socket.socket | None:
         """A connection of its own; None when nobody listens."""
@@ -92,76 +126,64 @@ class ShimClient:
         return sock
 
     async def close(self) -> None:
-        """Waits for nobody; whoever still waits for an answer gets `Unavailable`."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
-        if (writer := self._writer) is not None:
+        """Waits for nobody; whoever still waits for an answer gets `Died`."""
+        if (line := self._line) is not None:
             self._hang_up()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            await line.gone.wait()
 
     async def _listen(self, sock: socket.socket) -> bool:
         """Makes `sock` the line; False when the shim ends meanwhile."""
-        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=2**24)
+        loop = asyncio.get_running_loop()
+        line = _Line(self._heard, self._broken)
         try:
-            writer.write(b'{"n": 0, "do": "listen"}\n')
-            greeting = msgspec.json.decode(await reader.readuntil(), type=dict[str, Any])
-            await reader.readuntil()  # the answer: from here on it tells
-        except _BROKEN:
-            writer.close()
+            await loop.create_unix_connection(lambda: line, sock=sock)
+            self._greeting = await line.greeting
+            line.send({"n": 0, "do": "listen"})
+            await line.listening  # from here on it tells
+        except OSError:
+            line.abort()
             return False
         except BaseException:
-            writer.close()
+            line.abort()
             raise
-        self._running = greeting["running"]
-        self._writer = writer
-        self._reading = asyncio.get_running_loop().create_task(self._read(reader))
+        if line.gone.is_set():
+            return False
+        self._line = line
         return True
 
-    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        if self._writer is None:
-            raise _died()
-        number = next(self._numbers)
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answers[number] = answer
-        try:
-            async with asyncio.timeout(_ANSWER):
-                self._writer.write(msgspec.json.encode({"n": number, **message}) + b"\n")
-                return await answer
-        except TimeoutError:
-            raise self._silent() from None
-        finally:
-            self._answers.pop(number, None)
+    def _heard(self, message: dict[str, Any]) -> None:
+        if "event" in message:
+            self._on_event(message)
+        elif (answer := self._answers.get(message["n"])) is not None and not answer.done():
+            answer.set_result(message)
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(*_BROKEN):
-            while True:
-                message = msgspec.json.decode(await reader.readuntil(), type=dict[str, Any])
-                if "event" in message:
-                    self._on_event(message)
-                elif (answer := self._answers.get(message["n"])) is not None and not answer.done():
-                    answer.set_result(message)
-        self._hang_up()
-        self._on_lost()
+    def _broken(self, line: _Line) -> None:
+        if line is self._line:
+            self._hang_up()
+            self._on_lost()
+
+    def _give_up(self, answer: asyncio.Future[dict[str, Any]]) -> None:
+        if not answer.done():
+            answer.set_exception(self._silent())
 
     def _hang_up(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()  # closing would wait until the shim has read everything
-            self._writer = None
+        if self._line is not None:
+            self._line.abort()  # closing would wait until the shim has read everything
+            self._line = None
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(_died())
+                answer.set_exception(Died("the process that starts commands has died", hint="try again"))
 
     def _silent(self) -> Unavailable:
         return Unavailable(
-            "the process that starts commands does not answer", hint=f"see {self._run_dir / 'shim.log'}"
+            "the process that starts commands does not answer",
+            hint=f"see {self._run_dir / f'{self.name}.log'}",
         )
 
     def _alive(self) -> bool:
         """Whether a shim holds the lock, that is: lives, though it may not listen yet."""
         try:
-            fd = os.open(self._run_dir / "shim.lock", os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(self._run_dir / f"{self.name}.lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -195,10 +217,53 @@ class ShimClient:
         """A path for the socket that fits into a socket address however long the directory's name is."""
         fd = os.open(self._run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield f"/proc/self/fd/{fd}/shim.sock"
+            yield f"/proc/self/fd/{fd}/{self.name}.sock"
         finally:
             os.close(fd)
 
 
-def _died() -> Unavailable:
-    return Unavailable("the process that starts commands has died", hint="try again")
+class _Line(asyncio.Protocol):
+    """One connection: whole messages in both directions."""
+
+    def __init__(
+        self, on_message: Callable[[dict[str, Any]], None], on_broken: Callable[[_Line], None]
+    ) -> None:
+        self._on_message, self._on_broken = on_message, on_broken
+        self._rest = b""
+        self._transport: asyncio.Transport | None = None
+        loop = asyncio.get_running_loop()
+        self.greeting: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self.listening: asyncio.Future[dict[str, Any]] = loop.create_future()
+        self.gone = asyncio.Event()
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self._transport is not None
+        self._transport.write(msgspec.json.encode(message) + b"\n")
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        try:
+            for line in lines:
+                message = msgspec.json.decode(line, type=dict[str, Any])
+                if self.listening.done():
+                    self._on_message(message)
+                else:
+                    (self.listening if self.greeting.done() else self.greeting).set_result(message)
+        except msgspec.MsgspecError:
+            self.abort()  # what cannot be understood is as good as nothing
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.gone.set()
+        for awaited in (self.greeting, self.listening):
+            if not awaited.done():
+                awaited.set_exception(ConnectionResetError())
+                awaited.exception()  # whoever waits gets it; nobody may wait any more
+        self._on_broken(self)

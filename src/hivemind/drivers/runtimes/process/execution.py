@@ -26,13 +26,14 @@ _MOST_UNREAD = 64
 """Pieces of output kept for a slow reader before the command has to wait."""
 
 
-async def open_session(shim: ShimClient, order: dict[str, Any], spec: ExecSpec) -> Session:
+async def open_session(shim: ShimClient, id: str, order: dict[str, Any], spec: ExecSpec) -> Session:
     sock = shim.dial()
     if sock is None:
         raise Unavailable("the process that starts commands has died", hint="try again")
     order["mark"] = order["env"]["HIVEMIND_COMMAND"] = f"{order['mark']}/exec-{os.urandom(6).hex()}"
     ours, theirs = _ends(spec)
-    message = msgspec.json.encode({"n": 1, "do": "exec", "order": order | {"tty": spec.tty}}) + b"\n"
+    request = {"n": 1, "do": "exec", "beside": id, "order": order | {"tty": spec.tty}}
+    message = msgspec.json.encode(request) + b"\n"
     try:
         sent = socket.send_fds(sock, [message], theirs)
         if sent < len(message):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
-from hivemind.drivers.runtimes.contract import Container, Exit, Status
-from hivemind.drivers.runtimes.process.record import Birth, Stored
+from hivemind.drivers.runtimes.contract import Container, ContainerSpec, Exit, Status
+from hivemind.drivers.runtimes.process.client import ShimClient
+from hivemind.drivers.runtimes.process.record import Birth, Record
 
 
 class Held:
-    """`begun`: it was asked to start and may run; `ended`: all of it is dead, or it is no more."""
+    """`shim`: the one that runs it, or will; `begun`: it was asked to start and may run; `ended`: all of it is dead,
+    or it is no more."""
 
-    def __init__(self, stored: Stored, cgroup: Cgroup | None) -> None:
-        self.spec, self.created = stored.spec, stored.created
-        self.cgroup = cgroup
+    def __init__(
+        self, spec: ContainerSpec, created: int, record: Record, cgroup: Cgroup | None, shim: ShimClient
+    ) -> None:
+        self.spec, self.created, self.record = spec, created, record
+        self.cgroup, self.shim = cgroup, shim
         self.begun = False
         self.starting: asyncio.Task[int] | None = None
         self.birth: Birth | None = None

@@ -1,19 +1,24 @@
-"""Starting one command: fork, become what was asked, exec. Standard library only: this runs inside the shim."""
+"""Starting one command: become what was asked, exec. Standard library only: this runs inside the shim."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
+import resource
 import signal
 import termios
-import time
 from typing import Any, NoReturn
 
-from hivemind.drivers.runtimes.process.tree import start_time
+from hivemind.drivers.runtimes.process import tag
+from hivemind.drivers.runtimes.process.search import candidates
+from hivemind.drivers.runtimes.process.spawn import DEFAULTS, is_plain, spawn
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NEW_NETWORK = 0x40000000
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+"""How many files a command may have open. The shim itself may have more: see `may_open_many`."""
 
 
 class LaunchError(Exception):
@@ -24,33 +29,63 @@ class LaunchError(Exception):
         self.number, self.stage = number, stage
 
 
+def may_open_many() -> None:
+    """Each running command has two pipes and a log open here, more than the usual limit may bear."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES[1], _FILES[1]))
+
+
 def launch(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
-    """The pid of the command, which runs by then.
+    """The pid of the command, which runs by then, in a session of its own.
 
     `order`: args, env, workdir; identity `[uid, gid, [groups]]` or null; groups: `cgroup.procs` files to enter;
-    netns: path or empty; record: file that the child writes about itself before it becomes the command (so that
-    no command can exist without a trace of it), or empty; boot: this boot's id, for the record; tty: whether
-    `stdin` is a terminal to control."""
-    reading, writing = os.pipe()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become(order, (stdin, stdout, stderr), writing, parent)
-    os.close(writing)
+    netns: path or empty; tty: whether `stdin` is a terminal to control; of: pid of the process whose tag it shall
+    carry, instead of the tag of whatever is started next."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, _FILES)
     try:
+        if is_plain(order):
+            return _spawned(order, stdin, stdout, stderr)
+        return _forked(order, stdin, stdout, stderr)
+    finally:
+        may_open_many()
+
+
+def _spawned(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
+    try:
+        os.chdir(order["workdir"])
+    except OSError as error:
+        raise LaunchError(error.errno or 5, "enter the working directory") from error
+    try:
+        return spawn(order, stdin, stdout, stderr)
+    except OSError as error:
+        stage = "start" if error.errno in (errno.EAGAIN, errno.ENOMEM) else "run"
+        raise LaunchError(error.errno or 5, stage) from error
+    finally:
+        os.chdir("/")  # a directory that is somebody's own cannot be unmounted
+
+
+def _forked(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
+    reading, writing = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(order, (stdin, stdout, stderr), writing)
+        os.close(writing)
+        writing = -1
         failure = os.read(reading, 512)
+    except OSError as error:
+        raise LaunchError(error.errno or 5, "start") from error
     finally:
         os.close(reading)
+        if writing >= 0:
+            os.close(writing)
     if failure:
         os.waitpid(pid, 0)
-        if order.get("record"):
-            os.unlink(order["record"])
         number, _, stage = failure.decode().partition(" ")
         raise LaunchError(int(number), stage)
     return pid
 
 
-def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int, parent: int) -> NoReturn:
+def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int) -> NoReturn:
     stage = "start"
     try:
         signal.set_wakeup_fd(-1)
@@ -60,11 +95,9 @@ def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int, p
             fd = os.open(path, os.O_WRONLY)
             os.write(fd, b"0")
             os.close(fd)
-        stage = "record the start"
-        if order.get("record"):
-            _record(order["record"], order["boot"])
-        if os.getppid() != parent:
-            os._exit(127)  # the shim died before there was a record: nobody would know of this command
+        stage = "join the command beside it"
+        if order.get("of"):
+            tag.take(order["of"])
         stage = "enter the network namespace"
         if order["netns"]:
             fd = os.open(order["netns"], os.O_RDONLY)
@@ -85,22 +118,21 @@ def _become(order: dict[str, Any], streams: tuple[int, int, int], report: int, p
         stage = "enter the working directory"
         os.chdir(order["workdir"])
         stage = "run"
-        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        for number in DEFAULTS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.umask(0o022)
-        os.execvpe(order["args"][0], order["args"], order["env"])
+        _execute(order["args"], order["env"])
     except OSError as error:
         os.write(report, f"{error.errno or 5} {stage}".encode())
     finally:
         os._exit(127)
 
 
-def _record(path: str, boot: str) -> None:
-    pid = os.getpid()
-    now = time.time_ns() // 10**6
-    text = f'{{"pid":{pid},"start_time":{start_time(pid)},"started":{now},"boot":"{boot}"}}'
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.write(fd, text.encode())
-    os.close(fd)
-    os.rename(f"{path}.new", path)
+def _execute(args: list[str], env: dict[str, str]) -> None:
+    worst: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), args[0])
+    for path in candidates(args[0], env):
+        try:
+            os.execve(path, args, env)
+        except OSError as error:
+            worst = error
+    raise worst

@@ -1,12 +1,12 @@
-"""What is known of each command on disk: one directory, written by the daemon, its child and the shim in turn.
+"""What is known of each command on disk: one file, to which daemon and shim add a line when something happened.
 
-    containers/<id>/spec.json      by `create`: the specification and when it was made
-    containers/<id>/process.json   by the child, before it becomes the command: pid, start time, boot
-    containers/<id>/exit.json      by the shim: how it ended
-    containers/<id>/told           by the daemon: its exit was handed to whoever listens to events
-    containers/<id>/log/log[.N]    by the shim
+    commands/<id>          {"spec": …, "created": …}  by `create`
+                           {"born": …}                by the shim, once it runs
+                           {"exit": …}                by the shim: how it ended
+                           {"told": true}             by the daemon: its exit was handed to whoever listens to events
+    logs/<id>/log[.N]      by the shim, once the command has said something
 
-Directories appear and vanish by one rename each; one whose name starts with a dot is a leftover.
+A line that was cut short, by a full disk or the end of the machine, is as good as none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -24,16 +24,15 @@ from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
 from hivemind.drivers.runtimes.secrets import public
 from hivemind.errors import Invalid, Unavailable
 
-T = TypeVar("T")
-
 
 class Birth(msgspec.Struct, frozen=True):
-    """The process that became the command."""
+    """The process that became the command. `tag`: see `tag`; 0: it has none."""
 
     pid: int
     start_time: int
     started: int
     boot: str = ""
+    tag: int = 0
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -41,92 +40,142 @@ class Stored(msgspec.Struct, frozen=True):
     created: int
 
 
+class Known(msgspec.Struct):
+    """All lines of a record together."""
+
+    spec: ContainerSpec | None = None
+    created: int = 0
+    born: Birth | None = None
+    exit: Exit | None = None
+    told: bool = False
+
+
+class Record(Protocol):
+    """What is on disk of one command. `path` and `log`: where the shim writes."""
+
+    path: str
+    log: str
+
+    def known(self) -> Known: ...
+    def end(self, exit: Exit) -> None:
+        """Records an exit in the shim's place."""
+
+    def tell(self) -> None:
+        """Records that its exit was handed on. Nothing when it was removed before."""
+
+    def remove(self) -> None: ...
+
+
+class FileRecord:
+    """Implements `Record`."""
+
+    def __init__(self, path: str, logs: str) -> None:
+        self.path, self._logs = path, logs
+        self.log = f"{logs}/log"
+
+    def create(self, stored: Stored) -> None:
+        line = msgspec.json.encode({"spec": public(stored.spec), "created": stored.created})
+        try:
+            self._write(line, os.O_CREAT | os.O_EXCL)
+        except OSError as error:
+            if not isinstance(error, FileExistsError):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path)
+            name = os.path.basename(self.path)
+            raise Unavailable(f"cannot record container {name}: {error.strerror}") from error
+
+    def known(self) -> Known:
+        lines: dict[str, Any] = {}
+        try:
+            text = Path(self.path).read_bytes()
+        except FileNotFoundError:
+            return Known()
+        for line in text.split(b"\n"):
+            with contextlib.suppress(msgspec.MsgspecError):
+                lines |= msgspec.json.decode(line, type=dict[str, Any])
+        return msgspec.convert(lines, Known)
+
+    def end(self, exit: Exit) -> None:
+        self._write(b"\n" + msgspec.json.encode({"exit": exit}))
+
+    def tell(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._write(b'\n{"told": true}')
+
+    def remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        if os.path.exists(self._logs):
+            shutil.rmtree(self._logs)
+
+    def _write(self, text: bytes, flags: int = 0) -> None:
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
+        try:
+            if os.write(fd, text) != len(text):
+                raise OSError(28, os.strerror(28))
+        finally:
+            os.close(fd)
+
+
 class Records:
-    """The directory of all commands of one runtime."""
+    """The files of all commands of one runtime."""
 
     def __init__(self, directory: Path, private: Path) -> None:
         """`private`: where secret variables are kept; in memory."""
-        self._directory = directory
+        self._commands, self._logs = directory / "commands", directory / "logs"
         self._private = private
 
-    def open(self) -> list[str]:
-        """Clears leftovers; the ids that are there."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        names = os.listdir(self._directory)
-        for name in names:
-            if name.startswith("."):
-                shutil.rmtree(self._directory / name)
-        return sorted(name for name in names if not name.startswith("."))
+    def open(self) -> dict[str, tuple[FileRecord, Known]]:
+        """By id. Clears leftovers of what never was."""
+        for place in (self._commands, self._logs):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = {}
+        for name in sorted(os.listdir(self._commands)):
+            record = self.of(name)
+            known = record.known()
+            if known.spec is None:
+                record.remove()
+            else:
+                found[name] = record, known
+        for name in set(os.listdir(self._logs)) - found.keys():
+            shutil.rmtree(self._logs / name)
+        return found
 
-    def path(self, id: str) -> Path:
-        if not id or "/" in id or "\0" in id or id.startswith("."):
-            raise Invalid(
-                f"{id!r} cannot be the id of a container", hint="use letters, digits, dots and dashes"
-            )
-        return self._directory / id
+    def of(self, id: str) -> FileRecord:
+        check_id(id)
+        return FileRecord(f"{self._commands}/{id}", f"{self._logs}/{id}")
 
-    def log(self, id: str) -> Path:
-        return self.path(id) / "log" / "log"
-
-    def create(self, stored: Stored) -> None:
-        final = self.path(stored.spec.id)
-        self._keep_secrets(stored.spec)
-        new = final.with_name(f".new-{final.name}")
+    def create(self, stored: Stored) -> FileRecord:
+        record = self.of(stored.spec.id)
+        if stored.spec.secret_env:
+            self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._secret(stored.spec.id).write_bytes(msgspec.json.encode(stored.spec.secret_env))
         try:
-            os.mkdir(new)
-            os.mkdir(new / "log")
-            (new / "spec.json").write_bytes(msgspec.json.encode(Stored(public(stored.spec), stored.created)))
-            os.rename(new, final)
-        except OSError as error:
-            shutil.rmtree(new, ignore_errors=True)
-            self._secret(stored.spec.id).unlink(missing_ok=True)
-            raise Unavailable(f"cannot record container {final.name}: {error.strerror}") from error
+            record.create(stored)
+        except BaseException:
+            self.forget_secrets(stored.spec)
+            raise
+        return record
 
-    def stored(self, id: str) -> Stored:
-        stored = msgspec.json.decode((self.path(id) / "spec.json").read_bytes(), type=Stored)
-        secrets = _read(self._secret(id), dict[str, str])
-        return Stored(replace(stored.spec, secret_env=secrets), stored.created) if secrets else stored
+    def with_secrets(self, spec: ContainerSpec) -> ContainerSpec:
+        try:
+            secrets = msgspec.json.decode(self._secret(spec.id).read_bytes(), type=dict[str, str])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return spec
+        return replace(spec, secret_env=secrets)
+
+    def forget_secrets(self, spec: ContainerSpec) -> None:
+        if spec.secret_env:
+            self._secret(spec.id).unlink(missing_ok=True)
+
+    def destroy(self) -> None:
+        for place in (self._commands, self._logs):
+            shutil.rmtree(place)
 
     def _secret(self, id: str) -> Path:
         return self._private / f"{id}.json"
 
-    def _keep_secrets(self, spec: ContainerSpec) -> None:
-        if spec.secret_env:
-            self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._secret(spec.id).write_bytes(msgspec.json.encode(spec.secret_env))
 
-    def birth(self, id: str) -> Birth | None:
-        return _read(self.path(id) / "process.json", Birth)
-
-    def exit(self, id: str) -> Exit | None:
-        return _read(self.path(id) / "exit.json", Exit)
-
-    def end(self, id: str, exit: Exit) -> None:
-        """Records an exit in the shim's place."""
-        path = self.path(id) / "exit.json"
-        new = path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(exit))
-        os.rename(new, path)
-
-    def told(self, id: str) -> bool:
-        return (self.path(id) / "told").exists()
-
-    def tell(self, id: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # removed before anybody listened
-            os.close(os.open(self.path(id) / "told", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-
-    def remove(self, id: str) -> None:
-        path = self.path(id)
-        self._secret(id).unlink(missing_ok=True)
-        gone = path.with_name(f".gone-{path.name}")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, gone)
-            shutil.rmtree(gone)
-
-
-def _read(path: Path, type: type[T]) -> T | None:
-    """None when it is not there, or was cut short by a power failure: then the machine restarted anyway."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
+def check_id(id: str) -> None:
+    if not id or "/" in id or "\0" in id or id.startswith("."):
+        raise Invalid(f"{id!r} cannot be the id of a container", hint="use letters, digits, dots and dashes")

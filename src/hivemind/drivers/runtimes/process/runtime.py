@@ -319,10 +319,8 @@ class ProcessRuntime:
     async def logs(self, id: str, query: LogQuery) -> AsyncIterator[LogLine]:
         held = self._get(id)
         newest = Path(held.record.log)
-        if query.follow:
-            newest.parent.mkdir(
-                mode=0o700, exist_ok=True
-            )  # to be watched; the shim makes it with the first output
+        if query.follow:  # the directory is watched; the shim makes it with the first output
+            newest.parent.mkdir(mode=0o700, exist_ok=True)
         async for line in read_log(newest, query, held.ended.wait):
             yield line
 
@@ -330,7 +328,7 @@ class ProcessRuntime:
         held = self._get(id)
         if held.running:
             raise Conflict(f"container {id} runs, and its log with it", hint="stop it first")
-        kept_log.move(self._records.log(id), file)
+        kept_log.move(Path(held.record.log), file)
 
     async def stats(self, id: str) -> Stats:
         held = self._get(id)

@@ -4,18 +4,22 @@ It lives apart from the daemon, so that a daemon may be killed or upgraded while
 process with one thread and the standard library only; all it needs is loaded at its start, so the files it came
 from may be replaced or deleted meanwhile.
 
-The protocol, over a unix socket, is one JSON object a line. The shim greets with `{"version": 1, "pid": …,
-"running": [ids]}`. Requests carry a number `n`, which the answer repeats:
+The protocol, over a unix socket, is one JSON object a line. The shim greets with `{"version": 2, "pid": …, "tags":
+whether it knows all of a command without control groups, "running": [ids], "ended": {id: exit that could not be
+recorded yet}}`. Requests carry a number `n`, which the answer repeats; they may be sent without waiting for answers:
 
-    {"n": 1, "do": "start", "id": …, "order": …, "log": …, "exit": path, "oom": path}
-                                                             -> {"pid": …} or {"errno": …, "stage": …}
+    {"n": 1, "do": "start", "id": …, "order": …, "boot": …, "record": path, "log": …, "oom": path}
+                              -> {"pid": …, "start_time": …, "started": …, "boot": …, "tag": …}
+                              or {"errno": …, "stage": …}
     {"n": 2, "do": "kill", "id": …, "signal": 15, "all": false}  -> {}
     {"n": 3, "do": "listen"}  -> {}, and from then on {"event": "exited", "id": …, "exit": …}
-    {"n": 4, "do": "exec", "order": …}, with three file descriptors -> {"pid": …}, later {"event": "exec", "code": …};
+    {"n": 4, "do": "exec", "beside": id, "order": …}, with three file descriptors
+                              -> {"pid": …}, later {"event": "exec", "code": …};
                               {"do": "hush"} or closing the connection kills what it started
     {"n": 5, "do": "quit"}    -> {}, and it ends when no command runs
 
-A newer shim may understand more; it never changes what is written here.
+A newer shim may understand more; it never changes what is written here. Version 1, which kept records of another
+shape, has a socket and a lock of other names: both may live beside each other until the commands of the older end.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import sys
@@ -31,54 +35,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hivemind.drivers.runtimes.logfile import LogFile
-from hivemind.drivers.runtimes.process.launch import LaunchError, launch
-from hivemind.drivers.runtimes.process.tree import kill_all
+from hivemind.drivers.runtimes.process.command import Command
+from hivemind.drivers.runtimes.process.family import Families
+from hivemind.drivers.runtimes.process.launch import LaunchError, launch, may_open_many
+from hivemind.drivers.runtimes.process.tree import kill_all, start_time
 
-VERSION = 1
+VERSION = 2
 LOST_PATIENCE = 60.0
 """Seconds that it waits for a daemon when it has nothing to do."""
 _RETRY = 0.004
+_RECORD_RETRY = 1.0
 _MOST_UNREAD = 8 * 2**20
 """Bytes that a daemon may leave unread before it is taken for dead."""
-
-
-class Command:
-    """One running command, until its exit is recorded."""
-
-    def __init__(self, pid: int, request: dict[str, Any], done: Callable[[dict[str, Any]], None]) -> None:
-        self.pid = pid
-        self.id: str = request.get("id", "")
-        self.groups: list[str] = request["order"]["groups"]
-        self.mark: str = request["order"]["mark"]
-        self.exit_path: str = request.get("exit", "")
-        self.oom_path: str = request.get("oom", "")
-        self.log: LogFile | None = None
-        self.pipes: dict[int, bytes] = {}
-        self.code: int | None = None
-        self.trouble = ""
-        self.done = done
-
-    def write(self, stream: bytes, data: bytes) -> None:
-        try:
-            if self.log is not None:
-                self.log.write(stream, data, time.time_ns())
-        except OSError as error:
-            self.trouble = f"part of its output is lost: {error.strerror}"
-
-    def oom_kills(self) -> int:
-        try:
-            with open(self.oom_path, "rb") as file:
-                rows = [line.split() for line in file]
-        except OSError:
-            return 0
-        return next((int(row[1]) for row in rows if row[0] == b"oom_kill"), 0)
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
 
 
 class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.fd = sock.fileno()
         self.listens = False
+        self.waits = False
         self.incoming = b""
         self.outgoing = bytearray()
         self.descriptors: list[int] = []
@@ -87,15 +65,21 @@ class Connection:
 
 class Shim:
     def __init__(self, listener: socket.socket, patience: float) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll()
+        self._handlers: dict[int, Callable[[int], object]] = {}
         self._listener = listener
         self._patience = patience
+        self._families = Families()
         self._commands: dict[int, Command] = {}
         self._by_id: dict[str, Command] = {}
         self._ending: list[Command] = []
+        self._unrecorded: dict[str, tuple[Command, dict[str, Any]]] = {}
         self._connections: set[Connection] = set()
+        self._talkative: set[Connection] = set()
+        self._died = False
         self._quit = False
         self._nothing = os.open("/dev/null", os.O_RDWR)
+        self._spare = os.open("/dev/null", os.O_RDONLY)
 
     def serve(self) -> None:
         """Until there is nothing to do and nobody who might ask for more."""
@@ -104,73 +88,115 @@ class Shim:
         woken.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.set_wakeup_fd(woken.fileno())
-        self._selector.register(waking, selectors.EVENT_READ, lambda _: self._reap(waking))
-        self._selector.register(self._listener, selectors.EVENT_READ, lambda _: self._accept())
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        self._watch(waking.fileno(), lambda _: self._wake(waking))
+        self._watch(self._listener.fileno(), lambda _: self._accept())
         idle_since = time.monotonic()
         while True:
-            busy = self._commands or self._ending
+            busy = self._commands or self._ending or self._unrecorded
             if busy or (self._connections and not self._quit):
                 idle_since = time.monotonic()
             left = idle_since + (0 if self._quit else self._patience) - time.monotonic()
             if left <= 0 and not busy:
                 return
-            for key, mask in self._selector.select(_RETRY if self._ending else max(left, 0.05)):
-                key.data(mask)
-            self._finish()
+            pause = _RETRY if self._ending else _RECORD_RETRY if self._unrecorded else max(left, 0.05)
+            for fd, mask in self._poll.poll(pause):
+                if (handler := self._handlers.get(fd)) is not None:
+                    handler(mask)
+            if self._died:
+                self._reap()
+            if self._ending:
+                self._finish()
+            if self._unrecorded:
+                self._record_late()
+            while self._talkative:
+                self._flush(self._talkative.pop())
 
     # --- commands -------------------------------------------------------------------------------------------
 
     def _start(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        log = LogFile(**request["log"])
-        out, err = os.pipe(), os.pipe()
+        pipes = self._two_pipes()
         try:
-            pid = launch(request["order"], self._nothing, out[1], err[1])
+            command = self._launched(request, (self._nothing, pipes[1], pipes[3]), self._record)
         except BaseException:
-            log.close()
-            os.close(out[0])
-            os.close(err[0])
+            os.close(pipes[0])
+            os.close(pipes[2])
             raise
         finally:
-            os.close(out[1])
-            os.close(err[1])
-        command = Command(pid, request, self._record)
-        command.log = log
-        for fd, stream in ((out[0], b"stdout"), (err[0], b"stderr")):
+            os.close(pipes[1])
+            os.close(pipes[3])
+        for fd, stream in ((pipes[0], b"stdout"), (pipes[2], b"stderr")):
             os.set_blocking(fd, False)
             command.pipes[fd] = stream
-            self._selector.register(fd, selectors.EVENT_READ, self._pipe_reader(command, fd))
-        self._commands[pid] = self._by_id[command.id] = command
-        return {"pid": pid}
+            self._watch(fd, self._pipe_reader(command, fd))
+        birth = {
+            "pid": command.pid,
+            "start_time": start_time(command.pid),
+            "started": time.time_ns() // 10**6,
+            "boot": request["boot"],
+            "tag": command.tag,
+        }
+        try:
+            command.born(birth)
+        except OSError as error:
+            command.done = self._forget
+            self._end_all(command)
+            raise LaunchError(error.errno or 5, "record the start") from error
+        self._by_id[command.id] = command
+        return birth
 
     def _exec(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         streams = connection.descriptors[:3]
         del connection.descriptors[:3]
+        beside = self._by_id.get(request["beside"])
         try:
             if len(streams) != 3:
                 raise LaunchError(9, "receive its input and output")
-            pid = launch(request["order"], *streams)
+            if beside is None or beside.code is not None:
+                raise LaunchError(3, "run beside a command that has ended")
+            if beside.tag:
+                request["order"]["of"] = beside.pid
+            command = self._launched(request, tuple(streams), self._tell_session(connection))
         finally:
             for fd in streams:
                 os.close(fd)
-
-        def done(exit: dict[str, Any]) -> None:
-            connection.commands.discard(command)
-            self._send(connection, {"event": "exec", "code": exit["code"]})
-
-        command = Command(pid, request, done)
         command.groups = []  # only what this command left behind dies with it, not the whole container
-        self._commands[pid] = command
         connection.commands.add(command)
-        return {"pid": pid}
+        return {"pid": command.pid}
+
+    def _launched(
+        self,
+        request: dict[str, Any],
+        streams: tuple[int, ...],
+        done: Callable[[Command, dict[str, Any]], None],
+    ) -> Command:
+        try:
+            tag = 0 if "beside" in request else self._families.next_tag()
+        except OSError as error:
+            raise LaunchError(error.errno or 5, "tell its processes from others") from error
+        command = Command(launch(request["order"], *streams), request, done)
+        command.tag = tag
+        self._commands[command.pid] = command
+        self._families.add(command)
+        return command
 
     def _kill(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         command = self._by_id.get(request["id"])
         if command is not None and command.code is None:
             if request.get("all"):
-                kill_all(command.groups, command.mark, command.pid)
+                self._end_all(command)
             os.kill(command.pid, request["signal"])
         return {}
+
+    def _end_all(self, command: Command) -> None:
+        """What escapes at this moment is ended when the command itself has ended."""
+        orphans = self._families.left_behind(self._commands).get(command, [])
+        self._families.kill(command, [command.pid, *orphans, *(other.pid for other in self._beside(command))])
+
+    def _beside(self, command: Command) -> list[Command]:
+        if not command.id:
+            return []
+        return [other for other in self._commands.values() if other.beside == command.id]
 
     def _hush(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         for command in connection.commands:
@@ -184,6 +210,16 @@ class Shim:
     def _leave(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         self._quit = True
         return {}
+
+    @staticmethod
+    def _two_pipes() -> tuple[int, int, int, int]:
+        out = os.pipe()
+        try:
+            return *out, *os.pipe()
+        except OSError:
+            os.close(out[0])
+            os.close(out[1])
+            raise
 
     def _pipe_reader(self, command: Command, fd: int) -> Callable[[int], object]:
         return lambda _: self._read_pipe(command, fd)
@@ -201,15 +237,19 @@ class Shim:
         return False
 
     def _close_pipe(self, command: Command, fd: int) -> None:
-        self._selector.unregister(fd)
+        self._unwatch(fd)
         del command.pipes[fd]
         os.close(fd)
 
-    def _reap(self, waking: socket.socket) -> None:
+    def _wake(self, waking: socket.socket) -> None:
+        self._died = True
         try:
             waking.recv(4096)
         except BlockingIOError:
             pass
+
+    def _reap(self) -> None:
+        self._died = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -225,9 +265,10 @@ class Shim:
 
     def _finish(self) -> None:
         """Ends what has exited, once everything that it left behind is dead too."""
+        left = self._families.left_behind(self._commands)
         still = []
         for command in self._ending:
-            if command.exit_path and kill_all(command.groups, command.mark, command.pid):
+            if command.id and self._lives_on(command, left.get(command, [])):
                 still.append(command)
                 continue
             for fd in list(command.pipes):
@@ -235,57 +276,89 @@ class Shim:
                     pass
                 if fd in command.pipes:
                     self._close_pipe(command, fd)
-            if command.log is not None:
-                command.log.close()
             self._by_id.pop(command.id, None)
-            oom = command.oom_kills()
-            command.done(
-                {
-                    "code": command.code,
-                    "oom": bool(oom) and command.code == 137,
-                    "at": time.time_ns() // 10**6,
-                    "reason": command.trouble,
-                    "id": command.id,
-                    "path": command.exit_path,
-                    "oom_kills": oom,
-                }
-            )
+            self._families.remove(command)
+            exit, kills = command.exit()
+            if kills:
+                self._tell({"event": "oom", "id": command.id})
+            command.done(command, exit)
         self._ending = still
 
-    def _record(self, exit: dict[str, Any]) -> None:
-        """The exit is in its file before anybody hears of it. A rename is enough: it outlives this process and
-        the daemon, and nothing here outlives the machine."""
-        path, id, kills = exit.pop("path"), exit.pop("id"), exit.pop("oom_kills")
+    def _lives_on(self, command: Command, orphans: list[int]) -> bool:
+        """Whether something of it was alive, and then it is killed."""
+        beside = [other.pid for other in self._beside(command)]
+        grouped = kill_all(command.groups, command.mark, command.pid) if command.groups else []
+        if not (orphans or beside or grouped):
+            return False
+        self._families.kill(command, [*orphans, *beside])
+        return True
+
+    def _record(self, command: Command, exit: dict[str, Any]) -> None:
+        """The exit is on record before anybody hears of it, or will be as soon as the disk has room. The file need
+        not reach the disk: it outlives this process and the daemon, and nothing here outlives the machine."""
         try:
-            with open(f"{path}.new", "w") as file:
-                json.dump(exit, file)
-            os.rename(f"{path}.new", path)
-        except FileNotFoundError:
-            pass  # removed meanwhile, with all it had
-        for connection in list(self._connections):
-            if connection.listens:
-                if kills:
-                    self._send(connection, {"event": "oom", "id": id})
-                self._send(connection, {"event": "exited", "id": id, "exit": exit})
+            command.ended(exit)
+        except OSError:
+            self._unrecorded[command.id] = (command, exit)
+        self._tell({"event": "exited", "id": command.id, "exit": exit})
+
+    def _record_late(self) -> None:
+        for id, (command, exit) in list(self._unrecorded.items()):
+            try:
+                command.ended(exit)
+            except OSError:
+                return
+            del self._unrecorded[id]
+
+    def _tell_session(self, connection: Connection) -> Callable[[Command, dict[str, Any]], None]:
+        def done(command: Command, exit: dict[str, Any]) -> None:
+            connection.commands.discard(command)
+            self._send(connection, {"event": "exec", "code": exit["code"]})
+
+        return done
+
+    def _forget(self, command: Command, exit: dict[str, Any]) -> None:
+        """It was killed because nobody could be told of it."""
 
     # --- connections ----------------------------------------------------------------------------------------
+
+    def _watch(self, fd: int, handler: Callable[[int], object]) -> None:
+        self._poll.register(fd, _READ)
+        self._handlers[fd] = handler
+
+    def _unwatch(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        del self._handlers[fd]
 
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
         except BlockingIOError:
             return
+        except OSError:
+            self._turn_away()
+            return
         sock.setblocking(False)
         connection = Connection(sock)
         self._connections.add(connection)
-        self._selector.register(sock, selectors.EVENT_READ, lambda mask: self._talk(connection, mask))
-        greeting = {"version": VERSION, "pid": os.getpid()}
-        self._send(connection, greeting | {"running": list(self._by_id)})
+        self._watch(connection.fd, lambda mask: self._talk(connection, mask))
+        greeting = {"version": VERSION, "pid": os.getpid(), "tags": self._families.tagged}
+        ended = {id: exit for id, (_, exit) in self._unrecorded.items()}
+        self._send(connection, greeting | {"running": list(self._by_id), "ended": ended})
+
+    def _turn_away(self) -> None:
+        """No descriptor is left: whoever waits at the door would wake us for ever."""
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass
+        self._spare = os.open("/dev/null", os.O_RDONLY)
 
     def _talk(self, connection: Connection, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
+        if mask & _WRITE:
             self._flush(connection)
-        if mask & selectors.EVENT_READ and connection in self._connections:
+        if mask & ~_WRITE and connection in self._connections:
             try:
                 data, descriptors, _, _ = socket.recv_fds(connection.sock, 262144, 8)
             except BlockingIOError:
@@ -322,9 +395,14 @@ class Shim:
             answer = {"errno": error.errno or 5, "stage": "prepare"}
         self._send(connection, {"n": request.get("n"), **answer})
 
+    def _tell(self, message: dict[str, Any]) -> None:
+        for connection in self._connections:
+            if connection.listens:
+                self._send(connection, message)
+
     def _send(self, connection: Connection, message: dict[str, Any]) -> None:
         connection.outgoing += json.dumps(message).encode() + b"\n"
-        self._flush(connection)
+        self._talkative.add(connection)
 
     def _flush(self, connection: Connection) -> None:
         if connection not in self._connections:
@@ -340,13 +418,13 @@ class Shim:
         if len(connection.outgoing) > _MOST_UNREAD:
             self._hang_up(connection)
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.outgoing else 0)
-        if self._selector.get_key(connection.sock).events != wanted:
-            self._selector.modify(connection.sock, wanted, self._selector.get_key(connection.sock).data)
+        if connection.waits != bool(connection.outgoing):
+            connection.waits = bool(connection.outgoing)
+            self._poll.modify(connection.fd, _READ | _WRITE if connection.waits else _READ)
 
     def _hang_up(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._selector.unregister(connection.sock)
+        self._unwatch(connection.fd)
         connection.sock.close()
         for fd in connection.descriptors:
             os.close(fd)
@@ -359,26 +437,29 @@ def main(run_dir: str, patience: float) -> None:
         os._exit(0)
     os.setsid()
     os.chdir(run_dir)
-    lock = os.open("shim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open("shim2.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
     try:
-        os.unlink("shim.sock")
+        os.unlink("shim2.sock")
     except FileNotFoundError:
         pass
     os.umask(0o077)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind("shim.sock")
+    listener.bind("shim2.sock")
     listener.listen(64)
     listener.setblocking(False)
+    problems = os.open("shim2.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.umask(0o022)  # which is what commands get
+    os.chdir("/")
+    may_open_many()
     shim = Shim(listener, patience)
     os.write(1, b"listening\n")
     nothing = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1):
         os.dup2(nothing, fd)
-    problems = os.open("shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.dup2(problems, 2)
     shim.serve()
 

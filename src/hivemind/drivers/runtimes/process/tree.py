@@ -1,15 +1,19 @@
 """All processes of one command, however they were forked. Standard library only: the shim uses it too.
 
-With control groups the kernel keeps the list. Without, each process carries a mark in its environment, which its
-children inherit; only a program that clears its environment *and* leaves its session escapes.
+With control groups the kernel keeps the list. Without, they are those below its main process, and of those whose
+parents died, which are the shim's children then, those that carry its tag (see `tag`). Where there is no shim, or no
+tag, each process has a mark in its environment, which its children inherit, and its session.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 
 MARK = "HIVEMIND_COMMAND"
+_LISTED = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+"""Whether this kernel lists children; without, the parents of all processes are looked at."""
 
 
 def start_time(pid: int) -> int:
@@ -19,6 +23,63 @@ def start_time(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, IndexError):
         return 0
+
+
+def session_of(pid: int) -> int:
+    """0: there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[3])
+    except (OSError, IndexError):
+        return 0
+
+
+def living_session(pid: int) -> int:
+    """0: there is no such process, or it is dead and only waits to be reaped."""
+    return session_of(pid) if _alive(pid) else 0
+
+
+def mark_of(pid: int) -> str:
+    """Empty when it has none, or is no more."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return ""
+    wanted = f"{MARK}=".encode()
+    return next((os.fsdecode(word[len(wanted) :]) for word in words if word.startswith(wanted)), "")
+
+
+def open_children() -> int:
+    """Where this kernel lists the children of this process, to be read again and again; -1: nowhere."""
+    own = os.getpid()
+    return os.open(f"/proc/{own}/task/{own}/children", os.O_RDONLY | os.O_CLOEXEC) if _LISTED else -1
+
+
+def children(pid: int) -> list[int]:
+    """Dead ones that were not yet reaped included."""
+    if not _LISTED:
+        return [child for child in pids() if _parent(child) == pid]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []  # it ended meanwhile
+    found: list[int] = []
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+        except OSError:
+            continue
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """`pid` and all below it."""
+    found = [pid]
+    for one in found:
+        found += children(one)
+    return found
 
 
 def boot_id() -> str:
@@ -31,19 +92,35 @@ def members(groups: list[str], mark: str, session: int) -> list[int]:
     if groups:
         return [pid for pid in _listed(groups[0]) if _alive(pid)]
     wanted = f"{MARK}={mark}".encode()
-    others = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-    return [pid for pid in others if _belongs(pid, wanted, session)]
+    return [pid for pid in pids() if pid != os.getpid() and _belongs(pid, wanted, session)]
 
 
 def kill_all(groups: list[str], mark: str, session: int) -> list[int]:
     """SIGKILL to every member; those who were still alive. Call again until there is none."""
     alive = members(groups, mark, session)
-    for pid in alive:
+    kill(alive)
+    return alive
+
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL to those that are still there."""
+    for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    return alive
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
 
 
 def _listed(path: str) -> list[int]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from hivemind.drivers.runtimes.cgroups import Cgroup
 from hivemind.drivers.runtimes.contract import Stats
-from hivemind.drivers.runtimes.process.tree import members
 from hivemind.errors import NotFound
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
-def usage(pid: int, cgroup: Cgroup | None, mark: str, *, own_network: bool) -> Stats:
-    """Raises `NotFound` once it has ended. Network counters are those of its own namespace, else 0."""
+def usage(pid: int, cgroup: Cgroup | None, members: Callable[[], list[int]], *, own_network: bool) -> Stats:
+    """`members`: all its processes, for one without a control group. Network counters are those of its own namespace,
+    else 0. Raises `NotFound` once it has ended."""
     received, sent = _network(pid) if own_network else (0, 0)
     if cgroup is None:
-        return _summed(pid, mark, received, sent)
+        return _summed(members(), received, sent)
     try:
         used = cgroup.usage()
     except OSError as error:
@@ -32,9 +33,9 @@ def usage(pid: int, cgroup: Cgroup | None, mark: str, *, own_network: bool) -> S
     )
 
 
-def _summed(pid: int, mark: str, received: int, sent: int) -> Stats:
+def _summed(members: list[int], received: int, sent: int) -> Stats:
     ticks = pages = count = 0
-    for member in members([], mark, pid):
+    for member in members:
         try:
             with open(f"/proc/{member}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
