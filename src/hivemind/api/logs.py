@@ -92,7 +92,11 @@ class Source:
         self.only = only
 
     def allocations(self) -> list[Allocation]:
-        return [a for a in self.backend.state.allocations_of(self.app) if not self.only or a.id == self.only]
+        state = self.backend.state
+        if self.only:
+            found = state.allocations.get(self.only)
+            return [found] if found else []
+        return state.allocations_of(self.app)
 
     @property
     def over(self) -> bool:

@@ -100,6 +100,12 @@ def _values(
         yield from _asked(
             lambda: [(d.name or d.id, "") for d in context.hive.collection(resource).list(context.project)]
         )
+    elif named.completes == "task":
+        run = next((word for word in before or [] if not word.startswith("-")), "")
+        yield from _asked(lambda: [(t.path, t.state) for t in context.hive.runs.tasks(run, context.project)])
+    elif named.completes == "job-or-file":
+        yield from _asked(lambda: list(_NAMES["job"](context)))
+        yield FILES
     elif named.completes in _NAMES:
         yield from _asked(lambda: list(_NAMES[named.completes](context)))
 
@@ -138,6 +144,12 @@ _NAMES: dict[str, Callable[[Context], Iterator[Candidate]]] = {
         (p.name, p.role) for p in context.hive.principals.list() if p.type == "person"
     ),
     "image": lambda context: ((i.name, "") for i in context.hive.images.list()),
+    "job": lambda context: ((j.name, j.state) for j in context.hive.jobs.list(context.project)),
+    "run": lambda context: (
+        (r.name, r.state) for r in sorted(context.hive.runs.list(context.project), key=lambda r: -r.created)
+    ),
+    "routine": lambda context: ((r.name, "") for r in context.hive.routines.list(context.project)),
+    "circuit": lambda context: ((c.name, c.state) for c in context.hive.circuits.list(context.project)),
     "config": lambda context: ((c.name, "") for c in context.hive.configs.list(context.project)),
     "secret": lambda context: ((s.name, "") for s in context.hive.secrets.list(context.project)),
     "volume": lambda context: ((v.name, "") for v in context.hive.volumes.list(context.project)),

@@ -26,8 +26,9 @@ class Replica:
 
 def resolve(context: Context, word: str) -> App | Replica:
     """An app of that name, else the allocation that `web.0`, an id or its beginning names; `/log` behind it is its
-    companion of that name, as `ps` writes it."""
+    companion of that name, as `ps` writes it. `nightly-7/train` is the newest attempt of a task of a run."""
     hive, project = context.hive, context.project
+    whole = word
     word, _, container = word.partition("/")
     try:
         return App(hive.apps.get(word, project).name, container)
@@ -38,12 +39,39 @@ def resolve(context: Context, word: str) -> App | Replica:
     except NotFound:
         if ended := _ended(context, word):
             return Replica(ended.id, ended, container)
+        if container and (attempt := _attempt(context, whole)):
+            return attempt
         known = {app.name for app in hive.apps.list(project)}
         raise NotFound(
             f"there is no app or replica {word!r} in project {project}",
             hint=nearest(word, known) or "hivemind ps -a lists replicas, hivemind app ls apps",
         ) from None
     return Replica(found.id, found, container)
+
+
+def _attempt(context: Context, word: str) -> Replica | None:
+    """Of `nightly-7/train`, or of `nightly-7/train.1`, a further member of a gang; what ended is not here any more."""
+    run_name, _, path = word.partition("/")
+    hive, project = context.hive, context.project
+    path, rank = _rank(path)
+    try:
+        run = hive.runs.get(run_name, project)
+        task = hive.runs.task(run.id, path, project)
+    except NotFound:
+        return None
+    if rank >= len(task.allocations):
+        raise Conflict(
+            f"{path} of {run.name} does not run: it is {task.state}",
+            hint=f"hivemind job logs {run.name} {path} shows what it wrote",
+        )
+    found = hive.allocations.get(task.allocations[rank], project)
+    return Replica(found.id, found)
+
+
+def _rank(path: str) -> tuple[str, int]:
+    """Ids of tasks begin with a letter, so a number at the end is a member of a gang."""
+    front, dot, last = path.rpartition(".")
+    return (front, int(last)) if dot and last.isdigit() else (path, 0)
 
 
 def _ended(context: Context, word: str) -> AllocationDocument | None:

@@ -21,6 +21,7 @@ from hivemind.model.job_answers import (
     DefinitionDocument,
     HistoryEntry,
     QueueDocument,
+    RaisedDocument,
     ScheduleDocument,
     Validation,
     Waiting,
@@ -53,6 +54,14 @@ class Jobs(Collection[JobDocument]):
         """Starts a run. The same `key` gives the same run again."""
         body = encode({"inputs": dict(inputs or {}), "priority": priority, "key": key})
         return understood(self._post(name, "run", project, body), RunDocument)
+
+    def raise_event(
+        self, type: str, payload: Any = None, project: str = DEFAULT_PROJECT, *, key: str = ""
+    ) -> RaisedDocument:
+        """Starts every job with a trigger for it. The same `key` is the same event, and starts nothing twice."""
+        body = encode({"type": type, "payload": payload, "key": key})
+        path = f"/v1/projects/{quote(project, safe='')}/job-events"
+        return understood(self._connection.call("POST", path, body=body).body, RaisedDocument)
 
     def pause(
         self, name: str, project: str = DEFAULT_PROJECT, *, schedules: Sequence[str] = ()

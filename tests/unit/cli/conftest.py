@@ -70,7 +70,18 @@ class FakeHive:
         self.deployments = FakeDeployments(self)
         self.nodes = FakeList([node()])
         self.projects = FakeList(
-            [ProjectDocument(name="default", labels={}, permissions=(), version=1, apps=0, created=1)]
+            [
+                ProjectDocument(
+                    name="default",
+                    labels={},
+                    permissions=(),
+                    weight=1,
+                    max_tasks=0,
+                    version=1,
+                    apps=0,
+                    created=1,
+                )
+            ]
         )
         self.principals = FakePrincipals()
         self.images = FakeList([image()])

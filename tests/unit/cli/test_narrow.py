@@ -16,6 +16,7 @@ from hivemind.cli.terminal import Terminal
 from hivemind.model.registry import RESOURCES
 from hivemind.model.resource import Resource
 
+_MAKING: list[type] = []
 _LONG = "a-very-long-name-of-something-that-somebody-made-up-" + "0123456789" * 8
 
 
@@ -58,7 +59,12 @@ def _of(info: msgspec.inspect.Type) -> Any:
         case msgspec.inspect.DictType():
             return {_LONG: _of(info.value_type)}
         case msgspec.inspect.StructType():
-            return info.cls(**{field.name: _of(field.type) for field in info.fields})
+            if info.cls in _MAKING:  # a task in a task
+                return info.cls()
+            _MAKING.append(info.cls)
+            made = info.cls(**{field.name: _of(field.type) for field in info.fields})
+            _MAKING.remove(info.cls)
+            return made
         case msgspec.inspect.Metadata():
             return _of(info.type)
         case _:

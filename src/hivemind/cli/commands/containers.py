@@ -12,7 +12,8 @@ from hivemind.model.app import AppDocument
 
 def ps(context: Context) -> None:
     hive, args = context.hive, context.args
-    found = sorted(hive.allocations.list(context.scope), key=lambda a: (a.project, a.app, a.slot, a.attempt))
+    wanted = [a for a in hive.allocations.list(context.scope) if a.app or args.jobs or args.all]
+    found = sorted(wanted, key=lambda a: (a.project, a.app, "" if a.app else a.name, a.slot, a.attempt))
     shown = (
         found
         if args.all

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from hivemind.cli import inside
+from hivemind.cli.commands import jobs, runs
 from hivemind.cli.commands.get import fetch, kind
 from hivemind.cli.context import Context
 from hivemind.cli.output import age, cell, table
@@ -20,8 +21,10 @@ from hivemind.model.allocation import ALLOCATION, AllocationDocument, CheckResul
 from hivemind.model.app import APP, AppDocument
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT, Event
+from hivemind.model.job import JOB
 from hivemind.model.quantity import show_bytes, show_seconds
 from hivemind.model.resource import Column, Resource
+from hivemind.model.run import RUN
 
 _TIMES = {
     "created",
@@ -61,6 +64,10 @@ def describe(context: Context) -> None:
             context.print()
         if resource is APP:
             describe_app(context, name)
+        elif resource is JOB:
+            jobs.describe(context, fetch(context, resource, name))
+        elif resource is RUN:
+            runs.describe(context, fetch(context, resource, name))
         else:
             _describe(context, resource, fetch(context, resource, name))
 

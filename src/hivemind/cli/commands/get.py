@@ -15,7 +15,9 @@ _FOREIGN = {
     "pod": "allocation", "pods": "allocations", "po": "allocations", "container": "allocation",
     "containers": "allocations", "replica": "allocation", "replicas": "allocations", "deploy": "apps",
     "service": "apps", "services": "apps", "svc": "apps", "namespace": "project", "namespaces": "projects",
-    "ns": "projects", "all": "apps", "configmap": "configs", "configmaps": "configs", "revision": "app history",
+    "ns": "projects", "all": "apps", "cronjob": "jobs", "cronjobs": "jobs", "cj": "jobs", "workflow": "jobs",
+    "workflows": "jobs", "dag": "jobs", "dags": "jobs", "task": "job status", "tasks": "job status",
+    "configmap": "configs", "configmaps": "configs", "revision": "app history",
 }  # fmt: skip
 
 

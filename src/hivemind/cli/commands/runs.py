@@ -18,7 +18,7 @@ from hivemind.cli.jobs.following import INTERRUPTED, follow, leaving
 from hivemind.cli.jobs.marks import marks_for, painted
 from hivemind.cli.jobs.watched import Watched, exit_code, now_ms
 from hivemind.cli.output import age, show_data, show_list
-from hivemind.cli.tables import render
+from hivemind.cli.tables import printable, render
 from hivemind.cli.times import moment
 from hivemind.errors import Corrupt, Invalid, NotFound
 from hivemind.model.answers import LogEntry
@@ -47,18 +47,39 @@ def status(context: Context) -> int:
         return 0
     if args.watch:
         return follow(context, run)
+    _tree(context, run)
+    return 0
+
+
+def describe(context: Context, run: RunDocument) -> None:
+    """Its tree, below what it was begun with and what came of it."""
+    began = f"{run.start.kind} {run.start.source}".strip() + (f" by {run.start.by}" if run.start.by else "")
+    context.print(f"run {run.name} of job {run.job}, definition {run.definition}, started by {began}")
+    for what, values in (("input", run.inputs), ("output", run.outputs)):
+        for name, value in sorted(values.items()):
+            context.print(f"  {what} {name} = {printable(value if isinstance(value, str) else _json(value))}")
+    _tree(context, run)
+    for mark in run.marks:
+        told = "  ".join(part for part in (mark.state, mark.why, f"by {mark.by}" if mark.by else "") if part)
+        context.print(f"  {_clock(mark.time)}  {printable(told)}")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _tree(context: Context, run: RunDocument) -> None:
     watched = Watched(context, run).read()
-    terminal, now = context.terminal, now_ms()
+    terminal, args, now = context.terminal, context.args, now_ms()
 
     def paint(text: str, state: str) -> str:
         return painted(terminal, text, state)
 
     context.print(paint(tree.headline(run, now), run.state))
-    marks = marks_for(terminal, ascii=bool(args.ascii))
-    shown = tree.lines(watched.shape, marks, terminal.width, paint, now, everything=bool(args.all))
+    marks = marks_for(terminal, ascii=bool(args.get("ascii")))
+    shown = tree.lines(watched.shape, marks, terminal.width, paint, now, everything=bool(args.get("all")))
     for line in shown:
         context.print(line)
-    return 0
 
 
 def history(context: Context) -> None:

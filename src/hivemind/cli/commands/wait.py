@@ -13,13 +13,14 @@ from hivemind.cli.commands.get import kind
 from hivemind.cli.context import Context
 from hivemind.cli.jsonpath import parse, shown, value_at
 from hivemind.cli.targets import App, resolve
-from hivemind.errors import Invalid, NotFound, TimedOut
+from hivemind.errors import Conflict, Invalid, NotFound, TimedOut
 from hivemind.model.allocation import ALLOCATION, AllocationDocument
 from hivemind.model.app import APP, AppDocument
 from hivemind.model.resource import Resource
+from hivemind.model.run import RunDocument
 
 _OVER = ("complete", "failed", "stopped", "lost")
-_CONDITIONS = "ready, healthy, stopped, completed, deleted, jsonpath='{.path}'=value"
+_CONDITIONS = "ready, healthy, stopped, completed, deleted, state=succeeded, jsonpath='{.path}'=value"
 _UNKNOWN_CODE = 255
 _PATIENCE = 30.0
 """Seconds for a condition, as with kubectl. For an ending there is no limit, as with docker."""
@@ -63,6 +64,11 @@ def _came_true(context: Context, looks: Iterable[bool], thing: _Thing, test: Tes
             raise
         if test(document):
             return True
+        if isinstance(document, RunDocument) and document.ended:
+            raise Conflict(
+                f"{document.name} has ended and is {document.state}",
+                hint=f"hivemind job status {document.name} shows why",
+            )
     return False
 
 
@@ -77,6 +83,8 @@ def _condition(text: str) -> tuple[Test, bool]:
         return _is_stopped, False
     if word in ("completed", "complete"):
         return _is_completed, False
+    if word.startswith("state="):
+        return (lambda document: getattr(document, "state", None) == word.removeprefix("state=")), False
     if text.startswith("jsonpath="):
         path, wanted = _split(text.removeprefix("jsonpath="))
         steps = parse(path)

@@ -57,12 +57,13 @@ COMMANDS = (
         "hivemind.cli.commands.containers:ps",
         (),
         (
-            Option("--all", "Ended ones too.", short="-a", kind=FLAG),
+            Option("--all", "Ended ones, and tasks of jobs, too.", short="-a", kind=FLAG),
+            Option("--jobs", "Running tasks of jobs, too.", kind=FLAG),
             Option("--quiet", "Only ids.", short="-q", kind=FLAG),
             OUTPUT,
             ALL_PROJECTS,
         ),
-        ("ps", "ps -a"),
+        ("ps", "ps -a", "ps --jobs"),
         section=SECTION,
     ),
     Command(

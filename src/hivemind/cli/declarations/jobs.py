@@ -227,6 +227,23 @@ COMMANDS = (
         ("job gantt nightly-7",),
     ),
     Command(
+        ("job", "event"),
+        "Raise an event: every job of the project with a trigger for it starts.",
+        "hivemind.cli.commands.raising:event",
+        (Argument("TYPE", "The event's type, as the triggers of jobs name it."),),
+        (
+            Option("--data", "What came with it: JSON, or @FILE that holds JSON; @- for standard input.",
+                   metavar="JSON"),
+            Option("--key", "The same key is the same event, and starts nothing twice.", metavar="KEY"),
+            PLAIN_OUTPUT,
+        ),
+        (
+            "job event order.paid",
+            "job event order.paid --data '{\"total\": 12}' --key order-17",
+            "job event report --data @report.json",
+        ),
+    ),
+    Command(
         ("job", "backfill"),
         "Start a run for each time of a schedule in a range; what ran already is left out.",
         f"{_JOBS}:backfill",

@@ -100,7 +100,7 @@ COMMANDS = (
         "hivemind.cli.commands.wait:wait",
         (Argument("NAME", "Apps or replicas, or KIND/NAME of anything.", many=True, completes="target"),),
         (
-            Option("--for", "ready, healthy, stopped, completed, deleted or jsonpath='{.path}'=value.",
+            Option("--for", "ready, healthy, stopped, completed, deleted, state=STATE or jsonpath='{.path}'=value.",
                    metavar="CONDITION", into="condition"),
             Option("--timeout", "Give up after this long (30s with --for, never without).", kind=SECONDS,
                    metavar="TIME"),
@@ -108,6 +108,7 @@ COMMANDS = (
         (
             "wait web --for=ready --timeout 2m",
             "wait job-7f3a",
+            "wait run/nightly-7 --for=state=succeeded --timeout 1h",
             "wait app/web --for=jsonpath='{.status.phase}'=running",
         ),
         "With --for as kubectl: ends when it is so, for each of them. Without, as docker: prints the exit code of"

@@ -8,7 +8,8 @@ from hivemind.cli.declarations.options import ALL_PROJECTS, APP, DRY_RUN, OUTPUT
 SECTION = "Resources (kubectl's meanings)"
 _KIND = Argument(
     "KIND",
-    "apps, allocations, deployments, configs, secrets, volumes, nodes, projects, principals, images or events.",
+    "apps, jobs, runs, routines, circuits, allocations, deployments, configs, secrets, volumes, nodes, projects,"
+    " principals, images or events.",
     completes="kind",
 )
 _NAME = Argument(
@@ -34,7 +35,7 @@ COMMANDS = (
             _LABEL,
             Option("--app", "Only what belongs to this app.", metavar="APP", completes="app"),
         ),
-        ("get apps", "get allocations --app web -o wide", "get app web -o yaml"),
+        ("get apps", "get runs", "get allocations --app web -o wide", "get app web -o yaml"),
         section=SECTION,
     ),
     Command(
