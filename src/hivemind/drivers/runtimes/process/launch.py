@@ -17,7 +17,7 @@ from hivemind.drivers.runtimes.process.spawn import DEFAULTS, is_plain, spawn
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NEW_NETWORK = 0x40000000
-_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 """How many files a command may have open. The shim itself may have more: see `may_open_many`."""
 
 
@@ -31,7 +31,8 @@ class LaunchError(Exception):
 
 def may_open_many() -> None:
     """Each running command has two pipes and a log open here, more than the usual limit may bear."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES[1], _FILES[1]))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def launch(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
@@ -40,7 +41,8 @@ def launch(order: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
     `order`: args, env, workdir; identity `[uid, gid, [groups]]` or null; groups: `cgroup.procs` files to enter;
     netns: path or empty; tty: whether `stdin` is a terminal to control; of: pid of the process whose tag it shall
     carry, instead of the tag of whatever is started next."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, _FILES)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES if most < 0 else min(_FILES, most), most))
     try:
         if is_plain(order):
             return _spawned(order, stdin, stdout, stderr)
