@@ -23,6 +23,7 @@ from hivemind.daemon.backend import NodeBackend
 from hivemind.daemon.boot import boot
 from hivemind.daemon.herald import Herald
 from hivemind.daemon.images import NodeImages
+from hivemind.daemon.job_herald import JobHerald
 from hivemind.daemon.keyring import HiveKeyring, docker_config
 from hivemind.daemon.keys import identity, vault
 from hivemind.daemon.sampler import Sampler
@@ -131,6 +132,8 @@ class Node:
         self._events = EventLog(self._store, self._key.public, clock)
         herald = Herald(self._ledger.state, self._events)
         self._stack.callback(self._ledger.subscribe(herald.agreed))
+        jobs = JobHerald(self._ledger.state, self._events)
+        self._stack.callback(self._ledger.subscribe(jobs.agreed))
 
     async def _open_machinery(self) -> Machinery:
         machinery = await assemble(self._settings, self._key.public)

@@ -86,21 +86,21 @@ class _Teller:
         state = (task.state, task.attempt)
         if self._told.get(task.path) == state:
             return
-        first = task.path not in self._told
         self._told[task.path] = state
-        leaf = task.role in ("task", "job", "approval")
+        leaf = task.role in ("task", "job", "approval", "fan-out")
         failed = task.state in _FAILURES and leaf
         if failed and task.role == "task":
             self._canvas.say(self._failure(task))
-        elif not self._canvas.animated and leaf and self._telling(task, first=first):
+        elif not self._canvas.animated and leaf and self._telling(task):
             self._canvas.say([self._line(task)])
 
-    def _telling(self, task: TaskRunDocument, *, first: bool) -> bool:
-        if task.state == "blocked" and task.role == "approval":
+    def _telling(self, task: TaskRunDocument) -> bool:
+        if task.state == "blocked" and (task.role == "approval" or task.attempts):
             return True
         if task.path.endswith("]") and task.state == "succeeded":
             return False
-        return task.state in _DECIDED or (task.state == "running" and not task.path.endswith("]"))
+        begun = task.state == "running" and task.role != "fan-out" and not task.path.endswith("]")
+        return task.state in _DECIDED or begun
 
     def _line(self, task: TaskRunDocument) -> str:
         took = f"  {span(task.ended - task.started)}" if task.started and task.ended else ""

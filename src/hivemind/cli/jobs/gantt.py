@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hivemind.cli.jobs.marks import Marks, span
 from hivemind.cli.jobs.shape import Shape
 from hivemind.cli.tables import cut, pad
+from hivemind.jobs.plan import parent_of
 from hivemind.model.run import RunDocument
 
 Paint = Callable[[str, str], str]
@@ -59,11 +60,18 @@ def _waited_for(shape: Shape, tasks: dict[str, Shape]) -> list[Shape]:
     found: list[Shape] = []
     path = shape.path
     while path:
-        for need in tasks[path].needs if path in tasks else ():
-            if need in tasks:
-                found += [s for s in tasks[need].each() if s.run and s.run.started and not s.below]
-        path = path[: path.rindex("[")] if path.endswith("]") else path.rpartition(".")[0]
+        if path in tasks:
+            for need in tasks[path].needs:
+                found += _begun(tasks[need]) if need in tasks else []
+            if tasks[path].role == "hook":
+                group = [s for s in tasks.values() if parent_of(s.path) == parent_of(path)]
+                found += [s for one in group if one.role != "hook" for s in _begun(one)]
+        path = parent_of(path)
     return found
+
+
+def _begun(shape: Shape) -> list[Shape]:
+    return [s for s in shape.each() if s.run and s.run.started and not s.below]
 
 
 def _start(shape: Shape) -> int:
