@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,7 +33,7 @@ from hivemind.state.state import State
 
 _logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Raised with every release in which the tables below change, or the same batches add up to other records."""
 _APPLICATION = 0x48495645  # "HIVE"
 _KEPT_CHECKPOINTS = 2
@@ -57,12 +57,18 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, state: State, head: bytes) -> Checkpoint:
-        return cls(
-            sequence=state.sequence,
-            time=state.time,
+        return cls.made_later(state, head)()
+
+    @classmethod
+    def made_later(cls, state: State, head: bytes) -> Callable[[], Checkpoint]:
+        """Of the state as it is now. What is returned does most of the work, in whatever thread calls it."""
+        digest, picture = state.digest(), state.picture()
+        return lambda: cls(
+            sequence=picture.sequence,
+            time=picture.time,
             head=head,
-            digest=state.digest(),
-            snapshot=state.snapshot(),
+            digest=digest,
+            snapshot=picture.encode(),
         )
 
     def checksum(self) -> bytes:
@@ -84,8 +90,8 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.earlier = False
-        """Whether it is of an earlier format."""
+        self.format = FORMAT
+        """Of the file, as it was found."""
         log = path.with_name(path.name + "-wal")
         if wal.damaged(log):
             self._corrupt("durable transactions lie behind a damaged part of its write-ahead log")
@@ -122,7 +128,12 @@ class Log:
                 hint="install that version again, or a newer one",
             )
         else:
-            self.earlier = version < FORMAT
+            self.format = version
+
+    @property
+    def earlier(self) -> bool:
+        """Whether it is of an earlier format."""
+        return self.format < FORMAT
 
     def append(self, batch: Batch, body: bytes, before: bytes) -> None:
         """Durable when it returns. Raises `Unavailable` when the disk is full; then nothing was written."""
@@ -157,7 +168,7 @@ class Log:
             if self.earlier:
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
             self._db.execute("COMMIT")
-            self.earlier = False
+            self.format = FORMAT
         except sqlite3.Error as error:
             self._abort(error)
 

@@ -15,6 +15,8 @@ from hivemind.state.operations import decode_operation
 from hivemind.state.state import Signed, State
 
 _logger = logging.getLogger(__name__)
+_PERMISSIONS = 2
+"""The format with which projects got permissions."""
 
 
 class Replayed(msgspec.Struct):
@@ -24,6 +26,8 @@ class Replayed(msgspec.Struct):
     head: bytes
     batches: int = 0
     size: int = 0
+    snapshot: int = 0
+    """Bytes of the newest checkpoint's."""
 
 
 def replay(log: Log, path: Path, hive: str) -> Replayed:
@@ -37,8 +41,8 @@ def replay(log: Log, path: Path, hive: str) -> Replayed:
             f"{path} belongs to the hive {state.hive}, not to {hive}",
             hint="give the data directory of this hive",
         )
-    found = Replayed(state, checkpoint.head)
-    state.before_permissions = log.earlier
+    found = Replayed(state, checkpoint.head, snapshot=len(checkpoint.snapshot))
+    state.before_permissions = log.format < _PERMISSIONS
     for stored in log.batches():
         if stored.batch.sequence == checkpoint.sequence and stored.hash != checkpoint.head:
             raise corrupt(path, f"checkpoint {checkpoint.sequence} and the batches disagree")

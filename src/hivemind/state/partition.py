@@ -13,7 +13,7 @@ _FANOUT = 256
 _EMPTY = bytes(32)
 
 
-def hash32(*parts: bytes) -> bytes:
+def hash32(*parts: bytes | bytearray) -> bytes:
     """BLAKE2b-256 over length-prefixed parts."""
     digest = hashlib.blake2b(digest_size=32)
     for part in parts:
@@ -27,7 +27,8 @@ class PartitionTree:
 
     def __init__(self) -> None:
         self._leaves: dict[int, dict[bytes, bytes]] = {}
-        self._partitions: dict[int, bytes] = {}
+        self._partitions: dict[int, bytearray] = {}
+        """Group -> the hashes of its partitions, one behind the other; zeros where one is empty."""
         self._groups: dict[int, bytes] = {}
         self._dirty: set[int] = set()
         self._root = hash32(bytes(32 * (4096 // _FANOUT)))
@@ -50,17 +51,19 @@ class PartitionTree:
         groups = set()
         for index in self._dirty:
             leaves = self._leaves[index]
+            group, position = divmod(index, _FANOUT)
+            partitions = self._partitions.setdefault(group, bytearray(32 * _FANOUT))
             if leaves:
-                self._partitions[index] = hash32(*(name + leaves[name] for name in sorted(leaves)))
+                hashed = hash32(*(name + leaves[name] for name in sorted(leaves)))
             else:
-                self._partitions.pop(index, None)
+                hashed = _EMPTY
                 del self._leaves[index]
-            groups.add(index // _FANOUT)
+            partitions[32 * position : 32 * position + 32] = hashed
+            groups.add(group)
         for group in groups:
-            first = group * _FANOUT
-            partitions = [self._partitions.get(first + i, _EMPTY) for i in range(_FANOUT)]
-            if any(partition is not _EMPTY for partition in partitions):
-                self._groups[group] = hash32(b"".join(partitions))
+            partitions = self._partitions[group]
+            if any(partitions):
+                self._groups[group] = hash32(partitions)
             else:
                 self._groups.pop(group, None)
         self._dirty.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -88,6 +88,28 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     time: int
     serial: int
     tables: dict[str, dict[str, msgspec.Raw]]
+
+
+class Picture(NamedTuple):
+    """What a snapshot is made of. Taking it costs little, encoding it much."""
+
+    hive: str
+    sequence: int
+    time: int
+    serial: int
+    tables: dict[str, dict[str, Any]]
+
+    def encode(self) -> bytes:
+        """Record by record, so that other threads get their turn in between."""
+        rows = {
+            name: {key: msgspec.Raw(encode(records[key])) for key in sorted(records)}
+            for name, records in self.tables.items()
+        }
+        return encode(
+            Snapshot(
+                format=1, hive=self.hive, sequence=self.sequence, time=self.time, serial=self.serial, tables=rows
+            )
+        )
 
 
 class State:
@@ -364,12 +386,11 @@ class State:
         return self.tables.digest()
 
     def snapshot(self) -> bytes:
-        return encode(
-            Snapshot(
-                format=1, hive=self.hive, sequence=self.sequence, time=self.time, serial=self._serial,
-                tables=self.tables.dump(),
-            )
-        )  # fmt: skip
+        return self.picture().encode()
+
+    def picture(self) -> Picture:
+        """All of it as it is now, to be encoded whenever and in whatever thread: records never change."""
+        return Picture(self.hive, self.sequence, self.time, self._serial, self.tables.copies())
 
     @classmethod
     def restore(cls, snapshot: bytes) -> State:

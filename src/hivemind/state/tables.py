@@ -93,11 +93,9 @@ class Tables:
         self._unhashed.clear()
         return self._tree.root()
 
-    def dump(self) -> dict[str, dict[str, msgspec.Raw]]:
-        return {
-            name: {key: msgspec.Raw(encode(table[key])) for key in table}
-            for name, table in self._tables.items()
-        }
+    def copies(self) -> dict[str, dict[str, Any]]:
+        """All records as they are now; they are shared, for they never change."""
+        return {name: dict(table._rows) for name, table in self._tables.items()}
 
     def load(self, dumped: dict[str, dict[str, msgspec.Raw]]) -> None:
         for name, rows in dumped.items():

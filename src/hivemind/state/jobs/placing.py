@@ -27,22 +27,35 @@ class Placer:
     def __init__(self, state: State) -> None:
         self._state = state
         self._scheduler: Scheduler | None = None
+        self._free = _free_slots(state)
+        """Task slots on all nodes; without any the scheduler need not be asked."""
 
     def find(self, run: Run, task: TaskRun, lane: Lane) -> tuple[Allocation, ...]:
         """Its next attempt, placed: an allocation for each member of the gang. Empty: there is no place."""
+        if self._free < lane.nodes:
+            return ()
         members = attempts(self._state, run, task, lane)
         if lane.nodes == 1:
             placed = self._ask(members[0], task, lane)
-            return (_at(self._state, members[0], placed.node),) if placed.node else ()
-        found = together(self._state, members, task, lane)
-        if found:
+            found = (_at(self._state, members[0], placed.node),) if placed.node else ()
+        else:
+            found = together(self._state, members, task, lane)
             self._scheduler = None
+        self._free -= len(found)
         return found
 
     def _ask(self, allocation: Allocation, task: TaskRun, lane: Lane) -> Placement:
         if self._scheduler is None:
             self._scheduler = Scheduler(self._state.nodes, self._state.uses())
         return self._scheduler.place([ask(self._state, allocation, task, lane)])[0]
+
+
+def _free_slots(state: State) -> int:
+    return sum(
+        max(state.nodes[node].task_slots - use.tasks, 0)
+        for node, use in state.uses().items()
+        if state.nodes[node].schedulable and not state.nodes[node].drained
+    )
 
 
 def attempts(state: State, run: Run, task: TaskRun, lane: Lane) -> list[Allocation]:

@@ -9,7 +9,7 @@ from hivemind.jobs.plan import Node, Plan
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import AppSpec
 from hivemind.model.run import Run, task_key
-from hivemind.state.jobs.lane import lane_of
+from hivemind.state.jobs.lane import Lane, lane_of
 
 if TYPE_CHECKING:
     from hivemind.state.state import State
@@ -24,10 +24,14 @@ def node_of(state: State, run: Run, path: str) -> Node:
     return plan_of(state, run).node(path)
 
 
+def attempt_lane(state: State, allocation: Allocation) -> Lane:
+    """What an attempt was placed by."""
+    return lane_of(state.task_runs[task_key(allocation.run, allocation.path)].lane)
+
+
 def attempt_spec(state: State, allocation: Allocation) -> AppSpec:
     run = state.runs[allocation.run]
-    task = state.task_runs[task_key(run.id, allocation.path)]
-    return task_spec(state, run, allocation.path, lane_of(task.lane).image)
+    return task_spec(state, run, allocation.path, attempt_lane(state, allocation).image)
 
 
 def task_spec(state: State, run: Run, path: str, image: str) -> AppSpec:
