@@ -82,6 +82,11 @@ class Rig:
         self.triggers = self.fresh()
         self.triggers.start()
 
+    async def arranged(self) -> None:
+        """What was agreed until now is watched, and what was there has been looked at."""
+        await self.triggers._arrange()
+        await asyncio.gather(*(watch._scan for watch in self.triggers._watches.values() if watch._scan))
+
     async def quiet(self) -> None:
         """Everything that was done until now has been noticed: a last file says so."""
         self.write("in/zz-last.csv", str(len(self.raised)))
@@ -202,10 +207,7 @@ async def test_files_from_before_the_trigger_have_never_arrived(rig: Rig) -> Non
     rig.write("in/old.csv")
     rig.hive.time = 4_000_000_000_000  # so that the trigger is younger than the file
     rig.put(INBOX)
-    await rig.until(lambda: True)
-    async with asyncio.timeout(10):
-        while not list(rig.home.glob("*")):
-            await asyncio.sleep(0.01)
+    await rig.arranged()
     await rig.quiet()
     assert [event.payload["name"] for event in rig.raised] == ["zz-last.csv"]
 
@@ -230,9 +232,8 @@ async def test_the_nodes_own_paths_need_a_permission_that_may_be_taken_away(rig:
     assert await rig.paths(1) == [f"{spool}/1.job"]
     rig.hive.do(PutProject(manifest=ProjectManifest(name="default", permissions=("processes",))))
     rig.triggers.agreed(rig.hive.state.changes)
-    async with asyncio.timeout(10):
-        while rig.triggers._watches:
-            await asyncio.sleep(0.01)
+    await rig.arranged()
+    assert rig.triggers._watches == {}
 
 
 async def test_another_nodes_paths_are_not_ours(rig: Rig, tmp_path: Path) -> None:
@@ -248,9 +249,8 @@ async def test_a_job_that_goes_takes_its_memory_along(rig: Rig) -> None:
     await rig.paths(1)
     rig.hive.do(DeleteJob(project="default", name="job"))
     rig.triggers.agreed(rig.hive.state.changes)
-    async with asyncio.timeout(10):
-        while list(rig.home.iterdir()):
-            await asyncio.sleep(0.01)
+    await rig.arranged()
+    assert list(rig.home.iterdir()) == []
     assert rig.triggers._watches == {} and rig.triggers._spots == {}
 
 
