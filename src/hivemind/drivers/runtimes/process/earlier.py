@@ -3,7 +3,7 @@
     containers/<id>/{spec.json, process.json, exit.json, told, log/log[.N]}
 
 Their commands run on under the shim that has them, which is asked to end once it has none. Nothing new is started
-there, so when no directory is left this is never needed again.
+there: what was made but not started becomes a record of today. So when no directory is left this is not needed again.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ from hivemind.drivers.runtimes.process import tag
 from hivemind.drivers.runtimes.process.cgroup import ControlGroups
 from hivemind.drivers.runtimes.process.check import check, identity, refused
 from hivemind.drivers.runtimes.process.client import EARLIER, NAME, Died, ShimClient
-from hivemind.drivers.runtimes.process.earlier import earlier_records
+from hivemind.drivers.runtimes.process.earlier import EarlierRecord, earlier_records
 from hivemind.drivers.runtimes.process.held import Held
 from hivemind.drivers.runtimes.process.machine import machine, user_name
 from hivemind.drivers.runtimes.process.orphans import Orphans, lost
@@ -98,10 +98,10 @@ class ProcessRuntime:
         self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._boot = boot_id()
         self.why_no_limits = self._groups.open()
-        for id, earlier in earlier_records(self._state_dir / "containers").items():
-            self._take_over(id, earlier, earlier.known(), self._earlier)
         for id, (record, known) in self._records.open().items():
             self._take_over(id, record, known, self._shim)
+        for id, earlier in earlier_records(self._state_dir / "containers").items():
+            self._take_earlier(id, earlier)
         await self._adopt()
         if not self.why_no_limits:
             for stray in self._groups.strays(self._held):
@@ -116,6 +116,17 @@ class ProcessRuntime:
         held.birth = known.born
         held.begun = held.birth is not None
         self._held[id] = held
+
+    def _take_earlier(self, id: str, earlier: EarlierRecord) -> None:
+        known = earlier.known()
+        if known.spec is None or id in self._held:  # taken over just before the daemon was killed
+            earlier.remove()
+        elif known.born is None and known.exit is None:  # it may be started yet
+            spec = self._records.with_secrets(known.spec)
+            self._take_over(id, self._records.create(Stored(spec, known.created)), known, self._shim)
+            earlier.remove()
+        else:
+            self._take_over(id, earlier, known, self._earlier)
 
     async def close(self) -> None:
         while (adopting := self._adopting) is not None:  # the line may break meanwhile and begin another
