@@ -17,6 +17,8 @@ from tests.e2e.leftovers import NAMESPACES, inside, netns_of
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _DIRECTORIES = {
+    "d/attempts/live/????????????": "attempt",
+    "d/attempts/live/any-*/work/*": "file of an attempt",
     "d/scratch/*": "scratch",
     "d/volumes/local/volumes/*": "volume",
     "d/volumes/local/snapshots/*": "snapshot",
@@ -36,7 +38,7 @@ _DIRECTORIES = {
 }
 """Places below the node's home where each entry belongs to an allocation, volume or snapshot."""
 _STAGES = ("/mnt", "/media", "/srv", "/opt", "/home")
-_BASE_CHAINS = {"protect", "incoming", "own", "source", "refuse"}
+_BASE_CHAINS = {"protect", "incoming", "own", "source", "refuse", "asking", "answered"}
 
 
 class Trace(NamedTuple):

@@ -40,7 +40,7 @@ def ended(
         id=allocation.id,
         state=AllocationState.COMPLETE if good else AllocationState.FAILED,
         reason="" if good else why[:_LONGEST],
-        exit_code=exit.code,
+        exit_code=None if exit.code == 0 and not good else exit.code,  # 0 says that all went well
         cause=cause,
         outputs=outputs or {},
         started_at=started,

@@ -245,7 +245,7 @@ async def test_outputs_are_read_and_what_is_no_output_makes_it_fail(tmp_path: Pa
             (tasks.place_of(id) / "output").write_text(text)
             tasks.box.machine.crash(f"{id}.0", 0)
             report = await tasks.reported(id)
-            assert (report.state, report.cause, report.exit_code) == (AllocationState.FAILED, "exit", 0)
+            assert (report.state, report.cause, report.exit_code) == (AllocationState.FAILED, "exit", None)
             assert why in report.reason
 
 
@@ -317,7 +317,7 @@ async def test_artifacts_are_kept_and_a_missing_one_makes_it_fail(tmp_path: Path
         assert kept == [("*.txt", 19 + 9, 2), ("dist", 6, 1)] or kept == [("*.txt", 28, 2), ("dist", 6, 1)]
         missing = tasks.place("b", artifacts=(Artifact(path="report.html"),))
         report = await tasks.reported(missing)
-        assert (report.state, report.exit_code) == (AllocationState.FAILED, 0)
+        assert (report.state, report.exit_code) == (AllocationState.FAILED, None)
         assert "there is no artifact report.html" in report.reason
 
 
