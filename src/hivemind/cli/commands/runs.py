@@ -53,11 +53,12 @@ def status(context: Context) -> int:
 
 def describe(context: Context, run: RunDocument) -> None:
     """Its tree, below what it was begun with and what came of it."""
-    began = f"{run.start.kind} {run.start.source}".strip() + (f" by {run.start.by}" if run.start.by else "")
+    what = "" if run.start.kind == "person" else f"{run.start.kind} {run.start.source}".strip()
+    began = what or run.start.by or "a person"
     context.print(f"run {run.name} of job {run.job}, definition {run.definition}, started by {began}")
-    for what, values in (("input", run.inputs), ("output", run.outputs)):
+    for noun, values in (("input", run.inputs), ("output", run.outputs)):
         for name, value in sorted(values.items()):
-            context.print(f"  {what} {name} = {printable(value if isinstance(value, str) else _json(value))}")
+            context.print(f"  {noun} {name} = {printable(value if isinstance(value, str) else _json(value))}")
     _tree(context, run)
     for mark in run.marks:
         told = "  ".join(part for part in (mark.state, mark.why, f"by {mark.by}" if mark.by else "") if part)

@@ -108,14 +108,14 @@ def _why(shape: Shape) -> str:
     if run is None:
         return ""
     parts = []
-    if shape.role == "fan-out":
+    if shape.role == "fan-out" and shape.members():
         over = sum(1 for s in shape.members() if s.run and s.run.ended)
         parts.append(f"{over}/{len(shape.members())}")
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
     if run.reason:
         parts.append(run.reason)
-    elif run.exit_code:
+    elif run.exit_code and run.state != "running":
         parts.append(f"exit code {run.exit_code}")
     elif run.state == "running" and run.nodes:
         parts.append(f"on {', '.join(dict.fromkeys(run.nodes))}")
