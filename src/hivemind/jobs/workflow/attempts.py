@@ -8,10 +8,9 @@ from msgspec.structs import replace
 
 from hivemind.errors import Invalid
 from hivemind.jobs.book import Ended
-from hivemind.jobs.failures import matches
-from hivemind.jobs.workflow.backoff import delay
 from hivemind.jobs.workflow.beginning import go
 from hivemind.jobs.workflow.produced import outputs_of
+from hivemind.jobs.workflow.retrying import may_retry, retry
 from hivemind.jobs.workflow.turn import Turn
 from hivemind.model.run import Attempt, Cause, Run, RunState, TaskRun, TaskState
 
@@ -107,14 +106,14 @@ def _conclude(turn: Turn, task: TaskRun) -> None:
     elif attempt.cause in _LOSSES:
         _lose(turn, over, why)
     else:
-        failed(turn, over, attempt.cause, why)
+        _fail(turn, over, attempt.cause, why)
 
 
 def _produce(turn: Turn, task: TaskRun, written: TaskRun) -> None:
     try:
         outputs = outputs_of(turn, task, written.outputs)
     except Invalid as error:
-        failed(turn, task, "exit", error.message)
+        _fail(turn, task, "exit", error.message)
     else:
         turn.decide(task, TaskState.SUCCEEDED, outputs=outputs)
 
@@ -127,23 +126,14 @@ def _lose(turn: Turn, task: TaskRun, why: str) -> None:
         go(turn, replace(task, losses=task.losses + 1), why)
 
 
-def failed(turn: Turn, task: TaskRun, cause: Cause, why: str) -> None:
+def _fail(turn: Turn, task: TaskRun, cause: Cause, why: str) -> None:
     """It failed: there is a further attempt, or that is its outcome."""
-    retry = turn.node(task).task.retry
-    how = Ended(cause=cause, exit_code=task.exit_code, reason=why)
     if task.fate is not None:
         turn.decide(task, task.fate, task.reason)
-    elif task.spent >= retry.max or (retry.on and not matches(retry.on, how, task.attempt)):
-        state = TaskState.TIMED_OUT if cause == "timeout" else TaskState.FAILED
-        turn.decide(task, state, why)
+    elif may_retry(turn, task, cause, why):
+        retry(turn, task, why)
     else:
-        wait = delay(retry, task)
-        task = replace(task, spent=task.spent + 1)
-        if wait:
-            why = f"{why}; tried again in {wait / 1000:g} s"
-            turn.turn(task, TaskState.BLOCKED, why, due=turn.now + wait)
-        else:
-            go(turn, task, f"{why}; tried again")
+        turn.decide(task, TaskState.TIMED_OUT if cause == "timeout" else TaskState.FAILED, why)
 
 
 def _attempt(turn: Turn, task: TaskRun, how: Ended) -> Attempt:

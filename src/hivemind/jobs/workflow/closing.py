@@ -5,15 +5,15 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from hivemind.errors import Invalid
-from hivemind.jobs.plan import HOOKS, child, is_member, parent_of
+from hivemind.jobs.plan import child, is_member, parent_of
 from hivemind.jobs.workflow import fanout
-from hivemind.jobs.workflow.attempts import failed
 from hivemind.jobs.workflow.beginning import go
 from hivemind.jobs.workflow.produced import outputs_of_group
+from hivemind.jobs.workflow.retrying import may_retry, retry
 from hivemind.jobs.workflow.shelving import shelve
 from hivemind.jobs.workflow.stopping import stop
 from hivemind.jobs.workflow.turn import Turn, fans
-from hivemind.model.run import TaskRun, TaskState
+from hivemind.model.run import Cause, TaskRun, TaskState
 
 Outcome = tuple[TaskState, str]
 """And why."""
@@ -64,10 +64,10 @@ def _after(turn: Turn, place: str) -> set[str]:
 def _advance(turn: Turn, group: TaskRun) -> None:
     """All in it is decided: the next of its hooks has its turn, or that was all."""
     outcome = _tasks_outcome(turn, group)
-    for name in HOOKS:
-        hook = turn.get(child(group.path, name)) if name in turn.node(group).hooks else None
-        if hook is None or hook.state is not TaskState.PENDING:
+    for hook in turn.hooks(group):
+        if hook.state is not TaskState.PENDING:
             continue
+        name = turn.node(hook).id
         if not _has_turn(name, outcome[0]):
             turn.decide(hook, TaskState.SKIPPED, f"this {outcome[0]}")
             continue
@@ -94,13 +94,11 @@ def _conclude(turn: Turn, group: TaskRun, state: TaskState, why: str) -> None:
             outputs = outputs_of_group(turn, group)
         except Invalid as error:
             state, why = TaskState.FAILED, error.message
-    if (
-        state.failure
-        and turn.plan.role(group.path) == "group"
-        and group.spent < turn.node(group).task.retry.max
-    ):
+    cause: Cause = "timeout" if state is TaskState.TIMED_OUT else "exit"
+    is_group = turn.plan.role(group.path) == "group"
+    if state.failure and is_group and may_retry(turn, group, cause, why):
         shelve(turn, group)
-        failed(turn, replace(group, fate=None), "timeout" if state is TaskState.TIMED_OUT else "exit", why)
+        retry(turn, group, why)
     else:
         turn.decide(group, state, why, outputs=outputs)
 
@@ -110,9 +108,7 @@ def _tasks_outcome(turn: Turn, group: TaskRun) -> Outcome:
     if group.fate:
         return group.fate, group.reason
     failures, canceled = [], []
-    for part in turn.parts(group):
-        if turn.node(part).hook:
-            continue
+    for part in turn.tasks(group):
         if part.state.failure and (is_member(part.path) or _counts_as_failure(turn, part)):
             failures.append(part)
         elif part.state is TaskState.CANCELED:
@@ -126,8 +122,7 @@ def _tasks_outcome(turn: Turn, group: TaskRun) -> Outcome:
 
 def _with_hooks(turn: Turn, group: TaskRun, outcome: Outcome) -> Outcome:
     """A hook that fails makes its group fail, if nothing else did; one that was canceled makes it canceled."""
-    for name in turn.node(group).hooks:
-        hook = turn.found(child(group.path, name))
+    for hook in turn.hooks(group):
         if hook.state.failure and not outcome[0].failure:
             outcome = TaskState.FAILED, named(turn, hook)
         elif hook.state is TaskState.CANCELED and outcome[0] is TaskState.SUCCEEDED:

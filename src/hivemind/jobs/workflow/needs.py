@@ -27,13 +27,20 @@ from hivemind.model.run import TaskRun, TaskState
 
 
 def look(turn: Turn, place: str) -> None:
-    """At all that a task needs, from the first that was not decided before. Begins or skips it."""
-    task = turn.book.get(place)
-    if task is None or task.state is not TaskState.PENDING:
-        return
-    needed = [] if is_member(place) else turn.node(task).needed
+    """At all that a new task needs; some of it may be decided already."""
+    task = turn.found(place)
+    for needed in _needed(turn, task):
+        other = turn.book.get(beside(place, needed))
+        if other is not None and other.state.decided and not _judge(turn, task, needed, other):
+            return
+    _look_on(turn, task)
+
+
+def _look_on(turn: Turn, task: TaskRun) -> None:
+    """From the first of its needs that was not decided before, up to the next such. Without any it begins."""
+    needed = _needed(turn, task)
     for met in range(task.met, len(needed)):
-        other = turn.book.get(beside(place, needed[met]))
+        other = turn.book.get(beside(task.path, needed[met]))
         if other is None or not other.state.decided:
             if met > task.met:
                 turn.put(replace(task, met=met))
@@ -41,6 +48,11 @@ def look(turn: Turn, place: str) -> None:
         if not _judge(turn, task, needed[met], other):
             return
     ready(turn, replace(task, met=len(needed)))
+
+
+def _needed(turn: Turn, task: TaskRun) -> list[Node]:
+    """A member of a fan-out needs nothing more: the fan-out has begun."""
+    return [] if is_member(task.path) else turn.node(task).needed
 
 
 def follow(turn: Turn, place: str) -> None:
@@ -56,7 +68,7 @@ def follow(turn: Turn, place: str) -> None:
         # with thousands of needs looks at each of them but twice.
         first = turn.node(task).needed[task.met]
         if _judge(turn, task, needed, decided) and first is needed:
-            look(turn, task.path)
+            _look_on(turn, task)
 
 
 def waiting_for(turn: Turn, place: str) -> Iterator[TaskRun]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from hivemind.errors import Conflict, Invalid, NotFound
-from hivemind.jobs.plan import HOOKS, child, is_member, member, parent_of
+from hivemind.jobs.plan import HOOKS, is_member, member, parent_of
 from hivemind.jobs.workflow import closing
 from hivemind.jobs.workflow.beginning import open_group
 from hivemind.jobs.workflow.fanout import deadline
@@ -101,8 +101,8 @@ def _choose(turn: Turn, group: TaskRun, spreading: _Spreading) -> None:
         return
     if group.made < group.total:
         spreading.redo(member(group.path, group.made))  # and all after it, to which the fan-out did not come
-    for part in turn.parts(group):
-        if part.state in (TaskState.SUCCEEDED, TaskState.SKIPPED) or _excused(turn, part):
+    for part in turn.tasks(group):
+        if not _to_be_redone(turn, part):
             continue
         if turn.plan.role(part.path) in ("group", "fan-out"):
             _choose(turn, part, spreading)
@@ -112,20 +112,17 @@ def _choose(turn: Turn, group: TaskRun, spreading: _Spreading) -> None:
         spreading.open(group.path)
 
 
-def _excused(turn: Turn, part: TaskRun) -> bool:
-    """Its failure counted as success; hooks have their turn again with their group."""
-    node = turn.node(part)
-    return node.hook or (part.state.failure and node.task.allow_failure and not is_member(part.path))
+def _to_be_redone(turn: Turn, part: TaskRun) -> bool:
+    allowed = turn.node(part).task.allow_failure and not is_member(part.path)
+    return part.state is TaskState.CANCELED or (part.state.failure and not allowed)
 
 
 def _reopen(turn: Turn, group: TaskRun, by: str) -> None:
-    node = turn.node(group)
-    due = deadline(turn, node, group.path)
+    due = deadline(turn, turn.node(group), group.path)
     turn.turn(group, TaskState.RUNNING, AGAIN, by, ended=0, due=due, outputs={}, spent=0, made=0)
-    if is_member(group.path) or not node.fans:
-        for name in node.hooks:
-            shelve(turn, turn.found(child(group.path, name)))
-            turn.make(child(group.path, name))
+    for hook in list(turn.hooks(group)):
+        shelve(turn, hook)
+        turn.make(hook.path)
 
 
 def _redo(turn: Turn, place: str, by: str) -> None:

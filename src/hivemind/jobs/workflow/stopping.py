@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hivemind.jobs.plan import child
 from hivemind.jobs.workflow.turn import Turn
 from hivemind.model.run import TaskRun, TaskState
 
@@ -25,7 +24,7 @@ def stop(
     if task.state is not TaskState.RUNNING:
         turn.decide(task, fate, why, by)
         return
-    first = task.fate is None and not cleaning(turn, task)
+    first = task.fate in (None, TaskState.FAILED) and task.fate is not fate and not cleaning(turn, task)
     if first:
         task = turn.turn(task, TaskState.RUNNING, why, by, fate=fate, due=0)
     if turn.plan.role(task.path) not in ("group", "fan-out"):
@@ -40,12 +39,13 @@ def stop(
 
 def cleaning(turn: Turn, group: TaskRun) -> bool:
     """All that is left of it is its `finally`."""
-    hook = turn.get(child(group.path, "finally")) if "finally" in turn.node(group).hooks else None
-    return hook is not None and hook.state is not TaskState.PENDING
+    return any(_cleans_up(turn, hook) and hook.state is not TaskState.PENDING for hook in turn.hooks(group))
 
 
 def _goes_on(turn: Turn, part: TaskRun, also_finally: bool) -> bool:
     """A `finally` does, by and by; the other hooks do not get their turn if they had none."""
-    if turn.node(part).hook and turn.node(part).id == "finally":
-        return not also_finally
-    return turn.waits_its_turn(part)
+    return not also_finally if _cleans_up(turn, part) else turn.waits_its_turn(part)
+
+
+def _cleans_up(turn: Turn, part: TaskRun) -> bool:
+    return turn.node(part).hook and turn.node(part).id == "finally"

@@ -6,7 +6,7 @@ The run itself is dealt with like the groups in it, as the task run whose place 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,36 +102,45 @@ class Turn:
 
     # What is in what.
 
-    def parts(self, task: TaskRun) -> Iterator[TaskRun]:
-        """The task runs directly in a group, its hooks last, or the members of a fan-out."""
-        node = self.node(task)
-        if fans(node, task.path):
-            places = (member(task.path, index) for index in range(task.made))
+    def tasks(self, group: TaskRun) -> Iterator[TaskRun]:
+        """The task runs directly in a group, without its hooks, or the members of a fan-out."""
+        node = self.node(group)
+        if fans(node, group.path):
+            places = (member(group.path, index) for index in range(group.made))
         else:
-            places = (child(task.path, each.id) for each in (*node.children.values(), *node.hooks.values()))
-        for place in places:
-            if (part := self.book.get(place)) is not None:
-                yield part
+            places = (child(group.path, name) for name in node.children)
+        return self._there(places)
 
-    def live(self, task: TaskRun) -> Iterator[TaskRun]:
+    def hooks(self, group: TaskRun) -> Iterator[TaskRun]:
+        """Of a group, in the order of their turn. A fan-out has none, its members have."""
+        node = self.node(group)
+        return self._there(child(group.path, name) for name in node.hooks if not fans(node, group.path))
+
+    def parts(self, group: TaskRun) -> Iterator[TaskRun]:
+        yield from self.tasks(group)
+        yield from self.hooks(group)
+
+    def _there(self, places: Iterable[str]) -> Iterator[TaskRun]:
+        for place in places:
+            if (task := self.book.get(place)) is not None:
+                yield task
+
+    def live(self, group: TaskRun) -> Iterator[TaskRun]:
         """Whatever in it is undecided, at any depth, but hooks whose turn has not come; groups before their parts."""
-        for part in self.parts(task):
-            if part.state in UNDECIDED and not self.waits_its_turn(part):
+        for part in self.parts(group):
+            if not part.state.decided and not self.waits_its_turn(part):
                 yield part
                 yield from self.live(part)
 
     def waits_its_turn(self, task: TaskRun) -> bool:
         return task.state is TaskState.PENDING and self.node(task).hook
 
-    def undecided(self, task: TaskRun) -> int:
+    def undecided(self, group: TaskRun) -> int:
         """How many parts are undecided, but for hooks whose turn has not come. Looks at none but the hooks."""
-        tally = self.book.tally(task.path)
-        count = sum(tally.get(state, 0) for state in UNDECIDED)
-        if is_member(task.path) or not self.node(task).fans:
-            for hook in self.node(task).hooks:
-                part = self.book.get(child(task.path, hook))
-                count -= part is not None and part.state is TaskState.PENDING
-        return count
+        tally = self.book.tally(group.path)
+        return sum(tally.get(state, 0) for state in UNDECIDED) - sum(
+            map(self.waits_its_turn, self.hooks(group))
+        )
 
 
 def fans(node: Node, place: str) -> bool:

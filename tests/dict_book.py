@@ -94,7 +94,9 @@ class DictBook:
 
     def child_run(self, place: str, state: RunState, **given: Any) -> Run:
         """The run that the task there waits for, ended."""
-        run = replace(self.run, id=self.tasks[place].child, job_name="child", number=1, state=state, outputs={})
+        run = replace(
+            self.run, id=self.tasks[place].child, job_name="child", number=1, state=state, outputs={}
+        )
         return replace(run, **given)
 
 
