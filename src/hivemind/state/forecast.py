@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from hivemind.model.allocation import Allocation, AllocationState, Desired
+from hivemind.model.run import Run
 from hivemind.state.operations import AllocationReport, Operation, ReportAllocations
 from hivemind.state.state import Signed, State
 from hivemind.state.tables import Change
@@ -50,8 +51,8 @@ def _all_goes_well(state: State, moved: set[str]) -> list[ReportAllocations]:
     reports: dict[str, list[AllocationReport]] = {}
     for id in sorted(moved):
         allocation = state.allocations.get(id)
-        if allocation is None or not allocation.live or not allocation.node:
-            continue
+        if allocation is None or not allocation.live or not allocation.node or allocation.for_job:
+            continue  # how a task ends, and what follows from that, nobody can foresee
         if allocation.desired is Desired.STOP:
             reached = AllocationState.STOPPED
         elif allocation.state is AllocationState.PLACED:
@@ -71,6 +72,10 @@ def _read(state: State) -> list[Foreseen]:
             steps += _bundle(change)
         elif change.table == "allocations" and change.new is not None:
             steps += _allocation(state, change.old, change.new)
+        elif change.table in ("jobs", "routines"):
+            steps += _defined(change)
+        elif change.table == "runs":
+            steps += _run(change.old, change.new)
         elif change.table in ("volumes", "snapshots"):
             steps += _storage(change)
     return steps
@@ -112,6 +117,30 @@ def _bundle(change: Change) -> list[Foreseen]:
     return [Foreseen(action="change", object=f"{new.kind} {new.name}")] if new.number != old.number else []
 
 
+def _defined(change: Change) -> list[Foreseen]:
+    """A job or a routine of the library."""
+    old, new = change.old, change.new
+    object = f"{change.table.removesuffix('s')} {(new or old).name}"
+    if old is None or new is None:
+        return [Foreseen(action="create" if new else "delete", object=object)]
+    what = "definition" if change.table == "jobs" else "version"
+    if old.number != new.number:
+        return [Foreseen(action="change", object=object, detail=f"to {what} {new.number}")]
+    if change.table == "jobs" and (old.paused, old.paused_schedules) != (new.paused, new.paused_schedules):
+        return [Foreseen(action="change", object=object, detail="paused or resumed")]
+    return [Foreseen(action="change", object=object, detail="labels")] if old.labels != new.labels else []
+
+
+def _run(old: Run | None, new: Run | None) -> list[Foreseen]:
+    if new is None or (old and old.state is new.state and old.canceling == new.canceling):
+        return []
+    if old is None or (old.state.ended and not new.state.ended):
+        return [Foreseen(action="start", object=f"run {new.name}")]
+    if new.canceling and not old.canceling:
+        return [Foreseen(action="stop", object=f"run {new.name}", detail=new.canceling)]
+    return []
+
+
 def _storage(change: Change) -> list[Foreseen]:
     old, new = change.old, change.new
     object = f"{change.table.removesuffix('s')} {(new or old).name}"
@@ -128,11 +157,19 @@ def _storage(change: Change) -> list[Foreseen]:
 
 
 def _allocation(state: State, old: Allocation | None, new: Allocation) -> list[Foreseen]:
-    name, node = f"{new.app_name}.{new.slot}", state.nodes[new.node].name if new.node else ""
+    name, node = _name(state, new), state.nodes[new.node].name if new.node else ""
     if new.desired is Desired.STOP and (old is None or old.desired is Desired.RUN):
         return [Foreseen(action="stop", object=name, node=node, detail=new.reason)]
     if new.state is AllocationState.PLACED and (old is None or old.state is AllocationState.PENDING):
-        return [Foreseen(action="start", object=name, node=node, detail=f"revision {new.revision}")]
+        detail = f"attempt {new.attempt}" if new.for_job else f"revision {new.revision}"
+        return [Foreseen(action="start", object=name, node=node, detail=detail)]
     if new.state is AllocationState.PENDING and new.reason and (old is None or old.reason != new.reason):
         return [Foreseen(action="wait", object=name, detail=new.reason)]
     return []
+
+
+def _name(state: State, allocation: Allocation) -> str:
+    if not allocation.for_job:
+        return f"{allocation.app_name}.{allocation.slot}"
+    run = state.runs.get(allocation.run)
+    return f"{run.name if run else allocation.run}/{allocation.path}"

@@ -62,8 +62,14 @@ def test_nothing_invalid_is_put(open_project: Running) -> None:
 
 def test_a_dry_run_changes_nothing(open_project: Running) -> None:
     hive = open_project.local
-    hive.jobs.plan(job("etl", tasks=ETL))
+    assert [(s.action, s.object) for s in hive.jobs.plan(job("etl", tasks=ETL))] == [("create", "job etl")]
     assert hive.jobs.list() == []
+    hive.jobs.put(job("etl", tasks=ETL))
+    assert hive.jobs.plan(job("etl", tasks=ETL)) == ()
+    changed = job("etl", tasks={"get": {"run": "echo other"}})
+    assert [(s.action, s.detail) for s in hive.jobs.plan(changed)] == [("change", "to definition 2")]
+    assert [(s.action, s.object) for s in hive.jobs.plan_delete("etl")] == [("delete", "job etl")]
+    assert [j.number for j in hive.jobs.list()] == [1]
 
 
 def test_what_is_written_is_judged_without_being_put(open_project: Running) -> None:
