@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from hive import ADMIN, Hive
 from hivemind.jobs.definition import read
 from hivemind.model.allocation import Allocation, AllocationState, Desired
@@ -94,6 +92,11 @@ class JobsHive(Hive):
                     self.end(attempt)
         raise AssertionError("it never comes to rest")
 
+    def all_well_once(self) -> None:
+        """All that runs now succeeds."""
+        for attempt in self.attempts():
+            self.end(attempt)
+
     def cancel(self, run: Run | str, *paths: str, kill: bool = False) -> None:
         id = run if isinstance(run, str) else run.id
         self.do(CancelRun(project="default", run=id, paths=paths, kill=kill))
@@ -113,4 +116,4 @@ class JobsHive(Hive):
         self.state.apply(self.state.sequence + 1, self.time, [])
 
 
-__all__ = ["ADMIN", "JobsHive", "msgspec"]
+__all__ = ["ADMIN", "JobsHive"]

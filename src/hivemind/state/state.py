@@ -107,7 +107,12 @@ class Picture(NamedTuple):
         }
         return encode(
             Snapshot(
-                format=1, hive=self.hive, sequence=self.sequence, time=self.time, serial=self.serial, tables=rows
+                format=1,
+                hive=self.hive,
+                sequence=self.sequence,
+                time=self.time,
+                serial=self.serial,
+                tables=rows,
             )
         )
 

@@ -183,7 +183,7 @@ def force(state: State, operation: ForceCircuit, who: Principal) -> Outcome:
     if old is None:
         raise NotFound(
             f"there is no circuit {operation.name!r} in project {operation.project!r}",
-            hint="a job declares it: circuits: on one of its tasks; hivemind job circuits shows all",
+            hint="a job declares it: circuits: on one of its tasks; hivemind circuit ls shows them",
         )
     why = operation.reason or (f"by {who.name}" if operation.state != "auto" else "")
     new = circuit.force(circuit.tick(old, state.time), operation.state, state.time, why)

@@ -12,10 +12,10 @@ from hivemind.model.principal import Principal
 from hivemind.state.jobs import circuits
 from hivemind.state.jobs.admission import admit
 from hivemind.state.jobs.book import workflow
-from hivemind.state.jobs.firing import schedules
 from hivemind.state.jobs.keeping import trim
 from hivemind.state.jobs.routines import library
 from hivemind.state.jobs.runs import find_job
+from hivemind.state.jobs.schedules import schedules
 from hivemind.state.operations import DeleteJob, PutJob
 from hivemind.state.projects import check_version, known
 from hivemind.state.state import Outcome, State, definition_key

@@ -114,7 +114,8 @@ def _addressed(state: State, operation: RaiseEvent) -> list[_Match]:
 def source_of(trigger: Trigger) -> str:
     """What names it, whichever definition it is of: `Start.source`, and `RaiseEvent.source` of webhooks and files."""
     if isinstance(trigger, FileTrigger):
-        return f"{trigger.volume or trigger.node or ''}:{trigger.path}"
+        where = trigger.volume or trigger.node
+        return f"{where}:{trigger.path}" if where else trigger.path
     return trigger.type if isinstance(trigger, EventTrigger) else trigger.name
 
 

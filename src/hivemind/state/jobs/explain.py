@@ -11,7 +11,7 @@ from hivemind.model.run import Run, TaskRun, TaskState, task_key
 from hivemind.scheduler.scheduler import place
 from hivemind.state.jobs import limits, waiting
 from hivemind.state.jobs.lane import Lane, lane_of
-from hivemind.state.jobs.placing import ask, attempts
+from hivemind.state.jobs.placing import ask, attempts, uses
 from hivemind.state.jobs.specs import node_of
 from hivemind.state.state import State
 
@@ -84,7 +84,7 @@ def _why_queued(state: State, run: Run, task: TaskRun) -> str:
 
 def _no_place(state: State, run: Run, task: TaskRun, lane: Lane) -> str:
     asks = [ask(state, each, task, lane) for each in attempts(state, run, task, lane)]
-    placed = place(asks, state.nodes, state.uses())
+    placed = place(asks, state.nodes, uses(state))
     refused = [each.explanation for each in placed if not each.node]
     if refused:
         return refused[0]

@@ -6,17 +6,16 @@ named by its time, so that not even another node could start a second one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
 from hivemind.jobs import schedule as times
-from hivemind.model.job import Job, JobSpec, Schedule
+from hivemind.model.job import Job, Schedule
 from hivemind.model.principal import Principal
 from hivemind.model.run import Start
 from hivemind.state.jobs.book import workflow
 from hivemind.state.jobs.runs import find_job, run_id, skip, start_run
+from hivemind.state.jobs.schedules import TICKS, schedules
 from hivemind.state.operations import Backfill
 from hivemind.state.state import Outcome, State
 
@@ -24,12 +23,6 @@ _WAITING_LIMIT = 100
 """Runs of one schedule that wait for each other; the times of a job that is too slow for it must not pile up."""
 _BACKFILL_LIMIT = 1000
 """Runs that one backfill starts."""
-
-
-def schedules(spec: JobSpec) -> Iterator[tuple[str, Schedule]]:
-    """Each by its name, or its number."""
-    for number, schedule in enumerate(spec.triggers.schedule):
-        yield schedule.name or str(number), schedule
 
 
 def salt(job: Job, name: str) -> str:
@@ -119,7 +112,7 @@ def _start(state: State, job: Job, name: str, schedule: Schedule, tick: int) -> 
 def _others(state: State, job: Job, name: str) -> list[str]:
     """Runs of this schedule that have not ended, oldest first."""
     live = (state.runs[id] for id in state.work.live_runs(job.id))
-    mine = [run for run in live if run.start.kind in ("schedule", "backfill") and run.start.source == name]
+    mine = [run for run in live if run.start.kind in TICKS and run.start.source == name]
     return [run.id for run in sorted(mine, key=lambda run: run.number)]
 
 

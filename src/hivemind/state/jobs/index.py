@@ -85,7 +85,7 @@ class WorkIndex:
         self._queued: dict[str, TaskRun] = {}
         self._running: dict[str, str] = {}
         self._preemptible: set[str] = set()
-        self._preempting: Counter[str] = Counter()
+        self._preempting: dict[str, set[str]] = {}
         self._by_key: dict[tuple[str, str], set[str]] = {}
         self._by_project: Counter[str] = Counter()
         self._attempts: set[str] = set()
@@ -167,7 +167,11 @@ class WorkIndex:
 
     def preempting(self, key: str) -> bool:
         """Something is being stopped to make room for that task run."""
-        return self._preempting[key] > 0
+        return key in self._preempting
+
+    def promises(self) -> list[tuple[str, str]]:
+        """For which task runs room is being made, each with the id of an allocation that goes for it."""
+        return [(key, min(going)) for key, going in sorted(self._preempting.items())]
 
     def queued(self) -> Iterable[TaskRun]:
         """All that wait for a place or a limit, in no order."""
@@ -298,6 +302,8 @@ class WorkIndex:
             self._queued[change.key] = new
         else:
             self._queued.pop(change.key, None)
+            if change.key in self._preempting:
+                self.tasks.room()
         if _turn(old) != _turn(new):
             self.tasks.drop(change.key)
             if queued and new is not None:
@@ -340,21 +346,16 @@ class WorkIndex:
     def _allocation(self, change: Change) -> None:
         old: Allocation | None = change.old
         new: Allocation | None = change.new
-        self._preempt(old, -1)
-        self._preempt(new, 1)
+        if old is not None and old.makes_room_for:
+            _drop(self._preempting, old.makes_room_for, old.id)
+        if new is not None and new.makes_room_for:
+            self._preempting.setdefault(new.makes_room_for, set()).add(new.id)
         if new is not None and new.for_job:
             self._attempts.add(new.id)
         elif new is None and old is not None and old.for_job:
             self._attempts.discard(old.id)
         if old is not None and old.node and old.live and (new is None or not new.live):
             self.tasks.room()
-
-    def _preempt(self, allocation: Allocation | None, by: int) -> None:
-        if allocation is not None and allocation.makes_room_for:
-            key = allocation.makes_room_for
-            self._preempting[key] += by
-            if not self._preempting[key]:
-                del self._preempting[key]
 
     def _node(self, change: Change) -> None:
         self.tasks.room()

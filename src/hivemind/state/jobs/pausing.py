@@ -8,8 +8,8 @@ from hivemind.errors import NotFound
 from hivemind.model.job import Job
 from hivemind.model.principal import Principal
 from hivemind.model.queue import PausedQueue
-from hivemind.state.jobs.firing import schedules
 from hivemind.state.jobs.runs import find_job
+from hivemind.state.jobs.schedules import schedules
 from hivemind.state.operations import PauseJob, PauseQueue
 from hivemind.state.projects import known
 from hivemind.state.state import Outcome, State

@@ -10,11 +10,11 @@ from hivemind.jobs.workflow import next_attempt
 from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node
-from hivemind.model.run import Run, TaskRun
+from hivemind.model.run import Run, TaskRun, TaskState
 from hivemind.scheduler.contract import Ask, Placement, Use
 from hivemind.scheduler.scheduler import Scheduler
 from hivemind.state import volume_use
-from hivemind.state.jobs.lane import Lane
+from hivemind.state.jobs.lane import Lane, lane_of
 from hivemind.state.state import State
 
 _SHUNNED = ("lost", "start")
@@ -46,14 +46,14 @@ class Placer:
 
     def _ask(self, allocation: Allocation, task: TaskRun, lane: Lane) -> Placement:
         if self._scheduler is None:
-            self._scheduler = Scheduler(self._state.nodes, self._state.uses())
+            self._scheduler = Scheduler(self._state.nodes, uses(self._state))
         return self._scheduler.place([ask(self._state, allocation, task, lane)])[0]
 
 
 def _free_slots(state: State) -> int:
     return sum(
         max(state.nodes[node].task_slots - use.tasks, 0)
-        for node, use in state.uses().items()
+        for node, use in uses(state).items()
         if state.nodes[node].schedulable and not state.nodes[node].drained
     )
 
@@ -78,9 +78,9 @@ def attempts(state: State, run: Run, task: TaskRun, lane: Lane) -> list[Allocati
 
 def together(state: State, members: list[Allocation], task: TaskRun, lane: Lane) -> tuple[Allocation, ...]:
     """All of a gang, each on a node of its own unless they may share, or none."""
-    uses = state.uses()
-    free: dict[str, Node] = {id: state.nodes[id] for id in uses}
-    scheduler = Scheduler(free, uses)
+    used = uses(state)
+    free: dict[str, Node] = {id: state.nodes[id] for id in used}
+    scheduler = Scheduler(free, used)
     found = []
     for member in members:
         placed = scheduler.place([ask(state, member, task, lane)])[0]
@@ -89,7 +89,7 @@ def together(state: State, members: list[Allocation], task: TaskRun, lane: Lane)
         found.append(_at(state, member, placed.node))
         if not lane.share:
             del free[placed.node]
-            scheduler = Scheduler(free, uses)
+            scheduler = Scheduler(free, used)
     return tuple(found)
 
 
@@ -111,6 +111,24 @@ def ask(state: State, allocation: Allocation, task: TaskRun, lane: Lane) -> Ask:
             sorted({node for each in task.attempts if each.cause in _SHUNNED for node in each.nodes})
         ),
     )
+
+
+def uses(state: State) -> dict[str, Use]:
+    """What is set aside on every node, promises included: while room is made for a task nobody else gets any of it."""
+    found = state.uses()
+    for key, going in state.work.promises():
+        task = state.task_runs.get(key)
+        if task is not None and task.state is TaskState.QUEUED:
+            node, lane = state.allocations[going].node, lane_of(task.lane)
+            use = found[node]
+            found[node] = replace(
+                use,
+                cpus=round(use.cpus + lane.cpus, 6),
+                memory=use.memory + lane.memory,
+                gpus=use.gpus + lane.gpus,
+                tasks=use.tasks + 1,
+            )
+    return found
 
 
 def fits(asked: Ask, node: Node, use: Use) -> bool:

@@ -15,7 +15,7 @@ from hivemind.model.run import TaskRun
 from hivemind.scheduler.contract import Ask, Use
 from hivemind.state.jobs.book import halt_attempt
 from hivemind.state.jobs.lane import Lane, lane_of
-from hivemind.state.jobs.placing import ask, attempts, fits
+from hivemind.state.jobs.placing import ask, attempts, fits, uses
 from hivemind.state.jobs.specs import node_of
 from hivemind.state.state import State
 
@@ -64,7 +64,7 @@ def _gives_way(state: State, task: TaskRun, lane: Lane, rank: int) -> bool:
 
 def _fewest(state: State, asked: Ask, node: str, candidates: list[Allocation]) -> list[Allocation]:
     """Without whom it fits there; empty: not even without all of them."""
-    use = state.uses()[node]
+    use = uses(state)[node]
     taken: list[Allocation] = []
     for candidate in candidates:
         taken.append(candidate)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.jobs.expression import render
-from hivemind.model.job import Job, JobSpec
+from hivemind.model.job import Job, JobSpec, Schedule
 from hivemind.model.names import derive_id
 from hivemind.model.principal import Principal
 from hivemind.model.run import Mark, Run, RunState, Start
@@ -17,10 +17,11 @@ from hivemind.state.jobs.book import workflow
 from hivemind.state.jobs.inputs import bound
 from hivemind.state.jobs.keeping import tidy
 from hivemind.state.jobs.lanes import key_text
+from hivemind.state.jobs.limits import Held
+from hivemind.state.jobs.schedules import TICKS, schedules
 from hivemind.state.operations import Approve, CancelRun, PauseRun, RetryRun, StartRun
 from hivemind.state.state import Outcome, State
 
-_TICKS = ("schedule", "backfill")
 _WAITING_LIMIT = 10_000
 """Runs of one job that have not ended: more are a mistake that would fill the memory."""
 
@@ -30,7 +31,7 @@ _WAITING_LIMIT = 10_000
 
 def run_id(job: Job, start: Start, key: str) -> str:
     """The same for the same tick, whether its schedule or a backfill starts it; else for the same key."""
-    if start.kind in _TICKS:
+    if start.kind in TICKS:
         return derive_id("run", job.id, "tick", start.source, start.time)
     return derive_id("run", job.id, start.kind, start.source, key)
 
@@ -166,15 +167,9 @@ def _check_room(state: State, run: Run) -> None:
     """It would go on at once, so its job's limit must have room for it."""
     if run.job not in state.jobs:
         raise Conflict(f"the job of {run.name} was removed", hint="put the job again and start a new run")
-    limit = state.definition_of(run).spec.concurrency
-    if not run.state.ended or limit is None:
-        return
-    others = state.work.begun_with_key(run.project, run.key)
-    if len(others) >= limit.limit:
-        names = ", ".join(sorted(state.runs[id].name for id in others)[:3])
+    if run.state.ended and (holding := in_the_way(state, run)):
         raise Conflict(
-            f"{len(others)} of {limit.limit} runs with the key {run.key} go on: {names}",
-            hint="wait until one has ended, or cancel it",
+            f"{run.name} cannot go on: {holding.why}", hint="wait until that has ended, or cancel it"
         )
 
 
@@ -182,6 +177,38 @@ def approve(state: State, operation: Approve, who: Principal) -> Outcome:
     run = find_run(state, operation.project, operation.run)
     workflow(state, run.id).approve(operation.path, operation.approved, who.name, operation.comment)
     return Outcome(id=run.id)
+
+
+# -- who begins ----------------------------------------------------------------------------------------------
+
+
+def in_the_way(state: State, run: Run) -> Held | None:
+    """Other runs that have to end before this one may go on: its job's limit, or the overlap of its schedule."""
+    limit = state.definition_of(run).spec.concurrency
+    if limit is not None:
+        others = state.work.begun_with_key(run.project, run.key)
+        if len(others) >= limit.limit:
+            why = f"{len(others)} of {limit.limit} runs with key {run.key} go on: {_names(state, others)}"
+            return Held(why, (("key", run.project, run.key),), full=True)
+    schedule = _schedule(state, run)
+    if schedule is not None and schedule.overlap != "allow":
+        before = state.work.begun_by(run.job, run.start.source)
+        if before:
+            why = f"{_names(state, before)} of the same schedule goes on"
+            return Held(why, (("source", run.job, run.start.source),))
+    return None
+
+
+def _names(state: State, runs: Iterable[str]) -> str:
+    return ", ".join(sorted(state.runs[id].name for id in runs)[:3])
+
+
+def _schedule(state: State, run: Run) -> Schedule | None:
+    """That started it, or that it makes up for."""
+    if run.start.kind not in TICKS:
+        return None
+    found = schedules(state.definition_of(run).spec)
+    return next((schedule for name, schedule in found if name == run.start.source), None)
 
 
 # -- finding -------------------------------------------------------------------------------------------------

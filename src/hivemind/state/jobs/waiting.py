@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from hivemind.jobs.queue import Choice
-from hivemind.model.job import Schedule
 from hivemind.model.run import Run
 from hivemind.state.jobs.book import workflow
 from hivemind.state.jobs.limits import Held
-from hivemind.state.jobs.runs import skip
+from hivemind.state.jobs.runs import in_the_way, skip
 from hivemind.state.state import State
 
 
@@ -44,30 +43,7 @@ def held(state: State, run: Run) -> Held | None:
         if f"{run.project}/{key}" in state.queues:
             what = f"queue {key}" if key else f"project {run.project}"
             return Held(f"{what} is paused", (("queue", run.project, key),))
-    limit = state.definition_of(run).spec.concurrency
-    if limit is not None:
-        others = state.work.begun_with_key(run.project, run.key)
-        if len(others) >= limit.limit:
-            names = ", ".join(sorted(state.runs[id].name for id in others)[:3])
-            why = f"{len(others)} of {limit.limit} runs with key {run.key} go on: {names}"
-            return Held(why, (("key", run.project, run.key),), full=True)
-    schedule = _schedule(state, run)
-    if schedule is not None and schedule.overlap != "allow":
-        before = state.work.begun_by(run.job, run.start.source)
-        if before:
-            names = ", ".join(sorted(state.runs[id].name for id in before)[:3])
-            return Held(f"waits for {names} of the same schedule", (("source", run.job, run.start.source),))
-    return None
-
-
-def _schedule(state: State, run: Run) -> Schedule | None:
-    """That started it, or that it makes up for."""
-    if run.start.kind not in ("schedule", "backfill"):
-        return None
-    for number, schedule in enumerate(state.definition_of(run).spec.triggers.schedule):
-        if (schedule.name or str(number)) == run.start.source:
-            return schedule
-    return None
+    return in_the_way(state, run)
 
 
 def _supersede(state: State, run: Run, limit: int) -> None:
