@@ -13,7 +13,7 @@ import msgspec
 
 from hivemind.errors import Invalid
 from hivemind.jobs.definition.finding import Findings, Path, did_you_mean
-from hivemind.jobs.definition.words import also_known, elsewhere, noun
+from hivemind.jobs.definition.words import also_known, elsewhere, example, noun
 from hivemind.model.quantity import read
 
 GONE: Any = object()
@@ -83,7 +83,7 @@ def _struct(raw: Any, type: Any, path: Path, findings: Findings) -> Any:
             kept[key] = found
     missing = [name for name, field in fields.items() if field.required and name not in raw]
     for name in missing:
-        findings.add(path, f"{what} needs '{name}'", "")
+        findings.add(path, f"{what} needs '{name}'", example(type, name))
     whole = not any(field.required and name not in kept for name, field in fields.items())
     return kept if whole else GONE
 
@@ -146,21 +146,32 @@ def _leaf(raw: Any, type: Any, path: Path, findings: Findings, *, key: bool = Fa
         hint = error.hint
         if not hint and isinstance(raw, int | float) and re.search(r"Expected 'str", message):
             hint = f'quote it, like "{raw}", so that it is text'
+        if not hint and isinstance(raw, str) and "lower-case letters" in message and (slug := _slug(raw)):
+            hint = f"write it like {slug}"
         findings.add(path, _said(path, raw, message, key=key), hint, key=key)
         return GONE
     return raw
 
 
+def _slug(text: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:63]
+
+
 def _said(path: Path, raw: Any, message: str, *, key: bool) -> str:
     """What the validator says of a leaf, with the leaf's name in it."""
     if match := re.match(r"Expected (.*?)(?:, got '.*')?$", message):
-        wanted = _WANTED.get(match[1], match[1])
+        wanted = re.sub(r"^'float' (>|<)= ([\d.]+)$", _bound, _WANTED.get(match[1], match[1]))
         if key:
             return f"'{raw}' cannot be its name: {wanted}"
         return f"{_name(path)} is {kind(raw)}, but must be {wanted}"
     if message.startswith("Invalid enum value"):
         return f"{_name(path)} cannot be {kind(raw)}"
     return f"{_name(path)}: {message}"
+
+
+def _bound(match: re.Match[str]) -> str:
+    limit = f"{float(match[2]):,g}"
+    return f"a number, {limit} or {'more' if match[1] == '>' else 'less'}"
 
 
 _WANTED = {

@@ -102,7 +102,6 @@ _FOREIGN = {
     "cpu": "write `cpus`",
     "mem": "write `memory`",
     "mem_limit": "write `memory`",
-    "type": "",
 }
 _PLACES: dict[Any, dict[str, str]] = {
     nouns.Retry: {"attempts": "write `max`", "interval": "write `delay`", "limit": "write `max`"},
@@ -110,6 +109,25 @@ _PLACES: dict[Any, dict[str, str]] = {
                      "end": "write `until`", "time": "write `at`"},
     nouns.JobManifest: {"apiVersion": "this looks written for Kubernetes; see docs/job-definitions.md"},
 }  # fmt: skip
+
+
+_EXAMPLES: dict[Any, dict[str, str]] = {
+    nouns.JobManifest: {"name": "write name: nightly"},
+    nouns.JobSpec: {"tasks": "write tasks: {hello: {run: echo hello}}"},
+    nouns.Webhook: {"secret": "the name of the project's secret with the key that callers sign with"},
+    nouns.EventTrigger: {"type": "write type: order.paid"},
+    nouns.FileTrigger: {"path": "write volume: inbox, path: '*.csv'"},
+    nouns.JobTrigger: {"name": "the name of the other job"},
+    nouns.AppTrigger: {"name": "the name of the app"},
+    nouns.Artifact: {"path": "a path or pattern of files"},
+    nouns.Rate: {"limit": "write rate: 10/s"},
+    VolumeMount: {"source": "the name of the volume", "target": "where it appears, as /data"},
+}
+
+
+def example(type: Any, field: str) -> str:
+    """How a missing key is written."""
+    return _EXAMPLES.get(type, {}).get(field, f"add {field}")
 
 
 def noun(type: Any) -> str:

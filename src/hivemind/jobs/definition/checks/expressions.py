@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
@@ -11,6 +12,7 @@ from hivemind.jobs.definition.checks.spots import Group, Spot, spots
 from hivemind.jobs.definition.finding import Findings, Path, did_you_mean
 from hivemind.model.job import JobSpec, OutputSpec, Step, Task
 
+Seen = dict[Group, ChainMap[str, Any]]
 Known = Mapping[str, Any]
 """Name -> what may come behind its dot: names, or a further mapping of them; None: anything."""
 RUN = frozenset({"id", "name", "number", "job", "project", "due", "attempt", "trigger", "by"})
@@ -24,9 +26,10 @@ def check(spec: JobSpec, all_groups: list[Group], findings: Findings) -> None:
     _outputs(spec.outputs, ("spec", "outputs"), whole, findings)
     if spec.concurrency:
         verify(spec.concurrency.key, ("spec", "concurrency", "key"), job, findings, templates=True)
+    seen = _seen(all_groups)
     for group in all_groups:
         for spot in spots(group):
-            _spot(spot, job, findings)
+            _spot(spot, job, seen, findings)
 
 
 def verify(value: Any, path: Path, known: Known, findings: Findings, *, templates: bool = False) -> None:
@@ -89,9 +92,9 @@ _ABSENT = {
 }
 
 
-def _spot(spot: Spot, job: Known, findings: Findings) -> None:
+def _spot(spot: Spot, job: Known, seen: Seen, findings: Findings) -> None:
     task, path = spot.task, spot.path
-    beside = _beside(spot)
+    beside = _beside(spot, seen)
     outer = {**job, **beside, **_member(spot, own=False)}
     inner = {**outer, **_member(spot, own=True)}
     verify(task.if_, (*path, "if"), outer, findings) if task.if_ else None
@@ -106,7 +109,8 @@ def _spot(spot: Spot, job: Known, findings: Findings) -> None:
     steps(task.steps, (*path, "steps"), inner, findings)
     own: dict[str, Any] = {**inner, "outputs": None}
     if task.tasks:
-        own = {**own, "tasks": {**own["tasks"], **{name: _told(one) for name, one in task.tasks.items()}}}
+        inside = {name: _told(one) for name, one in task.tasks.items()}
+        own = {**own, "tasks": ChainMap(inside, *seen[spot.group].maps)}
     _outputs(task.outputs, (*path, "outputs"), own, findings)
 
 
@@ -137,20 +141,20 @@ def _outputs(outputs: Mapping[str, OutputSpec], path: Path, known: Known, findin
             verify(output.value, (*path, name, "value"), known, findings)
 
 
-def _beside(spot: Spot) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    group: Group | None = spot.group
-    tasks: dict[str, Any] = {}
-    while group is not None:
-        for name, task in group.tasks.items():
-            tasks.setdefault(name, _told(task))
-        group = group.around
+def _beside(spot: Spot, seen: Seen) -> dict[str, Any]:
+    tasks = seen[spot.group]
     needs = set(spot.task.needs)
-    if spot.id in spot.group.order and (place := spot.group.order.index(spot.id)):
-        needs.add(spot.group.order[place - 1])
-    found["tasks"] = tasks
-    if needs:
-        found["needs"] = {name: tasks.get(name) for name in needs}
+    if before := spot.group.before.get(spot.id):
+        needs.add(before)
+    return {"tasks": tasks, "needs": {name: tasks.get(name) for name in needs}} if needs else {"tasks": tasks}
+
+
+def _seen(all_groups: list[Group]) -> Seen:
+    """For each group the tasks that are seen from within it, and what can be known of them."""
+    found: Seen = {}
+    for group in all_groups:  # outer ones come first
+        own = {name: _told(task) for name, task in group.tasks.items()}
+        found[group] = ChainMap(own, *(found[group.around].maps if group.around else ()))
     return found
 
 
@@ -188,7 +192,7 @@ def steps(
             findings.add((*where, "id"), f"two steps are called {step.id}", "give each its own id")
         for name in ("env", "with"):
             value = step.env if name == "env" else step.with_
-            here = {**known, "steps": told} if told else known
+            here = {**known, "steps": {**told, **dict.fromkeys(every)}} if every else known
             _early(value, (*where, name), set(every) - set(told), findings)
             verify(value, (*where, name), here, findings, templates=True)
             whole_only(value, (*where, name), later, findings)

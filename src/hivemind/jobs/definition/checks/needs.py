@@ -22,9 +22,10 @@ def check(all_groups: list[Group], findings: Findings) -> None:
             for name, outcome in spot.task.needs.items():
                 path = (*spot.path, "needs", name)
                 _outcome(path, outcome, findings)
-                if (seen := _resolve(spot, name, path, all_groups, findings)) is not None:
-                    if (waiting := _within(spot, seen)) is not None:
-                        edges[seen][waiting].setdefault(name, path)
+                seen = _resolve(spot, name, path, all_groups, findings)
+                waiting = _within(spot, seen) if seen else None
+                if seen and waiting:
+                    edges[seen][waiting].setdefault(name, path)
         for before, after in pairwise(group.order):
             if after in edges[group] and before in edges[group]:
                 edges[group][after].setdefault(before, ())
@@ -36,8 +37,10 @@ def _outcome(path: Path, outcome: str, findings: Findings) -> None:
     if outcome in _OUTCOMES:
         return
     if outcome.isidentifier():
-        hint = did_you_mean(outcome, _OUTCOMES)
-        findings.add(path, f"there is no outcome '{outcome}'", f"{hint}, or an expression over result")
+        hint = did_you_mean(outcome, _OUTCOMES).replace("there are", "it may be")
+        findings.add(
+            path, f"there is no outcome '{outcome}'", f"{hint}; an expression over result is possible, too"
+        )
         return
     try:
         expression.check(outcome)
@@ -91,22 +94,22 @@ def _cycle(group: Group, waits: Mapping[str, Mapping[str, Path]], findings: Find
     for start in waits:
         if start in done:
             continue
-        trail: list[str] = []
+        trail = {start: None}
         stack = [(start, iter(waits[start]))]
-        trail.append(start)
         while stack:
             name, further = stack[-1]
             following = next((n for n in further if n not in done), None)
             if following is None:
                 done.add(name)
                 stack.pop()
-                trail.pop()
+                trail.pop(name)
             elif following in trail:
-                _tell(group, [*trail[trail.index(following) :], following], waits, findings)
+                names = list(trail)
+                _tell(group, [*names[names.index(following) :], following], waits, findings)
                 done.add(following)
             else:
                 stack.append((following, iter(waits[following])))
-                trail.append(following)
+                trail[following] = None
 
 
 def _tell(

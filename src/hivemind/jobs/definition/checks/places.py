@@ -74,7 +74,7 @@ def _texts(spot: Spot, findings: Findings) -> None:
     try:
         check_mounts(task.mounts)
     except Invalid as error:
-        findings.add_error((*spot.path, "mounts"), error)
+        findings.add_error((*spot.path, "mounts", len(task.mounts) - 1), error)
     for number, mount in enumerate(task.mounts):
         if isinstance(mount, VolumeMount) and mount.per_replica:
             findings.add(

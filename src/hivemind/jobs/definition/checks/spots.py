@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 from hivemind.jobs.definition.finding import Path
@@ -24,6 +26,11 @@ class Group:
     owner: Spot | None
     around: Group | None
     hook: str = ""
+
+    @cached_property
+    def before(self) -> dict[str, str]:
+        """Of a sequence: what comes before each."""
+        return {after: before for before, after in pairwise(self.order)}
 
     def find(self, name: str) -> Group | None:
         """The group in which `name` is seen from here: this one, or the nearest around it."""
