@@ -35,12 +35,12 @@ class Placer:
         if self._free < lane.nodes:
             return ()
         members = attempts(self._state, run, task, lane)
-        if lane.nodes == 1:
-            placed = self._ask(members[0], task, lane)
-            found = (_at(self._state, members[0], placed.node),) if placed.node else ()
-        else:
+        found: tuple[Allocation, ...] = ()
+        if lane.nodes > 1:
             found = together(self._state, members, task, lane)
             self._scheduler = None
+        elif (placed := self._ask(members[0], task, lane)).node:
+            found = (_at(self._state, members[0], placed.node),)
         self._free -= len(found)
         return found
 
