@@ -47,6 +47,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 """Seconds until something that failed is tried again."""
 _LASTING = 6
 """Beginnings in vain after which trouble that might pass is taken for lasting."""
+_AFTER = 0.02
+"""Seconds until what has ended is cleared away: tasks that waited for it begin first."""
 _SHOWN_AFTER = 1.0
 """Seconds that an attempt lives before the others are shown what it does: of a short one only its end is told."""
 
@@ -86,6 +88,7 @@ class Attempt:
         self.known_order: Order | None = None
         self._said = False
         self._fenced = False
+        self._rested = False
         self._stopped = False
         """It ended because this daemon told it to."""
         self._failures = 0
@@ -139,6 +142,10 @@ class Attempt:
         """Does one thing, or waits until there is something to do."""
         allocation = self.agent.state.allocations.get(self.id)
         if allocation is None or allocation.state.ended or self._fenced:
+            if self._said and not self._fenced and not self._rested:
+                self._rested = True
+                await self._woken(_AFTER)
+                return
             await self._clearing.clear(keep=allocation is not None or self._remembered)
             if self._shown:
                 self.agent.forget_status(self.id)

@@ -54,10 +54,8 @@ class Collecting:
         )
 
     def _late(self) -> str:
-        try:
-            return (self._attempt.place / "late").read_text()
-        except FileNotFoundError:
-            return ""
+        place = self._attempt.place / "late"
+        return place.read_text() if place.exists() else ""
 
     def _told(self, order: Order) -> Path:
         return self._attempt.place / "told" if order.template.image else self._attempt.place

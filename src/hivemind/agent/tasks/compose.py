@@ -69,7 +69,7 @@ def compose(
         **provision.env,
         **template.env,
         **_own(allocation, node_name),
-        **_places(order, Path(TOLD) if contained else place),
+        **_places(order, TOLD if contained else str(place)),
         **further,
     }
     hidden = {name: value for name, value in provision.secret_env.items() if name not in template.env}
@@ -109,12 +109,12 @@ def compose(
 def workdir(order: Order, config: ImageConfig, place: Path) -> str:
     """A plain command's is its own directory, or one of the machine's that the task names."""
     wanted = order.template.workdir or ""
-    base = (config.workdir or "/") if order.template.image else str(place / "work")
+    base = (config.workdir or "/") if order.template.image else f"{place}/work"
     return os.path.join(base, wanted) if wanted else base
 
 
 def _home(place: Path) -> dict[str, str]:
-    own = str(place / "work")
+    own = f"{place}/work"
     return {"HOME": own, "TMPDIR": own}
 
 
@@ -122,9 +122,9 @@ def _own(allocation: Allocation, node_name: str) -> dict[str, str]:
     return {"HIVEMIND_ALLOCATION": allocation.id, "HIVEMIND_NODE": node_name}
 
 
-def _places(order: Order, top: Path) -> dict[str, str]:
-    found = {OUTPUT: str(top / "output")}
-    return {**found, STEPS: str(top / "steps")} if order.steps else found
+def _places(order: Order, top: str) -> dict[str, str]:
+    found = {OUTPUT: f"{top}/output"}
+    return {**found, STEPS: f"{top}/steps"} if order.steps else found
 
 
 def _told(place: Path, contained: bool) -> tuple[Mount, ...]:

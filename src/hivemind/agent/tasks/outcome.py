@@ -30,17 +30,18 @@ def ended(
     """By itself, or because its time was over (`late` says so). `step`: the one that it was at; `trouble`: why what it
     left cannot be taken, which makes a good end a bad one."""
     cause = "timeout" if late else cause_of(exit)
-    good = not late and exit.code == 0 and not trouble
+    spoiled = bool(trouble) and exit.code == 0 and not late
+    good = exit.code == 0 and not late and not trouble
     why = late or explain(exit, memory)
     if step and not good and not trouble:
         why = f"{step}: {why}"
-    if trouble and exit.code == 0:
+    if spoiled:
         why = trouble
     return AllocationReport(
         id=allocation.id,
         state=AllocationState.COMPLETE if good else AllocationState.FAILED,
         reason="" if good else why[:_LONGEST],
-        exit_code=None if exit.code == 0 and not good else exit.code,  # 0 says that all went well
+        exit_code=None if spoiled else exit.code,  # 0 says that all went well
         cause=cause,
         outputs=outputs or {},
         started_at=started,

@@ -59,7 +59,7 @@ class Places:
 
     def live(self, name: str) -> Path:
         """`name`: an allocation, or that of a place which was `taken`."""
-        return self._live / name
+        return Path(f"{self._live}/{name}")
 
     def take(self) -> Path:
         """A place with an empty `work`, for a plain command of the daemon's own user. Raises `OSError`."""
@@ -75,8 +75,8 @@ class Places:
         try:
             for name in (left := os.listdir(place)):
                 if name in ("output", "late"):
-                    os.unlink(place / name)
-            if set(left) - {"output", "late"} != {"work"} or os.listdir(place / "work"):
+                    os.unlink(f"{place}/{name}")
+            if set(left) - {"output", "late"} != {"work"} or os.listdir(f"{place}/work"):
                 return False
         except FileNotFoundError:
             return not place.exists()
@@ -113,10 +113,10 @@ class Places:
     # -- kept ------------------------------------------------------------------------------------------------
 
     def log(self, run: str, allocation: str) -> Path:
-        return self._kept / run / f"{allocation}.log"
+        return Path(f"{self._kept}/{run}/{allocation}.log")
 
     def artifacts(self, run: str, allocation: str) -> Path:
-        return self._kept / run / f"{allocation}.artifacts"
+        return Path(f"{self._kept}/{run}/{allocation}.artifacts")
 
     def run_of(self, allocation: str) -> str | None:
         """The run of an attempt of which something is kept."""
