@@ -27,7 +27,19 @@ _HEADERS: dict[str, tuple[str, Json]] = {
         "The same key again gives the first outcome again, done once.",
         {"type": "string", "pattern": "^[0-9A-Za-z._-]{1,200}$"},
     ),
+    "X-Hub-Signature-256": (
+        "`sha256=` and the HMAC-SHA256 of the body, as GitHub signs.",
+        {"type": "string"},
+    ),
+    "X-Hivemind-Signature": (
+        "The same; over `<timestamp>.<body>` where there is an `X-Hivemind-Timestamp`.",
+        {"type": "string"},
+    ),
+    "X-Hivemind-Timestamp": ("Seconds since 1970.", {"type": "string", "pattern": "^[0-9]{1,12}$"}),
+    "X-GitHub-Delivery": ("The same delivery again starts nothing twice.", {"type": "string"}),
+    "X-Hivemind-Notice": ("The same, of what a hive sent.", {"type": "string"}),
 }
+_BY_NAME = {name.lower(): name for name in _HEADERS}
 
 
 def describe(table: Iterable[Endpoint], version: str) -> Json:
@@ -123,7 +135,8 @@ def _query_parameters(endpoint: Endpoint, components: dict[str, Json]) -> list[J
 
 
 def _headers(endpoint: Endpoint) -> list[Json]:
-    names = [*endpoint.headers, *(["Idempotency-Key"] if endpoint.writes and not endpoint.upload else [])]
+    taken = [*endpoint.headers, *(["Idempotency-Key"] if endpoint.writes and not endpoint.upload else [])]
+    names = dict.fromkeys(_BY_NAME[name.lower()] for name in taken)
     return [
         {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
         for name, (text, schema) in ((name, _HEADERS[name]) for name in names)
