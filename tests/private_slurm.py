@@ -1,5 +1,5 @@
-"""A whole Slurm on one machine, of the tests' own: munge, a controller and one daemon for each of its nodes, with private
-ports of the loopback, keys and directories. Nothing of it is left, even when the tests are killed.
+"""A whole Slurm on one machine, of the tests' own: munge, a controller and one daemon for each of its nodes, with
+private ports of the loopback, keys and directories. Nothing of it runs on, even when the tests are killed.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class Engine(ABC):
     @abstractmethod
     async def open(self) -> None: ...
 
-    async def close(self) -> None:  # noqa: B027: most hold nothing
-        """Lets go of what it holds."""
+    async def close(self) -> None:  # noqa: B027
+        """Most hold nothing."""
 
     @abstractmethod
     async def _hand_over(self, id: str, job: Job, script: Path) -> str:
@@ -102,8 +102,8 @@ class Engine(ABC):
     async def output(self, id: str, job: Job, stream: Stream, offset: int = 0) -> bytes:
         return launch.output(job, stream, offset)
 
-    async def forget(self, id: str, job: Job) -> None:  # noqa: B027: most forget by themselves
-        """The engine need not remember it."""
+    async def forget(self, id: str, job: Job) -> None:  # noqa: B027
+        """Most forget by themselves."""
 
     def _gang(self, job: Job) -> tuple[str, ...]:
         """What starts the members of a gang."""

@@ -55,19 +55,19 @@ trap 'echo TERM >stop; : >told' TERM INT
 
 {{
   began=$(date +%s) asked=
-  while sleep 0.3; kill -0 -- "-$task" 2>/dev/null; do
+  while sleep 0.3; kill -s 0 -- "-$task" 2>/dev/null; do
     now=$(date +%s)
-    if [ "$limit" -gt 0 ] && [ $((now - began)) -ge "$limit" ] && [ ! -e stop ]; then
+    if [ "$limit" -gt 0 ] && [ $((now - began)) -gt "$limit" ] && [ ! -e stop ]; then
       : >timed
       echo TERM >stop
     fi
     [ -e stop ] || continue
     if [ -z "$asked" ]; then
       asked=$now
-      kill -TERM -- "-$task" 2>/dev/null
+      kill -s TERM -- "-$task" 2>/dev/null
     fi
-    if [ "$(cat stop)" = KILL ] || [ $((now - asked)) -ge "$grace" ]; then
-      kill -KILL -- "-$task" 2>/dev/null
+    if [ "$(cat stop)" = KILL ] || [ $((now - asked)) -gt "$grace" ]; then
+      kill -s KILL -- "-$task" 2>/dev/null
     fi
   done
 }} &
@@ -78,7 +78,7 @@ while :; do
   code=$?
   kill -0 "$task" 2>/dev/null || break
 done
-kill -KILL -- "-$task" 2>/dev/null
+kill -s KILL -- "-$task" 2>/dev/null
 kill "$watcher" 2>/dev/null
 if [ -e timed ]; then ended timeout "$code"
 elif [ -e stop ]; then ended canceled "$code"

@@ -91,9 +91,10 @@ class Ray(Engine):
 
     async def _info(self, id: str, job: Job) -> dict[str, Any] | None:
         try:
-            return await self._ask(job, "GET", f"/api/jobs/{quote(_name(id))}")
+            found = await self._ask(job, "GET", f"/api/jobs/{quote(_name(id))}")
         except NotFound:
             return None
+        return found if isinstance(found, dict) else None
 
     async def _ask(self, job: Job, method: str, path: str, body: Any = None) -> Any:
         return await asyncio.to_thread(self._request, self._option(job, "address"), method, path, body)
