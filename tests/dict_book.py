@@ -58,7 +58,7 @@ class DictBook:
             tally[old.state] -= 1
         tally[task.state] += 1
         self.tasks[task.path] = task
-        if old is None or (old.state, old.reason) != (task.state, task.reason):
+        if (old.state, old.reason) != (task.state, task.reason) if old else task.state is not TaskState.PENDING:
             self.log.append(f"{task.path}: {task.state}{_why(task.reason)}")
 
     def enqueue(self, task: TaskRun) -> None:

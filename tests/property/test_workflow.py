@@ -341,5 +341,5 @@ class Runs(RuleBasedStateMachine):
             self.an_ended_run_leaves_nothing()
 
 
-Runs.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Runs.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestRuns = Runs.TestCase

@@ -12,7 +12,7 @@ from hivemind.jobs.workflow.produced import outputs_of_group
 from hivemind.jobs.workflow.retrying import may_retry, retry
 from hivemind.jobs.workflow.shelving import shelve
 from hivemind.jobs.workflow.stopping import stop
-from hivemind.jobs.workflow.turn import Turn, fans
+from hivemind.jobs.workflow.turn import CAME_TO, Turn, fans
 from hivemind.model.run import Cause, TaskRun, TaskState
 
 Outcome = tuple[TaskState, str]
@@ -69,7 +69,7 @@ def _advance(turn: Turn, group: TaskRun) -> None:
             continue
         name = turn.node(hook).id
         if not _has_turn(name, outcome[0]):
-            turn.decide(hook, TaskState.SKIPPED, f"this {outcome[0]}")
+            turn.decide(hook, TaskState.SKIPPED, f"there was no {name.removeprefix('on_')}")
             continue
         if name == "finally" and group.due:
             turn.put(replace(group, due=0))  # nothing cuts short what cleans up
@@ -138,7 +138,4 @@ def named(turn: Turn, part: TaskRun) -> str:
     """Why it came to that, with the place where it began."""
     if part.reason.startswith((f"{part.path}.", f"{part.path}[")):
         return part.reason
-    return f"{part.path} {_VERBS.get(part.state, part.state)}{part.reason and ': '}{part.reason}"
-
-
-_VERBS = {TaskState.CANCELED: "was canceled", TaskState.LOST: "was lost"}
+    return f"{part.path} {CAME_TO.get(part.state, part.state)}{part.reason and ': '}{part.reason}"

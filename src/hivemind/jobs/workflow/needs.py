@@ -22,7 +22,7 @@ from hivemind.jobs.context import told
 from hivemind.jobs.expression import truth
 from hivemind.jobs.plan import PASSED, Node, beside, child, is_member, member, parent_of
 from hivemind.jobs.workflow.beginning import ready
-from hivemind.jobs.workflow.turn import Turn, fans
+from hivemind.jobs.workflow.turn import CAME_TO, Turn, fans
 from hivemind.model.run import TaskRun, TaskState
 
 
@@ -92,7 +92,8 @@ def _judge(turn: Turn, task: TaskRun, needed: Node, other: TaskRun) -> bool:
         turn.decide(task, TaskState.FAILED, f"what it needs of {needed.id}: {error.message}")
         return False
     wished = "success" if need == PASSED else need
-    turn.decide(task, TaskState.SKIPPED, f"needs {needed.id}: {wished}, and it is {other.state}")
+    came_to = CAME_TO.get(other.state, other.state)
+    turn.decide(task, TaskState.SKIPPED, f"needs {needed.id}: {wished}, and it {came_to}")
     return False
 
 

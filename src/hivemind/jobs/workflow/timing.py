@@ -17,7 +17,7 @@ def tick(turn: Turn, task: TaskRun) -> None:
     if asked(turn, task):
         expire(turn, task)
     elif task.state is TaskState.BLOCKED:
-        go(turn, replace(task, due=0), task.reason)
+        go(turn, replace(task, due=0), f"attempt {task.attempt + 1}")
     elif task.state is TaskState.RUNNING:
         limit = turn.node(task).task.timeout
         stop(turn, task, TaskState.TIMED_OUT, f"it took longer than {limit:g} s")

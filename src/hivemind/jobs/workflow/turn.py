@@ -23,6 +23,10 @@ MARKS = 50
 UNDECIDED = (TaskState.PENDING, TaskState.BLOCKED, TaskState.QUEUED, TaskState.RUNNING)
 
 
+CAME_TO = {TaskState.CANCELED: "was canceled", TaskState.LOST: "was lost", TaskState.SKIPPED: "was skipped"}
+"""States in a sentence; the others are verbs already."""
+
+
 class Turn:
     def __init__(self, plan: Plan, book: Book) -> None:
         self.plan = plan
