@@ -99,6 +99,14 @@ class PrivateSlurm:
             self.run("scancel", "--signal=KILL", "--full", "--state=RUNNING")
         for name in reversed(list(self._processes)):
             self._end(name)
+        self._end_steps()
+
+    def _end_steps(self) -> None:
+        """What cares for a job lives on without its daemon, waiting for it. It is known by its files."""
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if any(os.readlink(one).startswith(f"{self.place}/") for one in (process / "fd").iterdir()):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _configure(self) -> None:
         free = [socket.socket() for _ in range(1 + len(_NODES))]
