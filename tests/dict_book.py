@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,7 +27,7 @@ class DictBook:
         )  # fmt: skip
         self.tasks: dict[str, TaskRun] = {}
         self._items: dict[str, list[Any]] = {}
-        self._tallies: dict[str, Counter[TaskState]] = {}
+        self._tallies: defaultdict[str, Counter[TaskState]] = defaultdict(Counter)
         self.log: list[str] = []
         """Every change of a state and everything that was wished, in words."""
         self.halted: list[str] = []
@@ -53,12 +53,16 @@ class DictBook:
     def put(self, task: TaskRun) -> None:
         self.calls += 1
         old = self.tasks.get(task.path)
-        tally = self._tallies.setdefault(parent_of(task.path), Counter())
+        tally = self._tallies[parent_of(task.path)]
         if old is not None:
             tally[old.state] -= 1
         tally[task.state] += 1
         self.tasks[task.path] = task
-        if (old.state, old.reason) != (task.state, task.reason) if old else task.state is not TaskState.PENDING:
+        if (
+            (old.state, old.reason) != (task.state, task.reason)
+            if old
+            else task.state is not TaskState.PENDING
+        ):
             self.log.append(f"{task.path}: {task.state}{_why(task.reason)}")
 
     def enqueue(self, task: TaskRun) -> None:
@@ -76,7 +80,7 @@ class DictBook:
 
     def tally(self, path: str) -> Mapping[TaskState, int]:
         self.calls += 1
-        return self._tallies.get(path, Counter())
+        return self._tallies[path]
 
     def halt(self, task: TaskRun, why: str, *, kill: bool = False) -> None:
         self.halted.append(task.path)

@@ -12,7 +12,6 @@ from hivemind.jobs.workflow import Workflow
 from hivemind.model.job import JobSpec, Task
 from hivemind.model.run import RunState, TaskRun, TaskState
 
-
 WELL = Ended(exit_code=0)
 
 
