@@ -128,8 +128,6 @@ def test_the_order_of_a_sequence_survives_travel() -> None:
 
 def test_what_was_read_reads_back_as_the_same() -> None:
     """What the hive shows can be applied again."""
-    from msgspec import to_builtins
-
     raw = {
         "name": "j",
         "on": {"schedule": "0 2 * * *", "webhook": "hook"},
@@ -142,7 +140,7 @@ def test_what_was_read_reads_back_as_the_same() -> None:
         "notify": {"slack": "https://hooks.example/x"},
     }
     manifest = read(raw)
-    assert read(to_builtins(manifest)) == manifest
+    assert read(decode(encode(manifest), Any)) == manifest
     assert (
         read({"name": "j", "spec": {key: value for key, value in raw.items() if key != "name"}}) == manifest
     )
@@ -187,8 +185,7 @@ def test_routines_of_the_library_are_resolved_to_versions() -> None:
         read({"name": "j", "tasks": {"a": {"uses": "fetsh"}}}, routines=library)
 
 
-def test_ten_thousand_tasks_are_read_in_reasonable_time() -> None:
-    tasks = {f"t{n}": {**PLAIN, "needs": [f"t{n - 1}"] if n else []} for n in range(10_000)}
-    assert len(read({"name": "j", "tasks": tasks}).spec.tasks) == 10_000
+def test_more_than_ten_thousand_tasks_are_too_many() -> None:
+    tasks = {f"t{n}": {**PLAIN, "needs": [f"t{n - 1}"] if n else []} for n in range(10_001)}
     with pytest.raises(Invalid, match="10,001 tasks"):
-        read({"name": "j", "tasks": {**tasks, "one-more": PLAIN}})
+        read({"name": "j", "tasks": tasks})
