@@ -220,6 +220,92 @@ tasks:
     fresh.traces.must_be_clean()
 
 
+GIVEN = """
+name: given
+tasks:
+  secret:
+    run: test "$PW" = first && cat "$HIVEMIND_FILES/etc/site/motd"
+    env: {PW: {secret: db, key: password}}
+    mounts: [{kind: config, source: site, target: /etc/site}]
+  box:
+    image: busybox:1
+    command: [sh, -c, 'test "$PW" = first && cat /etc/site/motd && cat /run/db/password && echo kept > /data/file']
+    env: {PW: {secret: db, key: password}}
+    mounts:
+      - {kind: config, source: site, target: /etc/site}
+      - {kind: secret, source: db, target: /run/db}
+      - {kind: volume, source: results, target: /data}
+  again:
+    needs: [box]
+    image: busybox:1
+    command: [cat, /data/file]
+    mounts: [{kind: volume, source: results, target: /data}]
+"""
+
+
+def test_tasks_get_secrets_configs_and_volumes(worker: Daemon) -> None:
+    worker.cli("config", "create", "site", "--from-file", "motd=-", stdin="welcome\n")
+    worker.cli("secret", "create", "db", "--from-file", "password=-", stdin="first")
+    worker.cli("volume", "create", "results")
+    put(worker, GIVEN)
+    run = worker.client.jobs.run("given").name
+    ended(worker, run)
+    found = tasks(worker, run)
+    assert {path: (t.state, t.reason) for path, t in found.items()} == dict.fromkeys(found, ("succeeded", ""))
+    said = {path: [line.text for line in worker.client.runs.logs(run, task=path)] for path in found}
+    assert said == {"secret": ["welcome"], "box": ["welcome", "first"], "again": ["kept"]}
+    worker.client.jobs.delete("given")
+    eventually(lambda: list((worker.run / "contents").iterdir()) == [], "no contents left")
+    worker.cli("secret", "rm", "db")
+    worker.cli("config", "rm", "site")
+    worker.cli("volume", "rm", "results")
+
+
+GANG = """
+name: gang
+tasks:
+  boxes:
+    image: busybox:1
+    nodes: 3
+    share_nodes: true
+    command:
+      - sh
+      - -c
+      - |
+        own=$(echo "$HIVEMIND_MEMBERS" | cut -d, -f$((HIVEMIND_RANK + 1)))
+        ip addr | grep -q "inet $own/" || exit 9
+        if [ "$HIVEMIND_RANK" != 0 ]; then
+          until echo "$HIVEMIND_RANK" | nc -w 5 "${HIVEMIND_MEMBERS%%,*}" 7000; do sleep 0.1; done
+          exit
+        fi
+        for other in 1 2; do nc -l -p 7000 >> /got; done
+        echo "all=$(sort /got | tr '\\n' ' ')" >> "$HIVEMIND_OUTPUT"
+"""
+
+
+def test_members_of_a_gang_reach_each_other(worker: Daemon) -> None:
+    put(worker, GANG)
+    run = worker.client.jobs.run("gang").name
+    ended(worker, run)
+    found = tasks(worker, run)["boxes"]
+    assert (found.state, found.reason) == ("succeeded", "")
+    assert len(found.attempts[-1].allocations) == 3
+
+
+def test_after_a_reboot_what_ran_is_begun_anew(fresh: Daemon) -> None:
+    fresh.cli("project", "allow", "default", "processes")
+    wait = 'echo "attempt $HIVEMIND_ATTEMPT"; [ "$HIVEMIND_ATTEMPT" = 2 ] || sleep 1000'
+    put(fresh, f"name: power\ntasks:\n  plain: {{run: '{wait}', retry: {{max: 1}}}}\n")
+    run = fresh.client.jobs.run("power").name
+    eventually(lambda: shown(fresh, 1), "it is shown")
+    fresh.reboot()
+    assert ended(fresh, run).state == "succeeded"
+    attempts = tasks(fresh, run)["plain"].attempts
+    assert [a.number for a in attempts] == [1, 2]
+    assert attempts[0].cause in ("lost", "signal"), "the power goes off a little later for the last of them"
+    fresh.traces.must_be_clean()
+
+
 def test_what_runs_can_be_looked_into(worker: Daemon) -> None:
     put(worker, LONG)
     run = worker.client.jobs.run("long").name

@@ -186,8 +186,8 @@ class Attempts:
             async for line in attempt.logs(query):
                 told = True
                 yield line
-            if told or attempt.made:
-                return
+            if told:
+                return  # otherwise it may have been put away in between
         if (run := self.places.run_of(allocation)) is not None:
             async for line in read_log(self.places.log(run, allocation), replace(query, follow=False)):
                 yield line

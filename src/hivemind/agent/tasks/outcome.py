@@ -40,7 +40,7 @@ def ended(
     return AllocationReport(
         id=allocation.id,
         state=AllocationState.COMPLETE if good else AllocationState.FAILED,
-        reason="" if good else why[:_LONGEST],
+        reason=(exit.reason if good else why)[:_LONGEST],
         exit_code=None if spoiled else exit.code,  # 0 says that all went well
         cause=cause,
         outputs=outputs or {},

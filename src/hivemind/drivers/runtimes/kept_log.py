@@ -51,7 +51,7 @@ async def write(lines: AsyncIterator[LogLine], file: Path, max_size: int, max_fi
 
 
 def _older(newest: Path) -> list[Path]:
-    found = []
+    found: list[Path] = []
     while (one := newest.with_name(f"{newest.name}.{len(found) + 1}")).exists():
         found.append(one)
     return found
