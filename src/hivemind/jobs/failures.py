@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Sequence
 
 from hivemind.errors import Invalid
@@ -14,6 +13,15 @@ WORDS = ("exit", "signal", "oom", "timeout", "start")
 """Each a `Cause`."""
 _EXIT = re.compile(r"exit:(\d{1,3})(?:-(\d{1,3}))?")
 _SIGNAL = re.compile(r"signal:(?:SIG)?([A-Z][A-Z0-9]+)")
+_NAMES = dict(
+    enumerate(
+        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG"
+        " XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        1,
+    )
+)
+"""Of signals by their number, as Linux has them."""
+_NUMBERS = {name: number for number, name in _NAMES.items()}
 _BY_SIGNAL = 128
 """How much more than its number the exit code is of what a signal ended."""
 
@@ -59,15 +67,9 @@ def name_of(how: Ended) -> str:
     """The signal that ended it, as `KILL`; empty: none did."""
     if how.cause != "signal" or how.exit_code is None:
         return ""
-    try:
-        return signal.Signals(how.exit_code - _BY_SIGNAL).name.removeprefix("SIG")
-    except ValueError:
-        return ""
+    return _NAMES.get(how.exit_code - _BY_SIGNAL, "")
 
 
 def _number(word: str) -> int | None:
     named = _SIGNAL.fullmatch(word)
-    try:
-        return int(signal.Signals[f"SIG{named[1]}"]) if named else None
-    except KeyError:
-        return None
+    return _NUMBERS.get(named[1]) if named else None

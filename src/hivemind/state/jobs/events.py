@@ -32,6 +32,7 @@ PAYLOAD_LIMIT = 64 * 1024
 KEY_LIMIT = 256
 CHAIN_LIMIT = 25
 """Jobs that start each other in a circle would never end."""
+_TOLD_BY = frozenset({"runs", "deployments", "allocations", "apps"})
 _ADDRESSED = ("webhook", "file")
 """Types of events that nodes raise, for one job each."""
 
@@ -136,6 +137,8 @@ def fire(state: State, since: int) -> int:
     first `since`. Returns how many changes it has seen: `since` of the next call in the same batch (0 begins)."""
     seen = len(state.changes)
     for change in state.changes[since:seen]:
+        if change.table not in _TOLD_BY:
+            continue
         for happening in _happenings(state, change):
             _tell(state, happening)
     return seen
