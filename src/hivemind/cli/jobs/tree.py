@@ -117,6 +117,6 @@ def _why(shape: Shape) -> str:
         parts.append(run.reason)
     elif run.exit_code and run.state != "running":
         parts.append(f"exit code {run.exit_code}")
-    elif run.state == "running" and run.nodes:
+    elif run.state == "running" and run.nodes and shape.role == "task":
         parts.append(f"on {', '.join(dict.fromkeys(run.nodes))}")
     return ", ".join(parts)
