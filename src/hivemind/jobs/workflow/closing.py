@@ -41,8 +41,8 @@ def look(turn: Turn, group: TaskRun) -> None:
 
 def _fail_fast(turn: Turn, group: TaskRun, part: TaskRun) -> TaskRun:
     """The first failure stops the others; but what comes after the failed task, to deal with that, has its turn."""
-    node = turn.node(group)
-    if not node.task.fail_fast or group.fate:
+    others = turn.undecided(group) or group.made < group.total
+    if not turn.node(group).task.fail_fast or group.fate or not others:
         return group
     spared = set() if is_member(part.path) else {part.path, *_after(turn, part.path)}
     stop(turn, group, TaskState.FAILED, named(turn, part), spared=frozenset(spared))
