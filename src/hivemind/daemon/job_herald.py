@@ -31,6 +31,8 @@ class JobHerald:
             tell = _TELL.get(change.table)
             if tell is not None:
                 tell(self, change)
+        for project, job, why in self._state.work.unstarted:
+            self._events.append("job.unstarted", why, level="warning", project=project, name=job)
 
     def _job(self, change: Change) -> None:
         old: Job | None = change.old

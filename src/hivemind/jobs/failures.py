@@ -13,13 +13,11 @@ WORDS = ("exit", "signal", "oom", "timeout", "start")
 """Each a `Cause`."""
 _EXIT = re.compile(r"exit:(\d{1,3})(?:-(\d{1,3}))?")
 _SIGNAL = re.compile(r"signal:(?:SIG)?([A-Z][A-Z0-9]+)")
-_NAMES = dict(
-    enumerate(
-        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG"
-        " XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
-        1,
-    )
+_LINUX = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG"
+    " XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
 )
+_NAMES = dict(enumerate(_LINUX.split(), 1))
 """Of signals by their number, as Linux has them."""
 _NUMBERS = {name: number for number, name in _NAMES.items()}
 _BY_SIGNAL = 128

@@ -24,6 +24,7 @@ _ROUNDS = 10_000
 
 def advance(state: State, passed: Sequence[Timer]) -> None:
     """`passed`: timers whose time has come."""
+    state.work.unstarted.clear()
     for kind, key in passed:
         _TIMERS[kind](state, key)
     seen = 0

@@ -135,6 +135,8 @@ def _subscribed(state: State, operation: RaiseEvent) -> list[_Match]:
 def fire(state: State, since: int) -> int:
     """Starts what waits for runs that ended and for what happened to apps, in the changes of this batch after the
     first `since`. Returns how many changes it has seen: `since` of the next call in the same batch (0 begins)."""
+    if not since:
+        state.work.unstarted.clear()
     seen = len(state.changes)
     for change in state.changes[since:seen]:
         if change.table not in _TOLD_BY:
@@ -145,15 +147,15 @@ def fire(state: State, since: int) -> int:
 
 
 def _tell(state: State, happening: _Happening) -> None:
-    """Who cannot be started is passed over: nobody asked, who could be told."""
+    """Who cannot be started is noted: nobody asked, who could be answered."""
     if happening.depth > CHAIN_LIMIT:
         return
     for job in state.work.triggers.waiting(state, (happening.project, happening.kind, happening.source)):
         for match in _concerned(state, job, happening):
             try:
                 _start(state, match, happening.event, happening.key, happening.depth)
-            except HivemindError:
-                continue
+            except HivemindError as error:
+                state.work.unstarted.append((job.project, job.name, error.message))
 
 
 def _concerned(state: State, job: Job, happening: _Happening) -> Iterator[_Match]:

@@ -65,6 +65,8 @@ class WorkIndex:
         """Definition (job, number) -> path of the task, image -> what it needs of a node."""
         self.lanes: dict[tuple[str, int], dict[tuple[str, int, tuple[str, ...]], str]] = {}
         """Definition -> path, priority, circuits -> the lane of tasks whose keys and image are no templates."""
+        self.unstarted: list[tuple[str, str, str]] = []
+        """Of this batch: project, name and reason of jobs that something in the hive should have started."""
         self.triggers = Triggers()
         """Which jobs wait for which events."""
         self.broken = Broken()

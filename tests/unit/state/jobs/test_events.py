@@ -147,6 +147,20 @@ def test_the_end_of_another_jobs_run() -> None:
     assert len(hive.state.runs) == 3
 
 
+def test_who_cannot_be_started_is_noted() -> None:
+    hive = JobsHive()
+    hive.put("first", tasks={"a": {"run": "x"}})
+    hive.put("job", triggers={"job": [{"name": "first"}]}, inputs={"n": {}}, tasks={"a": {"run": "x"}})
+    after = {"job": [{"name": "first", "inputs": {"n": "${{ event.outputs }}"}}]}
+    hive.put("other", triggers=after, inputs={"n": {"type": "integer"}}, tasks={"a": {"run": "x"}})
+    run = hive.start("first")
+    hive.succeed(run, "a")
+    [(project, job, why)] = hive.state.work.unstarted
+    assert (project, job) == ("default", "other") and "n" in why
+    hive.wait(1)
+    assert hive.state.work.unstarted == []
+
+
 def test_jobs_that_start_each_other_come_to_an_end() -> None:
     hive = JobsHive()
     for name, other in (("a", "b"), ("b", "a")):
