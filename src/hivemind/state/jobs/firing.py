@@ -62,13 +62,20 @@ def _set_timers(state: State, job: Job) -> None:
     for name, schedule in schedules(state.definition(job.id, job.number).spec):
         if paused(job, name, schedule):
             continue
-        behind = times.due(schedule, job.seen.get(name, state.time), state.time, salt(job, name))
-        when = state.time if behind else times.next_time(schedule, state.time, salt(job, name))
+        when = _next(schedule, job.seen.get(name, state.time), state.time, salt(job, name))
         if when is not None:
             state.deadlines.put(("schedule", f"{job.id}/{name}"), when)
             names.append(name)
     if names:
         state.work.timed[job.id] = tuple(names)
+
+
+def _next(schedule: Schedule, seen: int, now: int, salt: str) -> int | None:
+    """The time of the next batch that it wants: at once, where more is to be made up for than starts in one."""
+    first = times.next_time(schedule, seen, salt)
+    if first is None or first > now:
+        return first
+    return now if times.due(schedule, seen, now, salt) else times.next_time(schedule, now, salt)
 
 
 def fire(state: State, key: str) -> None:

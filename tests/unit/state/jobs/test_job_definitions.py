@@ -290,3 +290,28 @@ def test_canceling_reaches_the_runs_that_it_waits_for() -> None:
     hive.cancel(run)
     hive.stop_done()
     assert {r.state for r in hive.state.runs.values()} == {RunState.CANCELED}
+
+
+def test_what_an_operation_would_do_is_told_beforehand() -> None:
+    from hivemind.state.forecast import forecast
+    from hivemind.state.operations import DrainNode
+
+    hive = JobsHive(nodes=2)
+    manifest = JobManifest(name="job", spec=JobSpec(tasks={"a": Task(run="true")}))
+    put_job = PutJob(project="default", manifest=manifest)
+    assert [(s.action, s.object) for s in forecast(hive.state, put_job, "admin-key")] == [
+        ("create", "job job")
+    ]
+    hive.do(put_job)
+    start = StartRun(project="default", job="job")
+    steps = forecast(hive.state, start, "admin-key")
+    assert [(s.action, s.object, s.detail) for s in steps] == [
+        ("start", "run job-1", steps[0].detail),
+        ("start", "job-1.a", steps[1].detail),
+    ]
+    run = hive.start()
+    node = hive.attempt(run, "a").node
+    digest = hive.state.digest()
+    steps = forecast(hive.state, DrainNode(name=node), "admin-key")
+    assert [(s.action, s.object) for s in steps] == [("stop", "job-1.a"), ("start", "job-1.a")]
+    assert hive.state.digest() == digest

@@ -104,9 +104,7 @@ def test_another_definition_begins_its_times_now_and_keeps_those_that_stay() -> 
     hive.until(17 * MINUTE)
     job = hive.state.find_job("default", "job")
     assert job and job.seen == {"t": 17 * MINUTE}
-    hive.put(
-        on={"schedule": [{"every": 60, "name": "t"}, {"every": 600, "name": "u"}]}, tasks={"b": RUN}
-    )
+    hive.put(on={"schedule": [{"every": 60, "name": "t"}, {"every": 600, "name": "u"}]}, tasks={"b": RUN})
     job = hive.state.find_job("default", "job")
     assert job and job.seen == {"t": 17 * MINUTE, "u": hive.time}
     hive.all_well()
