@@ -131,9 +131,11 @@ trap 'hivemind_pass TERM' TERM INT QUIT
 trap 'hivemind_pass HUP' HUP
 
 hivemind_run() {
+  [ -z "$HIVEMIND_stop" ] || exit 143
   printf 'begin %s\n' "$1" >>"$HIVEMIND_STEPS/status" || hivemind_fail "$HIVEMIND_STEPS cannot be written"
   (hivemind_step "$@") &
   HIVEMIND_child=$!
+  [ -z "$HIVEMIND_stop" ] || kill -s TERM "$HIVEMIND_child" 2>/dev/null
   HIVEMIND_code=
   while :; do
     HIVEMIND_woken=

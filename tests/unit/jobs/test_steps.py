@@ -262,10 +262,14 @@ def test_a_stop_reaches_the_step_and_no_other_is_begun(tmp_path: Path, shell: st
            "HIVEMIND_OUTPUT": str(steps / "output")}  # fmt: skip
     args = [*shell.split(), *made.template.entrypoint[1:]]
     with subprocess.Popen(args, env=env, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=20)[0] == "stopped\n"
-        assert process.returncode == 143
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=20)[0] == "stopped\n"
+            assert process.returncode == 143
+        finally:
+            process.kill()
 
 
 def test_the_standard_variables(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def _notify(one: Notify, path: Path, findings: Findings) -> None:
     if len(ways) != 1:
         what = f"both {ways[0]} and {ways[1]}" if ways else "nobody"
         findings.add(path, f"the notification tells {what}", "give it one of webhook, slack, email")
+    if one.signed_with and not one.webhook:
+        findings.add((*path, "signed_with"), "'signed_with' is of a webhook", "leave it out", key=True)
     if one.smtp and not one.email:
         findings.add((*path, "smtp"), "'smtp' is of e-mail", "give email, too", key=True)
     if one.email and not one.smtp:
