@@ -6,7 +6,7 @@ transaction that touches only the ports that differ, and connections already tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 
@@ -75,13 +75,13 @@ class Firewall:
 
     def unreachable(self, source: IPv4Address) -> list[unreached.Failure]:
         """Where the allocation at that address could not connect."""
-        return unreached.failures(self.table, source)
+        return [failure for _, failure in unreached.failures(self.table, {source})]
 
-    def forget(self, source: IPv4Address) -> None:
-        """The address is another allocation's from now on."""
-        for statement in unreached.forgetting(self.table, source, self.unreachable(source)):
+    def forget(self, sources: Collection[IPv4Address]) -> None:
+        """The addresses are other allocations' from now on."""
+        for source, failure in unreached.failures(self.table, sources):
             with suppress(NftError):
-                self._nft.apply([statement])
+                self._nft.apply([unreached.forgetting(self.table, source, failure)])
 
     def _watch(self) -> None:
         """A kernel that cannot do this serves all the rest; `unreachable` then finds nothing."""

@@ -301,8 +301,7 @@ class RoutedNetwork:
     def _forget_dead(self) -> None:
         if self._dead:
             dead, self._dead = {IPv4Address(ip) for ip in self._dead}, set()
-            for address in dead:
-                self._firewall.forget(address)
+            self._firewall.forget(dead)
             conntrack.forget(
                 lambda flow: not dead.isdisjoint((flow.source, flow.destination, flow.answered_by))
             )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
 
 import msgspec
@@ -88,26 +88,23 @@ def base(table: str, links: str) -> list[str]:
     ]
 
 
-def failures(table: str, source: IPv4Address) -> list[Failure]:
-    """Of the allocation at that address, in order. `table` as nft names it: `ip hivemind_1234`."""
+def failures(table: str, sources: Collection[IPv4Address]) -> list[tuple[IPv4Address, Failure]]:
+    """Of the allocations at these addresses. `table` as nft names it: `ip hivemind_1234`."""
     netlink = Netlink(NETFILTER)
     try:
-        found = [
-            Failure(address, port, kind)
+        return [
+            (source, Failure(address, port, kind))
             for kind in WHY
-            for asked, address, port in _elements(netlink, table.split()[1], kind)
-            if asked == source
+            for source, address, port in _elements(netlink, table.split()[1], kind)
+            if source in sources
         ]
     finally:
         netlink.close()
-    return sorted(found)
 
 
-def forgetting(table: str, source: IPv4Address, known: list[Failure]) -> list[str]:
-    """Statements that take these out, each of which may be refused: it may have run out."""
-    return [
-        f"delete element {table} {each.kind} {{ {source} . {each.address} . {each.port} }}" for each in known
-    ]
+def forgetting(table: str, source: IPv4Address, known: Failure) -> str:
+    """The statement that takes it out, which may be refused: it may have run out."""
+    return f"delete element {table} {known.kind} {{ {source} . {known.address} . {known.port} }}"
 
 
 def _elements(netlink: Netlink, table: str, name: str) -> Iterator[tuple[IPv4Address, IPv4Address, int]]:
