@@ -306,12 +306,12 @@ def test_what_an_operation_would_do_is_told_beforehand() -> None:
     start = StartRun(project="default", job="job")
     steps = forecast(hive.state, start, "admin-key")
     assert [(s.action, s.object, s.detail) for s in steps] == [
-        ("start", "run job-1", steps[0].detail),
-        ("start", "job-1.a", steps[1].detail),
+        ("start", "run job-1", ""),
+        ("start", "job-1/a", "attempt 1"),
     ]
     run = hive.start()
     node = hive.attempt(run, "a").node
     digest = hive.state.digest()
     steps = forecast(hive.state, DrainNode(name=node), "admin-key")
-    assert [(s.action, s.object) for s in steps] == [("stop", "job-1.a"), ("start", "job-1.a")]
+    assert [(s.action, s.object) for s in steps] == [("stop", "job-1/a"), ("start", "job-1/a")]
     assert hive.state.digest() == digest
