@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -74,9 +74,6 @@ class DictBook:
 
     def put_items(self, path: str, items: list[Any]) -> None:
         self._items[path] = items
-
-    def children(self, path: str) -> Iterator[TaskRun]:
-        return (task for task in self.tasks.values() if parent_of(task.path) == path)
 
     def tally(self, path: str) -> Mapping[TaskState, int]:
         self.calls += 1

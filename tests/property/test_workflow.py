@@ -245,10 +245,10 @@ class Runs(RuleBasedStateMachine):
         else:
             self.workflow.unpause("ann")
 
-    @precondition(lambda self: self.book.now % 7 == 1)
-    @rule(kill=st.booleans())
-    def cancel(self, kill: bool) -> None:
-        self.workflow.cancel("it was wished", "ann", kill=kill)
+    @rule(kill=st.booleans(), chance=st.integers(0, 9))
+    def cancel(self, kill: bool, chance: int) -> None:
+        if not chance:
+            self.workflow.cancel("it was wished", "ann", kill=kill)
 
     @rule(number=st.integers(0, 200))
     def cancel_one(self, number: int) -> None:

@@ -5,7 +5,7 @@ In the hive that is its state (`state.work`); in tests it is a dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -55,16 +55,13 @@ class Book(Protocol):
 
     def put_items(self, path: str, items: list[Any]) -> None: ...
 
-    def children(self, path: str) -> Iterator[TaskRun]:
-        """Those directly below a group or fan-out, in the order of the definition or of their index; of the run
-        itself when `path` is empty."""
-
     def tally(self, path: str) -> Mapping[TaskState, int]:
-        """How many of them are in which state. Costs no look at each."""
+        """How many of what is directly in a group (its hooks, too), in a fan-out, or in the run when `path` is empty,
+        are in which state. Costs no look at each."""
 
     def halt(self, task: TaskRun, why: str, *, kill: bool = False) -> None:
-        """Its live allocations shall stop, or its child run be canceled. That they have is told by
-        `Workflow.ended` or `Workflow.child_ended`."""
+        """Its live allocations shall stop, or its child run be canceled. That they have is told later by
+        `Workflow.ended` or `Workflow.child_ended`, never before this returns."""
 
     def begin_child(self, task: TaskRun, job: str, inputs: dict[str, Any]) -> str:
         """Starts a run of another job of the project, for attempt number `task.attempt`, at depth `run.depth + 1`;

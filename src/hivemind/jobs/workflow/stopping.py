@@ -39,7 +39,11 @@ def stop(
 
 def cleaning(turn: Turn, group: TaskRun) -> bool:
     """All that is left of it is its `finally`."""
-    return any(_cleans_up(turn, hook) and hook.state is not TaskState.PENDING for hook in turn.hooks(group))
+    return any(_cleans_up(turn, hook) and _began(hook) for hook in turn.hooks(group))
+
+
+def _began(task: TaskRun) -> bool:
+    return task.state is not TaskState.PENDING and not task.state.decided
 
 
 def _goes_on(turn: Turn, part: TaskRun, also_finally: bool) -> bool:

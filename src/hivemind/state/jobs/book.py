@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.jobs.expression import Sealed
-from hivemind.jobs.plan import Plan, child, is_member, member
+from hivemind.jobs.plan import Plan
 from hivemind.jobs.queue import rank
 from hivemind.jobs.workflow import Workflow
 from hivemind.model.allocation import Desired
@@ -66,18 +66,6 @@ class StateBook:
     def put_items(self, path: str, items: list[Any]) -> None:
         record = Items(run=self._run, path=path, values=items)
         self._state.tables.put(self._state.items, task_key(self._run, path), record)
-
-    def children(self, path: str) -> Iterator[TaskRun]:
-        node = self.plan.node(path)
-        if node.fans and not is_member(path):
-            fanout = self.get(path)
-            places = (member(path, index) for index in range(fanout.made if fanout else 0))
-        else:
-            places = (child(path, name) for name in (*node.children, *node.hooks))
-        for place in places:
-            task = self.get(place)
-            if task is not None:
-                yield task
 
     def tally(self, path: str) -> Mapping[TaskState, int]:
         return self._state.work.families.tally(self._run, path)
