@@ -45,7 +45,7 @@ HOPELESS = (NotFound, Invalid, Unsupported, Corrupt)
 """What trying again does not help against."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 """Seconds until something that failed is tried again."""
-_LASTING = 6
+LASTING = 6
 """Beginnings in vain after which trouble that might pass is taken for lasting."""
 _AFTER = 0.02
 """Seconds until what has ended is cleared away: tasks that waited for it begin first."""
@@ -174,7 +174,7 @@ class Attempt:
             self._say(outcome.not_started(allocation, error, self.agent.clock()))
         except HivemindError as error:
             self._failures += 1
-            if self._failures >= _LASTING:
+            if self._failures >= LASTING:
                 self._say(outcome.not_started(allocation, error, self.agent.clock()))
                 return
             self.observe(Phase.BACKOFF, error.message)

@@ -41,7 +41,7 @@ class Attempts:
         """The machine was started anew since the last daemon ran."""
         self.order_of: Callable[[State, Allocation], Order] = _order_of
         self._vault = vault
-        self._executors: dict[str, Executor] = {}
+        self._engines: dict[str, asyncio.Future[Executor]] = {}
         self._by_id: dict[str, Attempt] = {}
         self._by_member: dict[Member, list[Attempt]] = {}
 
@@ -71,8 +71,10 @@ class Attempts:
 
     async def close(self) -> None:
         """Lets go of the engines; what they run goes on."""
-        for executor in self._executors.values():
-            await executor.close()
+        for opening in self._engines.values():
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
+            opening.cancel()
 
     def begin(
         self,
@@ -164,14 +166,15 @@ class Attempts:
         return {name: _text(name, self._vault.open(s.box, s.context)) for name, s in order.sealed.items()}
 
     async def executor(self, name: str) -> Executor:
-        """Open. Raises `Unsupported` where the engine is missing."""
-        if name not in self._executors:
-            from hivemind.drivers.executors import make
-
-            executor = make(name)
-            await executor.open()
-            self._executors[name] = executor
-        return self._executors[name]
+        """Open; one for all. Raises `Unsupported` where the engine is missing."""
+        opening = self._engines.get(name)
+        if opening is None:
+            opening = self._engines[name] = asyncio.ensure_future(_opened_engine(name))
+        try:
+            return await asyncio.shield(opening)
+        finally:
+            if opening.done() and (opening.cancelled() or opening.exception()):
+                self._engines.pop(name, None)  # the next one asks again
 
     # -- what is kept ----------------------------------------------------------------------------------------
 
@@ -202,6 +205,14 @@ class Attempts:
         if run is None:
             raise NotFound(f"there is no artifact {name!r}", hint="hivemind job artifacts lists them")
         return read(self.places.artifacts(run, allocation), name)
+
+
+async def _opened_engine(name: str) -> Executor:
+    from hivemind.drivers.executors import make
+
+    engine = make(name)
+    await engine.open()
+    return engine
 
 
 def _order_of(state: State, allocation: Allocation) -> Order:

@@ -18,14 +18,14 @@ from msgspec.structs import replace
 
 from hivemind.agent.provision.contract import provide
 from hivemind.agent.tasks import outcome
-from hivemind.agent.tasks.attempt import HOPELESS, Attempt
+from hivemind.agent.tasks.attempt import HOPELESS, LASTING, Attempt
 from hivemind.agent.tasks.compose import Member
 from hivemind.agent.tasks.engine_log import EngineLog
 from hivemind.agent.work.compose import arguments
 from hivemind.drivers.executors.contract import Executor, Job, Progress
 from hivemind.drivers.runtimes import kept_log
 from hivemind.drivers.runtimes.contract import Container, Exit, LogLine, LogQuery, Status
-from hivemind.errors import Unsupported
+from hivemind.errors import HivemindError, Unsupported
 from hivemind.jobs.order import OUTPUT, STEPS, Order
 from hivemind.model.allocation import Allocation, Desired, Phase
 from hivemind.model.base import decode, encode
@@ -81,18 +81,31 @@ class Elsewhere(Attempt):
         if allocation.desired is Desired.STOP and self._note() is None:
             self._say(outcome.stopped(allocation, None, started=0, now=self.agent.clock()))
             return
+        handed = self._note() is not None
         try:
             order = self.order()
             job = await self._composed(allocation, order)
-            executor = self._executor = await self.attempts.executor(order.executor)
+            executor = self._executor = await self.while_wanted(self.attempts.executor(order.executor))
             await self.attempts.make_way(self)
             self._write_note(order, job)
             name = await executor.submit(self.id, job)
-        except HOPELESS as error:
+        except HivemindError as error:
+            self._failures += 1
+            hopeless = isinstance(error, HOPELESS) or self._failures >= LASTING
+            if not hopeless or (handed and not await self._is_absent()):
+                raise  # it may run there: it is asked again until it says how that stands
+            (self.place / NOTE).unlink(missing_ok=True)
             self._say(outcome.not_started(allocation, error, self.agent.clock()))
             return
         self.observe(Phase.RUNNING, f"{order.executor} has it as {name}")
         self._progress = await self._ended(executor, job)
+
+    async def _is_absent(self) -> bool:
+        """The engine says that it does not have it."""
+        note = self._note()
+        if note is None or self._executor is None:
+            return note is None
+        return await self._executor.find(self.id, note.job) is None
 
     async def _ended(self, executor: Executor, job: Job) -> Progress:
         """Tells the engine to stop it as soon as that is wished."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from hivemind.agent.agent import Agent
 from hivemind.drivers.executors.contract import Job, Progress, Stream
-from hivemind.errors import Unsupported
+from hivemind.errors import HivemindError, Invalid, Unavailable, Unsupported
 from hivemind.model.allocation import AllocationState
 from hivemind.model.job import Artifact
 from task_rig import TaskBox, task_box
@@ -39,6 +39,7 @@ class Engine:
         self.told: list[tuple[str, bool]] = []
         self.forgotten: list[str] = []
         self.missing = ""
+        self.refusal: HivemindError | None = None
 
     async def open(self) -> None:
         if self.missing:
@@ -47,6 +48,8 @@ class Engine:
     async def close(self) -> None: ...
 
     async def submit(self, id: str, job: Job) -> str:
+        if self.refusal:
+            raise self.refusal
         if id not in self.jobs:
             self.submitted.append(id)
             self.jobs[id] = job
@@ -161,3 +164,35 @@ async def test_a_missing_engine_is_a_start_that_failed(tmp_path: Path) -> None:
         assert report.reason == "there is no sbatch on this node (apt-get install slurm-client)"
         image = await tasks.reported(tasks.place("b", executor="slurm", image="web:1"))
         assert "without images" in image.reason
+
+
+async def test_what_the_engine_refuses_is_told_and_forgotten(tmp_path: Path) -> None:
+    async with task_box(tmp_path) as tasks:
+        engine = Engine()
+        engine.refusal = Invalid("no such partition: gpu")
+        await start(tasks, engine)
+        report = await tasks.reported(tasks.place(executor="slurm"))
+        assert (report.cause, report.reason) == ("start", "no such partition: gpu")
+        await tasks.clear()
+        assert tasks.left() == []
+
+
+async def test_an_engine_that_does_not_answer_is_asked_for_a_while_unless_it_may_have_the_job(
+    tmp_path: Path,
+) -> None:
+    async with task_box(tmp_path) as tasks:
+        engine = Engine()
+        engine.refusal = Unavailable("no answer")
+        await start(tasks, engine)
+        assert (await tasks.reported(tasks.place("a", executor="slurm"))).cause == "start"
+        engine.refusal = None
+        handed = tasks.place("b", executor="slurm")
+        await tasks.box.until(lambda: handed in engine.jobs)
+        await tasks.box.kill()
+        engine.missing = "slurm.conf is gone"
+        await start(tasks, engine)
+        await tasks.box.rest(300)
+        assert len(tasks.reports) == 1, "it runs there"
+        engine.missing = ""
+        engine.end(handed, exit_code=0)
+        assert (await tasks.reported(handed)).state is AllocationState.COMPLETE
