@@ -64,6 +64,10 @@ class Engine(ABC):
             return ended
         name = await self.find(id, job)
         seen = await self._standing(id, job, name) if name else None
+        if seen is not None and seen.standing == "waiting" and launch.asked(job) and not launch.began_on(job):
+            return Progress(
+                standing="ended", cause="canceled"
+            )  # should the engine try yet, the script refuses
         if seen is not None and seen.standing != "ended":
             return ended or seen
         if ended is not None:  # the engine asked it to end: it knows why
