@@ -39,7 +39,9 @@ async def opened(directory: Path) -> LocalLedger:
 async def test_what_was_agreed_is_known_and_what_was_refused_stays_refused(left: Path) -> None:
     ledger = await opened(left)
     state = ledger.state
-    found = {a.id: f"{a.app_name}.{a.slot} of revision {a.revision}" for a in state.allocations.values() if a.live}
+    found = {
+        a.id: f"{a.app_name}.{a.slot} of revision {a.revision}" for a in state.allocations.values() if a.live
+    }
     assert found == RUNNING
     assert state.find_app("team", "bad") is None
     other = state.find_app("team", "other")

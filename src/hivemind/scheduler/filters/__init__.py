@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from hivemind.scheduler.filters import constraints, drained, executors, platform, ports, resources, slots, volumes
+from hivemind.scheduler.filters import (
+    constraints,
+    drained,
+    executors,
+    platform,
+    ports,
+    resources,
+    slots,
+    volumes,
+)
 from hivemind.scheduler.filters.contract import Filter, Reason
 
 FILTERS: dict[str, Filter] = {
