@@ -85,7 +85,8 @@ class JobHerald:
             self._failed(new)
         elif old.state is TaskState.RUNNING and not new.state.decided and new.attempts:
             last = new.attempts[-1]
-            self._tell_task(new, "task.retried", f"attempt {last.number}: {last.reason or last.cause}")
+            why = last.reason or (f"exit code {last.exit_code}" if last.exit_code else last.cause)
+            self._tell_task(new, "task.retried", f"attempt {last.number}: {why}")
         elif new.state is TaskState.BLOCKED and self._role(new) == "approval":
             self._tell_task(new, "task.approval-wanted", new.reason)
 

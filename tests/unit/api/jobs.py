@@ -25,8 +25,9 @@ def allow(backend: MemoryBackend) -> None:
 
 
 def task(backend: MemoryBackend, run: str, path: str) -> TaskRun:
-    found = next(r for r in backend.state.runs.values() if r.name == run)
-    return backend.state.task_runs[f"{found.id}/{path}"]
+    """Raises `KeyError`."""
+    ids = {found.name: found.id for found in backend.state.runs.values()}
+    return backend.state.task_runs[f"{ids[run]}/{path}"]
 
 
 def end(

@@ -53,7 +53,18 @@ def _named(context: Context, kinds: list[Resource], name: str) -> Any | None:
             if error.status == 403:  # not for this person to see
                 continue
             raise
-    return None
+    return _task(context, name)
+
+
+def _task(context: Context, name: str) -> Any | None:
+    """`nightly-7/train`: a task of a run, with all its attempts."""
+    run, slash, path = name.partition("/")
+    if not slash:
+        return None
+    try:
+        return context.hive.runs.task(run, path, context.project)
+    except NotFound:
+        return None
 
 
 def port(context: Context) -> None:
