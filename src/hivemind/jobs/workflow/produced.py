@@ -8,6 +8,7 @@ from typing import Any
 from hivemind.errors import Invalid
 from hivemind.jobs.expression import Sealed, evaluate, render
 from hivemind.jobs.outputs import typed
+from hivemind.jobs.plan import is_member
 from hivemind.jobs.workflow.turn import Turn
 from hivemind.model.base import encode
 from hivemind.model.job import OutputSpec
@@ -24,9 +25,10 @@ def outputs_of(turn: Turn, task: TaskRun, written: Mapping[str, Any]) -> dict[st
 
 
 def outputs_of_group(turn: Turn, group: TaskRun) -> dict[str, Any]:
-    """Raises `Invalid`."""
-    declared = turn.node(group).task.outputs
-    if not declared:
+    """A fan-out has none of its own: those of its members are told as lists. Raises `Invalid`."""
+    node = turn.node(group)
+    declared = node.task.outputs
+    if not declared or (node.fans and not is_member(group.path)):
         return {}
     scope = turn.scope(group.path)
     return {name: _value(name, spec, scope, {}) for name, spec in declared.items()}
