@@ -20,6 +20,7 @@ BENCHMARKS = {
     "stats": "what it costs to know what 100 containers use, beside Docker",
     "images": "an image pulled from a registry and unpacked, beside containerd, and skopeo with tar",
     "processes": "plain commands that end at once, beside bare asyncio subprocesses",
+    "jobs": "no-op tasks, chains, queues and schedules, beside HyperQueue, dask.distributed and Prefect",
     "scheduler": "placements a second on simulated hives of up to 5,000 nodes",
     "ledger": "durable operations a second, beside bare SQLite",
 }
