@@ -109,13 +109,15 @@ class Dask(Engine):
         """Connected. Raises `Invalid` without an address, `Unavailable` when nobody answers there."""
         from distributed import Client
 
+        connect: Any = Client
+
         address = self._option(job, "address")
         if not address:
             raise Invalid("the address of Dask's scheduler is missing", hint=_HINT)
         client = self._clients.get(address)
         if client is None or client.status != "running":
             try:
-                client = await Client(address, asynchronous=True, timeout=_PATIENCE, set_as_default=False)
+                client = await connect(address, asynchronous=True, timeout=_PATIENCE, set_as_default=False)
             except (OSError, TimeoutError) as error:
                 raise Unavailable(
                     f"Dask's scheduler does not answer at {address}: {error}", hint=_HINT
