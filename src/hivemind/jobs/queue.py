@@ -13,6 +13,7 @@ priority is worth 36 seconds. At choice time a project is put back by its share 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -52,13 +53,15 @@ class Choice(NamedTuple):
 class _Line:
     """The items of one lane, smallest first. Entries of items that left are dropped when they come up."""
 
-    __slots__ = ("group", "heap", "members", "parked")
+    __slots__ = ("group", "heap", "members", "parked", "sorted")
 
     def __init__(self, group: GroupKey) -> None:
         self.group = group
         self.heap: list[Turn] = []
         self.members: dict[str, Turn] = {}
         self.parked: tuple[Reason, ...] = ()
+        self.sorted: list[Turn] | None = None
+        """Made when somebody asks for positions, and no longer right once anything came or went."""
 
     def head(self) -> Turn | None:
         heap = self.heap
@@ -98,6 +101,7 @@ class Queue:
             line = self._lines[lane] = _Line(group)
         turn = (rank, order, item)
         line.members[item] = turn
+        line.sorted = None
         heappush(line.heap, turn)
         self._lane_of[item] = lane
         if not line.parked and line.head() == turn:
@@ -111,6 +115,7 @@ class Queue:
         line = self._lines[lane]
         first = line.head()
         turn = line.members.pop(item)
+        line.sorted = None
         if not line.members:
             self._unpark(lane, line)
             del self._lines[lane]
@@ -174,10 +179,11 @@ class Queue:
             yield Choice(turn[2], turn[0], lane, key)
 
     def position(self, item: str) -> int:
-        """How many stand before it in its lane; looks at each of these."""
+        """How many stand before it in its lane."""
         line = self._lines[self._lane_of[item]]
-        mine = line.members[item]
-        return sum(1 for turn in line.members.values() if turn < mine)
+        if line.sorted is None:
+            line.sorted = sorted(line.members.values())
+        return bisect_left(line.sorted, line.members[item])
 
     def _offer(self, lane: Lane, line: _Line) -> None:
         head = line.head()

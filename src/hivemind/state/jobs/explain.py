@@ -71,7 +71,7 @@ def _why_queued(state: State, run: Run, task: TaskRun) -> str:
     key = task_key(run.id, task.path)
     holding = limits.held(state, lane, key)
     before = state.work.tasks.position(key) if key in state.work.tasks else 0
-    turn = f"; {before} of the same kind are before it" if before else ""
+    turn = f"; {before} of the same kind {'is' if before == 1 else 'are'} before it" if before else ""
     if lane.error:
         return lane.error
     if holding:
@@ -83,6 +83,17 @@ def _why_queued(state: State, run: Run, task: TaskRun) -> str:
 
 
 def _no_place(state: State, run: Run, task: TaskRun, lane: Lane) -> str:
+    """Found once for all of a lane: thousands of them may be shown."""
+    known = state.work.refusals
+    if known.get("") != str(state.sequence):
+        known.clear()
+        known[""] = str(state.sequence)
+    if task.lane not in known:
+        known[task.lane] = _refusal(state, run, task, lane)
+    return known[task.lane]
+
+
+def _refusal(state: State, run: Run, task: TaskRun, lane: Lane) -> str:
     asks = [ask(state, each, task, lane) for each in attempts(state, run, task, lane)]
     placed = place(asks, state.nodes, uses(state))
     refused = [each.explanation for each in placed if not each.node]

@@ -67,6 +67,8 @@ class WorkIndex:
         """Definition -> path, priority, circuits -> the lane of tasks whose keys and image are no templates."""
         self.unstarted: list[tuple[str, str, str]] = []
         """Of this batch: project, name and reason of jobs that something in the hive should have started."""
+        self.refusals: dict[str, str] = {}
+        """Lane -> why there is no place for it, as of the batch whose number stands under the empty one."""
         self.triggers = Triggers()
         """Which jobs wait for which events."""
         self.broken = Broken()

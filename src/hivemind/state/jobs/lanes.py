@@ -71,7 +71,7 @@ def _lane(book: Book, node: Node, place: str, needed: tuple[str, ...]) -> Lane:
         cpus=spec.reserved.cpus,
         memory=spec.reserved.memory,
         gpus=spec.reserved.gpus,
-        nodes=task.nodes,
+        nodes=task.nodes if task.executor == "hive" else 1,  # otherwise the engine finds them
         share=task.share_nodes,
         constraints=spec.constraints,
         runtime=spec.runtime,
