@@ -95,10 +95,13 @@ def test_each_command_is_understood(block: Block, tmp_path: Path, monkeypatch: p
 
 
 def whole_manifest(text: str) -> str:
-    """Of a job, pages show tasks alone, or indented what one of them has."""
+    """Of a job, pages show tasks alone, what is beside them, or indented what one of them has."""
     if text.startswith("    "):
         return f"name: example\ntasks:\n  example:\n    run: echo\n{text}"
-    return text if re.search(r"^(name|kind):", text, re.MULTILINE) else f"name: example\n{text}"
+    if re.search(r"^(name|kind):", text, re.MULTILINE):
+        return text
+    tasks = "" if re.search("^tasks:", text, re.MULTILINE) else "tasks: {example: {run: echo}}\n"
+    return f"name: example\n{tasks}{text}"
 
 
 @pytest.mark.parametrize("block", tuple(_blocks("yaml")), ids=str)
