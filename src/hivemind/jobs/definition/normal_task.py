@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from hivemind.jobs.definition import values
@@ -75,27 +76,33 @@ def task(raw: Any, place: Place) -> Any:
         place.to("network", "mode", of=("network",))
         found["network"] = {"mode": found["network"]}
     members(found, place)
-    _pass_down(found)
+    _pass_down(found, place)
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _pass_down(found: dict[str, Any]) -> None:
-    """What a group says of limits and priority holds for each task in it that says nothing of it itself."""
+def _pass_down(found: dict[str, Any], place: Place) -> None:
+    """The concurrency of a group holds for all tasks in it together, but for those that have one of their own."""
     inner = found.get("tasks")
-    if not isinstance(inner, dict) or not inner:
+    if not isinstance(inner, dict) or not inner or "concurrency" not in found:
         return
-    for key in ("concurrency", "priority"):
-        if key in found:
-            given = found.pop(key)
-            for one in inner.values():
-                if isinstance(one, dict):
-                    one.setdefault(key, given)
-                    _pass_down(one)
+    given = found.pop("concurrency")
+    if isinstance(given, dict) and not given.get("key"):
+        given = {**given, "key": f"${{{{ run.job }}}}.{'.'.join(_names(place))}"}
+    for name, one in inner.items():
+        if isinstance(one, dict) and "concurrency" not in one:
+            one["concurrency"] = given
+            place.to("tasks", name, "concurrency", of=("concurrency",))
+            _pass_down(one, _of(place, "tasks", name))
 
 
-def _of(place: Place, key: str) -> Place:
-    """The place of a canonical key, under whatever name it was written."""
-    canonical = (*place.canonical, key)
+def _names(place: Place) -> list[str]:
+    """Of the groups on the way there."""
+    return [str(name) for above, name in pairwise(place.canonical) if above == "tasks"]
+
+
+def _of(place: Place, *keys: str) -> Place:
+    """The place of canonical keys, under whatever names they were written."""
+    canonical = (*place.canonical, *keys)
     return Place(place.findings, canonical, place.findings.written(canonical))
 
 
@@ -163,7 +170,7 @@ def _gathered(
         _move(place, ("tasks", member), ("tasks", name, "tasks", member))
     if group.get("sequence") is True:
         group["order"] = list(group["tasks"])
-    _pass_down(group)
+    _pass_down(group, where)
     return group
 
 

@@ -9,7 +9,7 @@ import pytest
 from hivemind.errors import Invalid
 from hivemind.jobs.definition import findings, read
 from hivemind.model.base import decode, encode
-from hivemind.model.job import JobManifest, Routine
+from hivemind.model.job import Concurrency, JobManifest, Routine
 from hivemind.model.mount import BindMount, SecretMount, VolumeMount
 
 PLAIN = {"run": "x"}
@@ -115,9 +115,17 @@ def test_groups_gather_tasks_written_beside_them() -> None:
 
 
 def test_mistakes_in_gathered_tasks_are_where_they_were_written() -> None:
-    raw = {"name": "j", "tasks": {"a": {"run": "x", "imagee": 1, "timeout": "x"}}, "groups": {"g": ["a"]}}
+    raw = {
+        "name": "j",
+        "tasks": {"a": {"run": "x", "imagee": 1, "timeout": "x"}},
+        "groups": {"g": {"tasks": ["a"], "concurrency": {"limit": 0}}},
+    }
     _, found = findings(raw)
-    assert sorted(one.path for one in found) == [("tasks", "a", "imagee"), ("tasks", "a", "timeout")]
+    assert sorted(one.path for one in found) == [
+        ("groups", "g", "concurrency", "limit"),
+        ("tasks", "a", "imagee"),
+        ("tasks", "a", "timeout"),
+    ]
 
 
 def test_the_order_of_a_sequence_survives_travel() -> None:
@@ -189,3 +197,16 @@ def test_more_than_ten_thousand_tasks_are_too_many() -> None:
     tasks = {f"t{n}": {**PLAIN, "needs": [f"t{n - 1}"] if n else []} for n in range(10_001)}
     with pytest.raises(Invalid, match="10,001 tasks"):
         read({"name": "j", "tasks": tasks})
+
+
+def test_the_limit_of_a_group_is_one_for_all_in_it() -> None:
+    inner = {"a": PLAIN, "b": {**PLAIN, "concurrency": {"key": "own"}}, "h": {"tasks": {"c": PLAIN}}}
+    group = task({"concurrency": 2, "retries": 1, "priority": "low", "tasks": inner})
+    assert group.concurrency is None
+    assert group.tasks["a"].concurrency == Concurrency(key="${{ run.job }}.t", limit=2)
+    assert group.tasks["b"].concurrency == Concurrency(key="own")
+    assert group.tasks["h"].tasks["c"].concurrency == group.tasks["a"].concurrency
+
+
+def test_a_condition_may_speak_of_the_member() -> None:
+    assert task({**PLAIN, "for_each": [1, 2], "if": "item > 1"}).if_ == "item > 1"

@@ -15,7 +15,7 @@ _WHERE = {
     "retry", "rate", "preemptible", "circuits", "artifacts",
 }  # fmt: skip
 _MEANINGLESS = {
-    "group": _WHERE | {"with", "concurrency", "priority"},
+    "group": _WHERE - {"retry"} | {"with", "concurrency"},
     "approval": _WHERE | {"with", "env", "concurrency", "priority", "outputs", "sequence", "order", *HOOKS},
     "job": _WHERE - {"retry"} | {"env", "sequence", "order", *HOOKS},
     "task": {"sequence", "order", *HOOKS},

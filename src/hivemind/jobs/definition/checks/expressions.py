@@ -97,7 +97,8 @@ def _spot(spot: Spot, job: Known, seen: Seen, findings: Findings) -> None:
     beside = _beside(spot, seen)
     outer = {**job, **beside, **_member(spot, own=False)}
     inner = {**outer, **_member(spot, own=True)}
-    verify(task.if_, (*path, "if"), outer, findings) if task.if_ else None
+    if task.if_:  # one that speaks of the item is of each member
+        verify(task.if_, (*path, "if"), inner, findings)
     for name in ("matrix", "include", "for_each"):
         if isinstance(getattr(task, name), list | tuple | dict | str):
             verify(getattr(task, name), (*path, name), outer, findings, templates=not _bare(task, name))
