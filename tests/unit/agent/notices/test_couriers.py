@@ -175,4 +175,4 @@ def test_a_certificate_that_is_not_good_is_said_so(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("http.client.HTTPSConnection.connect", refuse)
     with pytest.raises(Undelivered, match="is not good: it has expired"):
-        webhook.deliver(notice(Notify(webhook="https://example.org/s3cret")), plain)
+        webhook.deliver(notice(Notify(webhook="https://example.com/s3cret")), plain)

@@ -13,7 +13,9 @@ from jobs_hive import JobsHive
 
 def hive_with(*notify: dict[str, Any], nodes: int = 1, **more: Any) -> JobsHive:
     hive = JobsHive(nodes)
-    hive.put(notify=list(notify) or [{"webhook": "https://x.org/h"}], tasks={"a": {"run": "x"}}, **more)
+    hive.put(
+        notify=list(notify) or [{"webhook": "https://x.example.com/h"}], tasks={"a": {"run": "x"}}, **more
+    )
     return hive
 
 
@@ -35,8 +37,8 @@ def tell(hive: JobsHive, notice: Notice, *, delivered: bool = False, reason: str
 
 
 def test_whoever_wants_to_hear_of_it_is_told() -> None:
-    hive = hive_with({"webhook": "https://x.org/h"}, {"slack": "https://s.org/h", "on": ["succeeded", "failed"]},
-                     {"email": ["a@b.c"], "smtp": "smtp://m.org", "on": ["started"]})  # fmt: skip
+    hive = hive_with({"webhook": "https://x.example.com/h"}, {"slack": "https://s.example.com/h", "on": ["succeeded", "failed"]},
+                     {"email": ["a@b.c"], "smtp": "smtp://m.example.com", "on": ["started"]})  # fmt: skip
     found = failed(hive)
     assert sorted(n.on for n in found) == ["failed", "failed", "started"]
     assert len({n.id for n in found}) == 3 and all(n.node == "node-0" for n in found)
@@ -59,7 +61,7 @@ def test_what_is_told() -> None:
 
 
 def test_a_run_that_is_late() -> None:
-    hive = hive_with({"webhook": "https://x.org/h", "on": ["late"]}, deadline=60)
+    hive = hive_with({"webhook": "https://x.example.com/h", "on": ["late"]}, deadline=60)
     run = hive.start()
     hive.until(hive.time + 61_000)
     [notice] = notices(hive)
@@ -72,7 +74,7 @@ def test_a_run_that_is_late() -> None:
 def test_an_approval() -> None:
     hive = JobsHive()
     hive.put(
-        notify=[{"slack": "https://s.org", "on": ["approval"]}],
+        notify=[{"slack": "https://s.example.com", "on": ["approval"]}],
         tasks={"ok": {"approval": {"message": "go?"}}},
     )
     hive.start()
