@@ -27,7 +27,7 @@ from hivemind.jobs.script import script_of
 from hivemind.jobs.variables import Variables
 from hivemind.model.app import AppSpec, Restart
 from hivemind.model.job import Artifact, JobSpec, OutputSpec, Task
-from hivemind.model.template import Stop
+from hivemind.model.template import Resources, Stop
 
 OUTPUT = "HIVEMIND_OUTPUT"
 STEPS = "HIVEMIND_STEPS"
@@ -60,7 +60,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spec_of(task: Task, image: str = "", *, priority: int = 50) -> AppSpec:
-    """What the scheduler and the agent need to know of an attempt's place, with `image` rendered already."""
+    """What the scheduler and the agent need to know of an attempt's place, with `image` rendered already. What an
+    engine runs takes nothing of the node that hands it over."""
     runtime = "process" if task.runtime == "auto" and not image else task.runtime
     return AppSpec(
         image=image,
@@ -69,7 +70,7 @@ def spec_of(task: Task, image: str = "", *, priority: int = 50) -> AppSpec:
         user=task.user,
         workdir=task.workdir,
         mounts=task.mounts,
-        resources=task.resources,
+        resources=task.resources if task.executor == "hive" else Resources(),
         isolation=task.isolation,
         healthcheck="none",
         stop=task.stop,
@@ -112,6 +113,7 @@ def order(
     standard = _standard(scope, path, task, attempt, rank)
     template = msgspec.structs.replace(
         spec_of(task, image_of(task, scope)),
+        resources=task.resources,
         entrypoint=script.argv if script.argv else task.entrypoint,
         command=() if script.argv else _command(task, scope),
         env={**variables.plain, **standard},
