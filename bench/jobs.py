@@ -36,6 +36,8 @@ CHAIN = 100
 ENGINES = {"hyperqueue": (1000, 100), "dask": (1000, 100), "prefect": (100, 10)}
 """How many commands, and how long a chain, each engine is given: Prefect takes 50 ms for one."""
 QUEUED = 100_000
+AT_ONCE = 1000
+"""Tasks of a fan-out that are made ahead; one of more makes the next as the first end."""
 SCHEDULES, PER_JOB = 10_000, 100
 WATCHED = 40
 """Seconds over which schedules are watched."""
@@ -126,14 +128,16 @@ def _steps(steps: dict[str, list[float]]) -> list[Row]:
 def _queue(node: Node) -> list[Row]:
     """Tasks that nothing can place, and how long another one takes among them."""
     _put(
-        node, "waiting", {"t": _true(for_each=list(range(QUEUED)), constraints=("node.labels.never == yes",))}
+        node,
+        "waiting",
+        {"t": _true(for_each=list(range(AT_ONCE)), constraints=("node.labels.never == yes",))},
     )
     _put(node, "one", {"t": _true()})
     alone = _latency(node)
     before = memory.resident([node.daemon.pid])
     begin = time.perf_counter()
-    run = node.hive.jobs.run("waiting")
-    node.daemon.until(lambda: node.hive.runs.get(run.name).tally.total >= QUEUED, interval=0.1)
+    runs = [node.hive.jobs.run("waiting").name for _ in range(QUEUED // AT_ONCE)]
+    node.daemon.until(lambda: node.hive.runs.get(runs[-1]).tally.waiting == AT_ONCE)
     submitted = time.perf_counter() - begin
     grown = (memory.resident([node.daemon.pid]) - before) / memory.MB
     among = _latency(node)
