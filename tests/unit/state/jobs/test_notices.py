@@ -37,8 +37,11 @@ def tell(hive: JobsHive, notice: Notice, *, delivered: bool = False, reason: str
 
 
 def test_whoever_wants_to_hear_of_it_is_told() -> None:
-    hive = hive_with({"webhook": "https://x.example.com/h"}, {"slack": "https://s.example.com/h", "on": ["succeeded", "failed"]},
-                     {"email": ["a@b.c"], "smtp": "smtp://m.example.com", "on": ["started"]})  # fmt: skip
+    hive = hive_with(
+        {"webhook": "https://x.example.com/h"},
+        {"slack": "https://s.example.com/h", "on": ["succeeded", "failed"]},
+        {"email": ["a@b.c"], "smtp": "smtp://m.example.com", "on": ["started"]},
+    )
     found = failed(hive)
     assert sorted(n.on for n in found) == ["failed", "failed", "started"]
     assert len({n.id for n in found}) == 3 and all(n.node == "node-0" for n in found)
