@@ -20,9 +20,9 @@ PURE = RULES[1]["source_modules"]
 
 # fmt: off
 HARMLESS = {
-    "__future__", "abc", "base64", "bisect", "calendar", "collections", "dataclasses", "datetime", "difflib", "enum",
-    "functools", "hashlib", "heapq", "hivemind", "hmac", "ipaddress", "itertools", "json", "math", "msgspec", "nacl",
-    "operator", "re", "shlex", "string", "struct", "types", "typing", "unicodedata",
+    "__future__", "abc", "base64", "bisect", "calendar", "collections", "contextlib", "dataclasses", "datetime",
+    "difflib", "enum", "functools", "hashlib", "heapq", "hivemind", "hmac", "ipaddress", "itertools", "json", "math",
+    "msgspec", "nacl", "operator", "re", "shlex", "string", "struct", "types", "typing", "unicodedata", "yaml",
 }
 # fmt: on
 """All that pure rooms may know of the world: values in, values out."""

@@ -18,13 +18,20 @@ _SEALED_HINT = (
 )
 
 
+_KINDS: Mapping[type, str] = {
+    type(None): "null", bool: "boolean", int: "number", float: "number", str: "text", list: "list", tuple: "list",
+    dict: "object",
+}  # fmt: skip
+
+
 def kind(value: Any) -> str:
     """What messages call it. Refuses a secret: there is nothing that can be said about it."""
+    return _KINDS.get(type(value)) or _kind(value)
+
+
+def _kind(value: Any) -> str:
+    """Of what only is like one of them: words of an enumeration, objects that are computed when they are read."""
     match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
         case int() | float():
             return "number"
         case str():
