@@ -12,6 +12,7 @@ from hivemind.jobs.definition.shape import GONE, shaped
 from hivemind.jobs.library import Library
 from hivemind.model.job import JobManifest
 
+_DEEPEST = 60
 __all__ = ["Finding", "findings", "read"]
 
 
@@ -29,6 +30,11 @@ def read(raw: Any, *, routines: Library | None = None) -> JobManifest:
 def findings(raw: Any, *, routines: Library | None = None) -> tuple[JobManifest | None, list[Finding]]:
     """The job as far as it could be read, and every mistake, in no order. A job with mistakes must not be used."""
     found = Findings()
+    if _deep(raw):
+        found.report(
+            (), "the definition is nested too deeply", f"{_DEEPEST} mappings and lists within each other"
+        )
+        return None, found.found
     brought = canonical(raw, found)
     if brought is None:
         return None, found.found
@@ -54,6 +60,23 @@ def as_error(found: list[Finding]) -> Invalid:
     return Invalid(
         f"{len(found)} mistakes: " + "; ".join(shown), hint="`hivemind job validate` shows their places"
     )
+
+
+def _deep(raw: Any) -> bool:
+    """Whether it is nested deeper than anything that makes sense. Everything after this may call itself."""
+    level = [raw]
+    for _ in range(_DEEPEST):
+        level = [
+            one
+            for each in level
+            for one in (
+                each.values() if isinstance(each, dict) else each if isinstance(each, list | tuple) else ()
+            )
+            if isinstance(one, dict | list | tuple)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _follows(path: Path, broken: list[Path]) -> bool:

@@ -210,3 +210,16 @@ def test_the_limit_of_a_group_is_one_for_all_in_it() -> None:
 
 def test_a_condition_may_speak_of_the_member() -> None:
     assert task({**PLAIN, "for_each": [1, 2], "if": "item > 1"}).if_ == "item > 1"
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    deep: Any = PLAIN
+    for _ in range(5000):
+        deep = {"tasks": {"t": deep}}
+    with pytest.raises(Invalid, match="nested too deeply"):
+        read({"name": "j", **deep})
+    eleven: Any = PLAIN
+    for _ in range(11):
+        eleven = {"tasks": {"t": eleven}}
+    with pytest.raises(Invalid, match="groups are nested"):
+        read({"name": "j", **eleven})

@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 
 from hivemind.cli.jobfile import examine
-from hivemind.cli.yaml12 import documents
+from hivemind.protocols.yaml12 import documents
 from hivemind.jobs.definition.schema import document, text
 
 ROOT = Path(__file__).parents[4]
