@@ -197,9 +197,12 @@ class Runs(RuleBasedStateMachine):
             del self.live[place]
             if place in self.book.halted:
                 self.book.halted.remove(place)
+        fate = self.book.tasks[place].fate
         self.workflow.ended(*event)
         self.workflow.ended(*event)
         self.told.append(event)
+        if fate and not ranks and how.exit_code != 0:
+            assert self.book.tasks[place].state in (fate, TaskState.SKIPPED, TaskState.PENDING), "it went on"
 
     @precondition(lambda self: self.told)
     @rule(number=st.integers(0, 30))
