@@ -30,9 +30,6 @@ from jobs_hive import ADMIN, JobsHive
 
 EVERY = 20
 """Seconds between the times of the schedule."""
-SLOTS = 3
-MOST = 4
-"""Tasks of the project at a time."""
 
 CHAIN = {
     "a": {"run": "true", "retry": {"max": 1, "delay": 5, "losses": 2}},
@@ -92,9 +89,9 @@ OUTCOMES: list[dict[str, Any]] = [
 class Twins(JobsHive):
     """Every batch is applied to two states, one of which was restored from a snapshot at some time."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
         self.twin: State | None = None
-        super().__init__(2, slots=SLOTS)
+        super().__init__(2, slots=slots)
         self.twin = State.restore(self.state.snapshot())
 
     def do(self, operation: Operation, **how: Any) -> Any:
@@ -116,10 +113,12 @@ class Twins(JobsHive):
 
 
 class Jobs(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
-        self.hive = Twins()
-        self.hive.allow("default", max_tasks=MOST)
+    @initialize(room=st.sampled_from([(3, 4), (2, 6), (1, 0)]))
+    def begin(self, room: tuple[int, int]) -> None:
+        """`room`: task slots of each of two nodes, and how many tasks of the project may run (0: no limit)."""
+        self.slots, self.most = room
+        self.hive = Twins(self.slots)
+        self.hive.allow("default", max_tasks=self.most)
         for name in sorted(JOBS):
             self.hive.put(name, **JOBS[name])
         self.since = self.hive.state.jobs[self.job("ticks")].created
@@ -290,9 +289,9 @@ class Jobs(RuleBasedStateMachine):
         state = self.hive.state
         attempts = self.hive.attempts()
         assert len({(a.run, a.path, a.slot) for a in attempts}) == len(attempts)
-        assert all(count <= SLOTS for count in Counter(a.node for a in attempts).values())
+        assert all(count <= self.slots for count in Counter(a.node for a in attempts).values())
         running = [t for t in state.task_runs.values() if t.allocations]
-        assert len(running) <= MOST
+        assert not self.most or len(running) <= self.most
         shared = [t for t in running if lane_of(t.lane).key == "shared"]
         assert len(shared) <= 2
         alone = [t for t in shared if t.path == "b"]

@@ -250,3 +250,23 @@ async def test_a_size_makes_a_checkpoint_too(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "ledger.db")
     assert db.execute("SELECT max(sequence) FROM checkpoint WHERE sequence < 5").fetchone()[0] == 3
     db.close()
+
+
+async def test_a_large_state_has_its_checkpoints_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hivemind.ledger import local
+
+    monkeypatch.setattr(local, "_WORTH_A_BATCH", 100)
+    ledger = await founded(tmp_path, settings=Settings(checkpoint_batches=2))
+    written: list[int] = []
+    checkpoint = ledger._log.checkpoint
+    monkeypatch.setattr(ledger._log, "checkpoint", lambda c: (written.append(c.sequence), checkpoint(c)))
+    for index in range(60):
+        await put(ledger, f"p{index}")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(written)]
+    assert gaps[0] < gaps[-1] and gaps == sorted(gaps)
+    await ledger.close()
+    again = await open_ledger(tmp_path)
+    assert "p59" in again.state.projects
+    await again.close()
