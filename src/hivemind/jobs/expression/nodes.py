@@ -34,7 +34,7 @@ class Node(msgspec.Struct, frozen=True):
     """Where in the text what it does is written."""
 
     def value(self, work: Work) -> Any:
-        raise NotImplementedError
+        raise AssertionError(f"a {type(self).__name__} has no value of its own")
 
     def parts(self) -> tuple[Node, ...]:
         return ()
