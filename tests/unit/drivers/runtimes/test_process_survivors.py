@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,10 +147,8 @@ async def test_a_fork_bomb_with_a_fuse_is_put_out(tmp_path: Path, runtime: Proce
         "f() { sleep 1000 & [ $1 -gt 0 ] && { (f $(($1 - 1))) & (f $(($1 - 1))) & }; }; f 5; echo lit; wait"
     )
     await run(runtime, "c.0", "setsid", "-w", "sh", "-c", script)
-    lines = runtime.logs("c.0", LogQuery(follow=True))
     async with asyncio.timeout(20):
-        await anext(lines)
-        await lines.aclose()
+        await anext(runtime.logs("c.0", LogQuery(follow=True)))
         await runtime.stop("c.0", "SIGKILL", 5)
     assert ours(runtime) == []
 
@@ -263,7 +262,14 @@ async def test_when_no_process_can_be_made_it_is_said_and_nothing_is_left(
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "posix_spawn", exhausted)
-    order = {"args": ["true"], "env": {}, "workdir": "/", "groups": [], "netns": "", "identity": None}
+    order: dict[str, Any] = {
+        "args": ["true"],
+        "env": {},
+        "workdir": "/",
+        "groups": [],
+        "netns": "",
+        "identity": None,
+    }
     with pytest.raises(launching.LaunchError) as caught:
         launching.launch(order, 0, 1, 2)
     assert (caught.value.number, caught.value.stage) == (errno.EAGAIN, "start")
