@@ -89,7 +89,7 @@ def test_held_closed_by_hand_lets_everything_through() -> None:
 
 
 def test_what_cannot_be_raises_and_tells_its_story() -> None:
-    with pytest.raises(AssertionError, match="circuit db is closed .* cannot probe"):
+    with pytest.raises(AssertionError, match=r"circuit db is closed .* cannot probe"):
         circuit._moved(closed(), "probe", 1)
 
 
