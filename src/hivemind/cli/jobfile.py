@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hivemind.cli.yaml12 import Located, documents
 from hivemind.errors import HivemindError, Invalid
 from hivemind.jobs.definition import Finding, findings
 from hivemind.model.job import JobDocument, JobManifest
 from hivemind.model.names import DEFAULT_PROJECT
+from hivemind.protocols.yaml12 import Located, documents
 
 _ANSWERED = frozenset(JobDocument.__struct_fields__) - {"kind", "project", "name", "labels", "spec"}
 """What `get job -o yaml` says beyond what can be wished."""

@@ -15,12 +15,12 @@ from hivemind.cli.jobfile import read as read_job
 from hivemind.cli.jobfile import refuse
 from hivemind.cli.parsing import nearest
 from hivemind.cli.sequence import after_what_they_need
-from hivemind.cli.yaml12 import Located, documents
 from hivemind.errors import Invalid
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.quantity import read
 from hivemind.model.registry import RESOURCES
 from hivemind.model.resource import Resource
+from hivemind.protocols.yaml12 import Located, documents
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _FIRST = {"Project": 0, "Node": 1, "Config": 2, "Secret": 2, "Routine": 3}

@@ -40,7 +40,7 @@ def show_one(context: Context, resource: Resource, document: Any) -> None:
 def show_data(context: Context, data: Any) -> None:
     """Plain values as `-o` says: JSON, or YAML that reads back as the same."""
     if context.args.get("output") == "yaml":
-        from hivemind.cli.yaml12 import dump
+        from hivemind.protocols.yaml12 import dump
 
         context.print(dump(data).rstrip("\n"))
     else:

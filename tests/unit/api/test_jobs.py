@@ -85,6 +85,10 @@ def test_what_is_written_is_judged_without_being_put(open_project: Running) -> N
     assert len(bad.findings) >= 2
     assert bad.manifest is None
     assert any("rum" in f.message + f.path for f in bad.findings)
+    yaml = hive.jobs.validate(b"name: etl\ntasks:\n  a:\n    rum: x\n", "application/yaml")
+    assert [(f.line, f.column) for f in yaml.findings][:1] in ([(4, 5)], [(3, 3)])
+    with pytest.raises(Invalid, match="2 documents"):
+        hive.jobs.validate(b"name: a\n---\nname: b\n", "application/yaml")
 
 
 def test_runs_to_its_end_and_is_on_record(open_project: Running) -> None:

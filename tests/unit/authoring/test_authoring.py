@@ -12,12 +12,12 @@ import pytest
 
 from hivemind.authoring.load import jobs_of
 from hivemind.cli.jobfile import examine
-from hivemind.cli.yaml12 import documents
 from hivemind.errors import Invalid
 from hivemind.jobs.definition import read
 from hivemind.jobs.expression import render
 from hivemind.jobs.order import order
 from hivemind.jobs.outputs import parse_outputs
+from hivemind.protocols.yaml12 import documents
 
 HEAD = """from pathlib import Path
 import math

@@ -11,8 +11,8 @@ import pytest
 from hivemind.cli.declarations import find
 from hivemind.cli.flags.app import manifest
 from hivemind.cli.parsing import parse
-from hivemind.cli.yaml12 import documents
 from hivemind.model.app import AppManifest, AppSpec
+from hivemind.protocols.yaml12 import documents
 from tests.unit.cli.conftest import FakeHive, Run, document, entry, replica
 
 

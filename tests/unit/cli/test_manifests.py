@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hivemind.cli.manifests import load
-from hivemind.cli.yaml12 import documents, dump
 from hivemind.errors import Invalid
+from hivemind.protocols.yaml12 import documents, dump
 
 GOOD = """kind: App
 name: web

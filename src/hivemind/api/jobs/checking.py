@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import Response
 
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
-from hivemind.api.intake import json_of
-from hivemind.errors import NotFound, TooLarge, WrongMedia
+from hivemind.api.intake import json_of, upload
+from hivemind.errors import Invalid, NotFound, TooLarge, WrongMedia
 from hivemind.jobs.library import Library
 from hivemind.model.base import encode
 from hivemind.model.job import JobManifest, JobSpec
@@ -17,7 +17,11 @@ from hivemind.model.job_answers import Finding, Validation
 from hivemind.model.routine import RoutineManifest
 from hivemind.state.state import State
 
-MEDIA = ("application/json",)
+if TYPE_CHECKING:
+    from hivemind.jobs.definition import Finding as Mistake
+    from hivemind.protocols.yaml12 import Located
+
+MEDIA = ("application/json", "application/yaml", "text/yaml", "application/x-yaml")
 
 
 def check_job(state: State, project: str, manifest: JobManifest) -> None:
@@ -63,8 +67,35 @@ def checking_endpoints() -> list[Endpoint]:
 async def _validate(call: Call) -> Response:
     from hivemind.jobs.definition import findings
 
-    raw: Any = await json_of(call.request, call.settings)
-    manifest, found = findings(raw, routines=library(call.state, call.params["project"]))
-    told = tuple(Finding(path=one.place, message=one.message, hint=one.hint) for one in found)
-    canonical = None if told or manifest is None else msgspec.json.decode(encode(manifest))
-    return reply(Validation(findings=told, manifest=canonical))
+    routines = library(call.state, call.params["project"])
+    if "yaml" not in call.request.headers.get("content-type", ""):
+        raw: Any = await json_of(call.request, call.settings)
+        manifest, found = findings(raw, routines=routines)
+        return _judged(manifest, [_finding(one) for one in found])
+    located = await _document(call)
+    manifest, found = findings(located.value, routines=routines)
+    places = [located.place(one.path, key=one.on_key) for one in found]
+    return _judged(manifest, [_finding(one, *at) for one, at in zip(found, places, strict=True)])
+
+
+async def _document(call: Call) -> Located:
+    """The only one of a text in YAML."""
+    from hivemind.protocols.yaml12 import documents
+
+    pieces = [piece async for piece in upload(call.request, call.settings, call.settings.max_body)]
+    try:
+        found = list(documents(b"".join(pieces).decode(), "the body"))
+    except UnicodeDecodeError as error:
+        raise Invalid(f"the body is not UTF-8 at byte {error.start}") from None
+    if len(found) != 1:
+        raise Invalid(f"the body has {len(found)} documents", hint="send one definition at a time")
+    return found[0]
+
+
+def _finding(found: Mistake, line: int = 0, column: int = 0) -> Finding:
+    return Finding(path=found.place, message=found.message, hint=found.hint, line=line, column=column)
+
+
+def _judged(manifest: JobManifest | None, found: list[Finding]) -> Response:
+    canonical = None if found or manifest is None else msgspec.json.decode(encode(manifest))
+    return reply(Validation(findings=tuple(found), manifest=canonical))

@@ -17,11 +17,11 @@ from hivemind.cli.convergence import Failed
 from hivemind.cli.output import age, show_data
 from hivemind.cli.plans import show_plan
 from hivemind.cli.tables import render
-from hivemind.cli.yaml12 import dump
 from hivemind.errors import Invalid, NotFound, TimedOut
 from hivemind.model.app import APP, AppDocument
 from hivemind.model.deployment import DeploymentDocument
 from hivemind.model.revision import RevisionDocument
+from hivemind.protocols.yaml12 import dump
 
 _DIFFERENT = 1
 

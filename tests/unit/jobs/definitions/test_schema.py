@@ -9,8 +9,8 @@ import jsonschema_rs
 import pytest
 
 from hivemind.cli.jobfile import examine
-from hivemind.protocols.yaml12 import documents
 from hivemind.jobs.definition.schema import document, text
+from hivemind.protocols.yaml12 import documents
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = sorted((ROOT / "examples" / "jobs").iterdir())
