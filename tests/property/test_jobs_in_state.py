@@ -166,6 +166,8 @@ class Jobs(RuleBasedStateMachine):
                 self.hive.do(RetryRun(project="default", run=run.id))
 
     def room(self, key: str, run: str) -> bool:
+        if self.hive.state.runs[run].job not in self.hive.state.jobs:
+            return False
         if self.hive.state.runs[run].job_name == "ticks":
             return not self.hive.state.work.begun_by(self.job("ticks"), "t")
         limit = self.hive.state.definition_of(self.hive.state.runs[run]).spec.concurrency
