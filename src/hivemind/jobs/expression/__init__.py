@@ -89,7 +89,7 @@ def _joined(found: Template, work: Work) -> str:
     parts = []
     for part in found.parts:
         parts.append(part if isinstance(part, str) else as_text(part.value(work), work.budget))
-        work.budget.text(sum(map(len, parts)))
+    work.budget.text(sum(map(len, parts)))
     return "".join(parts)
 
 
