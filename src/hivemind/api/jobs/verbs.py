@@ -119,7 +119,7 @@ async def _start(call: Call) -> Response:
     if call.query.dry_run:
         return await planned(call, operation)
     outcome = await call.submit(operation)
-    return _run_reply(call.backend, call.state.runs[outcome.id], 201)
+    return _run_reply(call.backend, find_run(call.state, job.project, outcome.id), 201)
 
 
 def _inputs(call: Call, job: Job, declared: dict[str, Input]) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -266,7 +266,10 @@ async def _force(call: Call, wanted: Literal["open", "closed", "auto"]) -> Respo
     if call.query.dry_run:
         return await planned(call, operation)
     await call.submit(operation)
-    return reply(circuit_document(call.backend, call.state.circuits[f"{project}/{name}"]))
+    there = call.state.circuits.get(f"{project}/{name}")
+    if there is None:
+        raise NotFound(f"there is no circuit {name[:200]!r} any more", hint="hivemind circuit ls shows them")
+    return reply(circuit_document(call.backend, there))
 
 
 Handler = Callable[[Call], Awaitable[Response]]
