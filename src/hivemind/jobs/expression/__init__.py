@@ -86,9 +86,9 @@ def _rendered(text: str, scope: Mapping[str, Any]) -> Any:
 
 
 def _joined(found: Template, work: Work) -> str:
-    parts = []
-    for part in found.parts:
-        parts.append(part if isinstance(part, str) else as_text(part.value(work), work.budget))
+    parts = [
+        part if isinstance(part, str) else as_text(part.value(work), work.budget) for part in found.parts
+    ]
     work.budget.text(sum(map(len, parts)))
     return "".join(parts)
 
