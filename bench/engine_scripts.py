@@ -69,6 +69,7 @@ def prefect(tasks: int, chain: int) -> tuple[float, float]:
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     }
     from prefect import flow, task
     from prefect.task_runners import ThreadPoolTaskRunner
