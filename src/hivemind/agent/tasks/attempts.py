@@ -12,6 +12,7 @@ from hivemind.agent.tasks.artifacts import Kept, kept_in, read
 from hivemind.agent.tasks.attempt import Attempt
 from hivemind.agent.tasks.compose import Member, member_by, member_of
 from hivemind.agent.tasks.places import Places
+from hivemind.agent.work.wanted import Interrupted
 from hivemind.drivers.runtimes.contract import Container, LogLine, LogQuery, Runtime
 from hivemind.errors import HivemindError, Invalid, NotFound
 from hivemind.jobs.order import Order
@@ -153,6 +154,7 @@ class Attempts:
             return
         if any(other.number > attempt.number for other in siblings):
             attempt.fence()
+            raise Interrupted
         for older in [other for other in siblings if other.number < attempt.number]:
             older.fence()
             await attempt.while_wanted(older.gone.wait())
