@@ -68,7 +68,7 @@ HOMES = re.compile(r"(?<![\w.$}])/(?:work|workspace|home/[a-z]+|Users/[A-Za-z]+|
 """A directory of somebody's machine."""
 
 HOSTS = re.compile(r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})\b", re.IGNORECASE)
-KNOWN_HOSTS = {"www.apache.org", "github.com", "index.docker.io"}
+KNOWN_HOSTS = {"www.apache.org", "github.com", "index.docker.io", "json-schema.org"}
 OWN_HOSTS = (".local", ".hive", ".test", "example.com")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -26,7 +27,7 @@ Function = Callable[..., Any]
 _NOTHING = "it says of no type that it returns"
 
 
-class _Callable:
+class _Callable(ABC):
     """What tasks and routines have in common: a function that, called in a job, is a further task."""
 
     def __init__(self, function: Function, keys: dict[str, Any]) -> None:
@@ -81,8 +82,9 @@ class _Callable:
             use(node, value)
         return node
 
+    @abstractmethod
     def _add(self, arguments: dict[str, Any], further: dict[str, Any]) -> Node:
-        raise NotImplementedError
+        """A task of the graph, called with these; `further` are keys of its own."""
 
 
 class TaskFunction(_Callable):

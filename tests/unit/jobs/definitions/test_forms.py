@@ -145,7 +145,7 @@ def test_what_was_read_reads_back_as_the_same() -> None:
             "g": {"sequence": True, "needs": "t", "tasks": {"b": "x", "a": "y"}},
         },
         "finally": {"f": "z"},
-        "notify": {"slack": "https://hooks.example/x"},
+        "notify": {"slack": "https://hooks.example.com/x"},
     }
     manifest = read(raw)
     assert read(decode(encode(manifest), Any)) == manifest
