@@ -21,6 +21,5 @@ def candidates(name: str, env: Mapping[str, str], workdir: str = "") -> Iterator
 
 def is_found(name: str, env: Mapping[str, str], workdir: str) -> bool:
     """Whether there is such an executable, seen from `workdir`."""
-    return any(
-        os.access(path, os.X_OK) and not os.path.isdir(path) for path in candidates(name, env, workdir)
-    )
+    first = next(candidates(name, env, workdir), "")
+    return bool(first) and ("/" not in name or (os.access(first, os.X_OK) and not os.path.isdir(first)))
