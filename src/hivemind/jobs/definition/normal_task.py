@@ -161,7 +161,7 @@ def _gathered(
 ) -> Any:
     group = task(raw, where)
     for number, member in enumerate(listed):
-        if member not in beside:
+        if not isinstance(member, str) or member not in beside:
             where.at("tasks", number).refuse(
                 f"there is no task {member!r} beside the group {name}", did_you_mean(str(member), beside)
             )
