@@ -228,7 +228,7 @@ class Task(Spec, frozen=True, kw_only=True, rename={"if_": "if", "with_": "with"
     on_success: dict[TaskId, Task] = {}
     # how it is treated
     timeout: Seconds = 0.0
-    """Of one attempt; of a group, fan-out, approval or job: of the whole."""
+    """Of one attempt; of a group, approval or job: of the whole. Of what is fanned out: of each member."""
     retry: Retry = Retry()
     allow_failure: bool = False
     """Its failure counts as success for what comes after."""

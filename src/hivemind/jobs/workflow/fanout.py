@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from hivemind.errors import Invalid
 from hivemind.jobs.expression import Sealed, evaluate, render
 from hivemind.jobs.matrix import combinations
-from hivemind.jobs.plan import Node, is_member, member
+from hivemind.jobs.plan import Node, member
 from hivemind.jobs.workflow.shelving import shelved
-from hivemind.jobs.workflow.turn import Turn
+from hivemind.jobs.workflow.turn import Turn, fans
 from hivemind.model.job import Task
 from hivemind.model.run import TaskRun, TaskState
 
@@ -33,8 +33,7 @@ def open(turn: Turn, task: TaskRun) -> None:
         turn.decide(task, TaskState.SUCCEEDED, "there are no items", started=turn.now, total=0, made=0)
         return
     turn.book.put_items(task.path, items)
-    due, total = deadline(turn, node, task.path), len(items)
-    task = turn.turn(task, TaskState.RUNNING, started=turn.now, ended=0, due=due, total=total, made=0)
+    task = turn.turn(task, TaskState.RUNNING, started=turn.now, ended=0, due=0, total=len(items), made=0)
     refill(turn, task)
 
 
@@ -55,8 +54,8 @@ def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
 
 
 def deadline(turn: Turn, node: Node, place: str) -> int:
-    """When it is too late for all of it. Members of a fan-out have no time of their own but that of an attempt."""
-    limit = 0.0 if is_member(place) else node.task.timeout
+    """When it is too late for that group or call. What is fanned out has a limit for each member, none for all."""
+    limit = 0.0 if fans(node, place) else node.task.timeout
     return turn.now + round(limit * 1000) if limit else 0
 
 

@@ -83,8 +83,8 @@ class Workflow:
             self._follow()
 
     def tick(self, place: str) -> None:
-        """`TaskRun.due` has come: the next attempt is queued, an approval is decided by its default, or a group,
-        fan-out or child run is stopped as timed out. Before its time nothing happens."""
+        """`TaskRun.due` has come: the next attempt is queued, an approval is decided by its default, or a group
+        or child run is stopped as timed out. Before its time nothing happens."""
         task = self._turn.book.get(place)
         if task is not None and 0 < task.due <= self._turn.now:
             timing.tick(self._turn, task)
