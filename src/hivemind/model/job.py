@@ -281,6 +281,10 @@ class Webhook(Spec, frozen=True, kw_only=True, rename={"if_": "if"}):
     """Each made of `${{ event.… }}`."""
 
 
+ADDRESSED = ("webhook", "file")
+"""Types of events that nodes raise, for one job each; of any other type people post them."""
+
+
 class EventTrigger(Spec, frozen=True, kw_only=True, rename={"if_": "if"}):
     """An event of that type was posted to the project."""
 

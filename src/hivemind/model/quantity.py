@@ -7,6 +7,7 @@ written forms into numbers wherever a document enters (a manifest, a request bod
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, TypeGuard
 
 import msgspec
@@ -82,7 +83,13 @@ _PARSERS = {"bytes": parse_bytes, "seconds": parse_seconds, "cores": parse_cores
 
 def normalise(raw: Any, type: Any) -> Any:
     """A copy of the JSON-like value `raw` in which written amounts are numbers where `type` wants one."""
-    return _walk(raw, inspect.type_info(type))
+    return _walk(raw, _info(type))
+
+
+@lru_cache(16)
+def _info(type: Any) -> inspect.Type:
+    """Of a job it takes longer than reading the job itself."""
+    return inspect.type_info(type)
 
 
 def _walk(raw: Any, info: inspect.Type) -> Any:
@@ -117,7 +124,7 @@ def read(raw: Any, type: Any) -> Any:
 
 def _hint(message: str, type: Any) -> str:
     """For an unknown key the known one that looks most like it; else what may stand at that place."""
-    found = _at(message, inspect.type_info(type))
+    found = _at(message, _info(type))
     if match := re.search(r"unknown field `([^`]+)`", message):
         import difflib
 
@@ -128,7 +135,7 @@ def _hint(message: str, type: Any) -> str:
     if "Expected `object`" in message and (known := sorted(_keys(found))):
         return f"write it with keys: {', '.join(known)}"
     if "Invalid value" in message:  # of the word that says which of several objects it is
-        parent = _at(_parent(message), inspect.type_info(type))
+        parent = _at(_parent(message), _info(type))
         kinds = [str(one.tag) for one in _members(parent) if _tagged(one)]
         return f"it may be {', '.join(kinds)}" if kinds else ""
     if "Invalid enum value" in message and isinstance(found, inspect.LiteralType):

@@ -233,3 +233,12 @@ def test_references_of_templates() -> None:
 )  # fmt: skip
 def test_truth(value: str, holds: bool) -> None:
     assert truth(value, {}) is holds
+
+
+def test_what_only_names_a_value_may_be_as_large_as_a_fan_out() -> None:
+    items = [{"name": f"n{number}", "size": number} for number in range(100_000)]
+    scope = {"needs": {"list": {"outputs": {"items": items}}}}
+    assert evaluate("needs.list.outputs.items", scope) == items
+    assert render("${{ needs['list'].outputs.items }}", scope) == items
+    with pytest.raises(Invalid, match="too many steps"):
+        evaluate("[needs.list.outputs.items]", scope)

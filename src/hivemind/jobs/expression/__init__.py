@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from hivemind.errors import Invalid
-from hivemind.jobs.expression.budget import Budget, Refused
+from hivemind.jobs.expression.budget import RECALLED, Budget, Refused
 from hivemind.jobs.expression.lexer import Stumble
-from hivemind.jobs.expression.nodes import Node, Work
+from hivemind.jobs.expression.nodes import Name, Node, Path, Work
 from hivemind.jobs.expression.sealed import Sealed
 from hivemind.jobs.expression.template import OPEN, Template, expression, paths, template
 from hivemind.jobs.expression.values import as_text, plain, truthy
@@ -95,7 +95,14 @@ def _joined(found: Template, work: Work) -> str:
 
 def _result(node: Node, work: Work) -> Any:
     value = node.value(work)
-    return value if isinstance(value, Sealed) else plain(value, work.budget)
+    if isinstance(value, Sealed):
+        return value
+    return plain(value, Budget(RECALLED) if _only_names(node) else work.budget)
+
+
+def _only_names(node: Node) -> bool:
+    """It computes nothing."""
+    return isinstance(node, Name) or (isinstance(node, Path) and not node.fixed()[1])
 
 
 def _texts(value: Any) -> list[str]:

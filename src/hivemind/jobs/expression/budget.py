@@ -11,6 +11,9 @@ DEPTH = 64
 STEPS = 200_000
 """One for each operation and each member or 50 characters that are looked at or made: some tenths of a second, and at
 most 10 MB."""
+RECALLED = 1_000_000
+"""The same for an expression that only names a value and computes nothing: what is there was paid for when it was
+made, such as the outputs of a hundred thousand members of a fan-out."""
 LONGEST_TEXT = 1_000_000
 MOST_MEMBERS = 100_000
 LARGEST = 2**63 - 1

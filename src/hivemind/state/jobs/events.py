@@ -16,7 +16,7 @@ from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.app import App
 from hivemind.model.base import encode
 from hivemind.model.deployment import Deployment, DeploymentState
-from hivemind.model.job import AppTrigger, EventTrigger, FileTrigger, Job, JobTrigger, Webhook
+from hivemind.model.job import ADDRESSED, AppTrigger, EventTrigger, FileTrigger, Job, JobTrigger, Webhook
 from hivemind.model.principal import Principal
 from hivemind.model.run import Run, Start
 from hivemind.state.jobs.runs import find_job, start_run
@@ -33,8 +33,6 @@ KEY_LIMIT = 256
 CHAIN_LIMIT = 25
 """Jobs that start each other in a circle would never end."""
 _TOLD_BY = frozenset({"runs", "deployments", "allocations", "apps"})
-_ADDRESSED = ("webhook", "file")
-"""Types of events that nodes raise, for one job each."""
 
 
 class _Match(msgspec.Struct, frozen=True):
@@ -84,7 +82,7 @@ def raise_event(state: State, operation: RaiseEvent, who: Principal) -> Outcome:
 
 def _check(operation: RaiseEvent, who: Principal) -> None:
     by_node = who.kind == "node"
-    if by_node != (operation.type in _ADDRESSED):
+    if by_node != (operation.type in ADDRESSED):
         raise Forbidden(
             f"an event of the type {operation.type!r} is not for {'a node' if by_node else 'people'} to raise",
             hint="webhook and file are raised by nodes, every other type by people",

@@ -10,7 +10,7 @@ from hivemind.jobs import schedule
 from hivemind.jobs.definition.checks import expressions
 from hivemind.jobs.definition.finding import Findings, Path, did_you_mean
 from hivemind.jobs.inputs import check_value
-from hivemind.model.job import Input, JobSpec, Notify
+from hivemind.model.job import ADDRESSED, Input, JobSpec, Notify
 
 _EVENT = {"event": None}
 
@@ -33,6 +33,10 @@ def check(spec: JobSpec, findings: Findings) -> None:
                 expressions.verify(trigger.if_, (*path, "if"), _EVENT, findings)
             _inputs(trigger.inputs, (*path, "inputs"), spec.inputs, findings)
             expressions.verify(trigger.inputs, (*path, "inputs"), _EVENT, findings, templates=True)
+    for number, event in enumerate(triggers.event):
+        if event.type in ADDRESSED:
+            findings.add((*top, "event", number, "type"), f"nobody can post events of the type {event.type}",
+                         f"write {event.type}: instead of event:")  # fmt: skip
     _twins([one.name for one in triggers.webhook], (*top, "webhook"), "webhooks", findings)
     _twins([one.name for one in triggers.schedule if one.name], (*top, "schedule"), "schedules", findings)
     for number, file in enumerate(triggers.file):
