@@ -182,6 +182,36 @@ async def test_an_exit_between_the_greeting_and_the_listening_is_not_lost(
     runtime._held.clear()
 
 
+async def test_what_a_slow_shim_starts_for_a_daemon_that_was_killed_is_known_to_the_next(
+    tmp_path: Path, runtime: ProcessRuntime
+) -> None:
+    await run(runtime, FOREVER)
+    shim = shim_pid(runtime)
+    second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
+    await runtime.create(spec(FOREVER, "late.0"))
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        starting = asyncio.ensure_future(runtime.start("late.0"))
+        async with asyncio.timeout(20):
+            while not runtime._shim._answers:  # noqa: ASYNC110 - it is on its way at once
+                await asyncio.sleep(0)
+            await runtime.close()
+            with pytest.raises(Unavailable, match="has died"):
+                await starting
+            opening = asyncio.ensure_future(second.open())
+            while not second._held:  # noqa: ASYNC110 - by now it has read what is on record
+                await asyncio.sleep(0)
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    await opening
+    states = {container.id: (container.status, container.pid > 0) for container in await second.list()}
+    assert states == dict.fromkeys(("c.0", "late.0"), (Status.RUNNING, True))
+    for id in states:
+        await second.remove(id)
+    await second.close()
+    runtime._held.clear()
+
+
 async def test_a_start_whose_caller_gave_up_can_be_removed(runtime: ProcessRuntime) -> None:
     await runtime.create(spec(FOREVER))
     starting = asyncio.ensure_future(runtime.start("c.0"))

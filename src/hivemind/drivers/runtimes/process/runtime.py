@@ -475,11 +475,12 @@ class ProcessRuntime:
             if held.exit is not None:
                 continue
             known = held.record.known()
+            held.birth = held.birth or known.born  # a daemon may be killed before the shim has done what it asked
+            held.begun = held.begun or held.birth is not None
             exit = known.exit or msgspec.convert(self._shim.ended.get(id), Exit | None)
             if exit is not None:
                 self._take_note(held, exit, told=known.told)
             elif id not in running:
-                held.birth = held.birth or known.born
                 unsure.append(held)
                 if held.birth is not None and held.birth.boot == self._boot:
                     births[id] = held.birth
