@@ -130,7 +130,7 @@ class Workflow:
         pausing.pause(self._turn, by)
 
     def unpause(self, by: str = "") -> None:
-        pausing.unpause(self._turn)
+        pausing.unpause(self._turn, by)
         self._follow()
 
     def retry(self, places: Sequence[str] = (), by: str = "") -> None:

@@ -75,7 +75,8 @@ class StateBook:
             halt_attempt(self._state, id, why, kill=kill)
         child = self._state.runs.get(task.child) if task.child else None
         if child is not None and not child.state.ended:
-            workflow(self._state, child.id).cancel(why, kill=kill)
+            by = task.marks[-1].by if task.marks else ""  # of whoever wished that it stops
+            workflow(self._state, child.id).cancel(why, by, kill=kill)
 
     def begin_child(self, task: TaskRun, job: str, inputs: dict[str, Any]) -> str:
         from hivemind.state.jobs.runs import start_run

@@ -9,7 +9,7 @@ does with that host is not known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -18,9 +18,10 @@ from hivemind.jobs import circuit, failures
 from hivemind.jobs.book import Ended
 from hivemind.jobs.plan import path_of
 from hivemind.model.circuit import CircuitRecord
-from hivemind.model.job import Circuit, JobSpec, Task
+from hivemind.model.job import Circuit, JobSpec
 from hivemind.model.principal import Principal
 from hivemind.model.run import Run, TaskRun, task_key
+from hivemind.state.jobs.using import tasks_of
 from hivemind.state.operations import ForceCircuit
 from hivemind.state.state import Outcome, State
 
@@ -51,24 +52,20 @@ def task_of(run: Run, path: str) -> str:
     return f"{run.job}/{path_of(path)}"
 
 
-def allows(state: State, project: str, names: Sequence[str], key: str) -> str:
-    """Why the task run of that key may not start now; empty: it may. Cheap; asked by the queue for whoever is next."""
+def closed_to(state: State, project: str, names: Sequence[str], key: str) -> dict[str, str]:
+    """Those that do not let the task run of that key start now, each with why; whoever waits for one is woken as
+    `("circuit", project, name)`. Cheap; asked by the queue for whoever is next."""
+    found = {}
     for known in _known(state, project, names):
         if why := circuit.allows(known, state.time, key):
-            return why
-    return ""
-
-
-def closed_to(state: State, project: str, names: Sequence[str], key: str) -> tuple[str, ...]:
-    """Names of those that do not let it start: whoever waits is woken as `("circuit", project, name)`."""
-    found = _known(state, project, names)
-    return tuple(known.name for known in found if circuit.allows(known, state.time, key))
+            found[known.name] = why
+    return found
 
 
 def started(state: State, run: Run, task: TaskRun, names: Sequence[str]) -> TaskRun:
     """It was given a place: half-opens a circuit that was due and makes the task its probe (`TaskRun.circuit`).
 
-    Right after `allows` has let it through: of several that were asked before, only one may start. Returns the task
+    Right after `closed_to` has let it through: of several that were asked before, only one may start. Returns the task
     as it is to be put."""
     key = task_key(run.id, task.path)
     probed = []
@@ -185,7 +182,7 @@ def force(state: State, operation: ForceCircuit, who: Principal) -> Outcome:
             f"there is no circuit {operation.name!r} in project {operation.project!r}",
             hint="a job declares it: circuits: on one of its tasks; hivemind circuit ls shows them",
         )
-    why = operation.reason or (f"by {who.name}" if operation.state != "auto" else "")
+    why = f"by {who.name}{operation.reason and ': '}{operation.reason}"
     new = circuit.force(circuit.tick(old, state.time), operation.state, state.time, why)
     _save(state, new)
     return Outcome(id=key)
@@ -193,18 +190,12 @@ def force(state: State, operation: ForceCircuit, who: Principal) -> Outcome:
 
 def declare(state: State, project: str, spec: JobSpec) -> None:
     """Makes those that a job names, as soon as it does, so that they can be seen and forced."""
-    for name in sorted({*spec.circuits, *_named(spec)}):
+    needed = {name for task in tasks_of(spec) for name in task.circuits}
+    for name in sorted({*spec.circuits, *needed}):
         key = circuit_key(project, name)
         old = state.circuits.get(key) or CircuitRecord(project=project, name=name, updated=state.time)
         new = replace(old, detected=False, policy=spec.circuits.get(name, old.policy))
         state.tables.put(state.circuits, key, new)
-
-
-def _named(spec: JobSpec | Task) -> Iterator[str]:
-    for group in (spec.tasks, spec.finally_, spec.on_failure, spec.on_success):
-        for task in group.values():
-            yield from task.circuits
-            yield from _named(task)
 
 
 def _known(state: State, project: str, names: Sequence[str]) -> list[CircuitRecord]:

@@ -146,7 +146,7 @@ def test_by_hand() -> None:
     force(hive, "open", reason="maintenance")
     run = hive.start()
     hive.until(hive.time + 3_600_000)
-    assert not hive.attempts() and db(hive).reason == "maintenance"
+    assert not hive.attempts() and db(hive).reason == "by admin: maintenance"
     force(hive, "closed")
     for _ in range(5):
         hive.end(hive.attempt(run, "load"), 1)
