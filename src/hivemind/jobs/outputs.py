@@ -16,6 +16,7 @@ import msgspec
 
 from hivemind.errors import Invalid
 from hivemind.model.job import OutputSpec
+from hivemind.model.json_text import decode_value
 
 MOST_A_VALUE = 64 * 1024
 MOST_IN_ALL = 256 * 1024
@@ -55,7 +56,7 @@ def typed(name: str, text: str, spec: OutputSpec) -> Any:
     if spec.type == "string":
         return text
     try:
-        value = msgspec.json.decode(text.strip())
+        value = decode_value(text.strip())
     except msgspec.DecodeError as error:
         raise Invalid(
             f"the output {name} is {_brief(text)}, which is not JSON: {error}",

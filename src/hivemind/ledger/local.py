@@ -24,12 +24,14 @@ from hivemind.ledger.lock import DirectoryLock
 from hivemind.ledger.log import Checkpoint, Log
 from hivemind.ledger.replay import replay
 from hivemind.ledger.timer import Timer
+from hivemind.model.json_text import is_deep
 from hivemind.security.envelope import Envelope, genuine
 from hivemind.state.operations import Operation, decode_operation
 from hivemind.state.state import Signed
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_DEEPEST = 100
 _WORTH_A_BATCH = 5000
 """Bytes of a snapshot that cost about a tenth of what applying a batch does."""
 
@@ -147,6 +149,10 @@ class LocalLedger:
             raise TooLarge(
                 f"the operation has more than {self._settings.operation_size} bytes",
                 hint="make it smaller; large things belong into images and volumes",
+            )
+        if is_deep(envelope.payload, _DEEPEST):
+            raise Invalid(
+                "the operation is nested too deeply", hint=f"{_DEEPEST} lists and objects within each other"
             )
         if not genuine(envelope, self.state.hive):
             raise Unauthenticated(

@@ -26,7 +26,7 @@ from hivemind.ledger.contract import Batch
 from hivemind.ledger.local import LocalLedger, Settings
 from hivemind.security.envelope import seal
 from hivemind.security.identity import Identity
-from hivemind.state.operations import StopApp
+from hivemind.state.operations import RaiseEvent, StopApp
 from ledger_hive import FOUNDER, HIVE, Clock, found, founded, open_ledger, project, put, wish
 
 pytestmark = pytest.mark.anyio
@@ -270,3 +270,14 @@ async def test_a_large_state_has_its_checkpoints_more_rarely(
     again = await open_ledger(tmp_path)
     assert "p59" in again.state.projects
     await again.close()
+
+
+async def test_what_is_nested_without_end_never_gets_into_the_ledger(tmp_path: Path) -> None:
+    """It could be written, and not be read again: how deep is too deep depends on the machine."""
+    ledger = await founded(tmp_path)
+    payload: object = None
+    for _ in range(400):
+        payload = [payload]
+    with pytest.raises(Invalid, match="nested too deeply"):
+        await ledger.submit(wish(RaiseEvent(project="default", type="deep", payload=payload)))
+    await ledger.close()

@@ -13,6 +13,7 @@ from hivemind.jobs.expression.budget import Budget, Refused
 from hivemind.jobs.expression.operators import OPERATORS, contains
 from hivemind.jobs.expression.times import date, timestamp
 from hivemind.jobs.expression.values import as_json, as_text, is_number, kind, names, number, shape, truthy
+from hivemind.model.json_text import decode_value
 from hivemind.model.pattern import LONGEST_TEXT, Pattern
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*\Z", re.ASCII)
@@ -289,8 +290,8 @@ def _to_json(budget: Budget, value: Any) -> str:
 def _from_json(budget: Budget, text: Any) -> Any:
     budget.spend(1 + len(_want(text, "text")))  # at most one member a character
     try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        found = decode_value(text)
+    except msgspec.DecodeError as error:
         raise Refused(f"the text is not JSON: {str(error)[:100]}") from None
     shape(found, budget)  # neither too deep nor with too large numbers
     return found

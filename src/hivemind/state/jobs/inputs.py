@@ -11,6 +11,7 @@ from hivemind.errors import Invalid
 from hivemind.jobs.expression import Sealed
 from hivemind.jobs.inputs import bind
 from hivemind.model.job import Input, JobSpec
+from hivemind.model.json_text import decode_value
 
 _READ_AS_JSON = ("integer", "number", "boolean", "list", "object")
 
@@ -39,6 +40,6 @@ def _coerced(declared: Input | None, value: Any) -> Any:
     if declared is None or not isinstance(value, str) or declared.type not in _READ_AS_JSON:
         return value
     try:
-        return msgspec.json.decode(value)
+        return decode_value(value)
     except msgspec.DecodeError:
         return value
