@@ -33,14 +33,14 @@ class TaskState(StrEnum):
 
     @property
     def decided(self) -> bool:
-        return self not in _UNDECIDED
+        return self not in UNDECIDED
 
     @property
     def failure(self) -> bool:
         return self in (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.LOST)
 
 
-_UNDECIDED = (TaskState.PENDING, TaskState.BLOCKED, TaskState.QUEUED, TaskState.RUNNING)
+UNDECIDED = (TaskState.PENDING, TaskState.BLOCKED, TaskState.QUEUED, TaskState.RUNNING)
 
 
 class RunState(StrEnum):
@@ -156,6 +156,13 @@ class Start(Record, frozen=True, kw_only=True):
     depth: int = 0
     """How many runs stand behind it of which each started the next."""
 
+    @property
+    def told(self) -> str:
+        """`ada`, `schedule night`, `event order.paid`; the run that another one waits for goes by that one's name."""
+        if self.kind == "person":
+            return self.by or "a person"
+        return self.source if self.kind == "parent" else f"{self.kind} {self.source}".rstrip()
+
 
 class Run(Record, frozen=True, kw_only=True):
     """Its id is derived from the job and what started it, so everyone who sees the same tick makes the same run."""
@@ -212,6 +219,12 @@ def task_key(run: str, path: str) -> str:
     return f"{run}/{path}"
 
 
+def run_and_path(key: str) -> tuple[str, str]:
+    """What the key of a task run was made of."""
+    run, _, path = key.partition("/")
+    return run, path
+
+
 def input_context(project: str, job: str, name: str) -> str:
     """What a secret input, in `Run.sealed`, is bound to: see `security.sealing`. `job` is its name. What is sealed is
     the text of a string, and of anything else its JSON."""
@@ -265,7 +278,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
 
     @property
     def cause(self) -> str:
-        return self.start.by or self.start.source or self.start.kind
+        return self.start.told
 
 
 class TaskRunDocument(Document, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from hivemind.model.circuit import CircuitRecord
 from hivemind.model.content import Bundle, Content
 from hivemind.model.deployment import Deployment, DeploymentState
 from hivemind.model.image_registry import ImageRegistry
-from hivemind.model.job import Definition, Job
+from hivemind.model.job import Definition, Job, JobSpec
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node
 from hivemind.model.notice import Notice
@@ -202,9 +202,13 @@ class State:
     def definition(self, job: str, number: int) -> Definition:
         return self.definitions[definition_key(job, number)]
 
+    def job_spec(self, job: Job) -> JobSpec:
+        """What the job is by now: of its newest definition."""
+        return self.definition(job.id, job.number).spec
+
     def definition_of(self, run: Run) -> Definition:
         """The one that the run began with."""
-        return self.definitions[definition_key(run.job, run.definition)]
+        return self.definition(run.job, run.definition)
 
     def find_app(self, project: str, name: str) -> App | None:
         found = self._names.get((project, name))

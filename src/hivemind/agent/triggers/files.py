@@ -27,7 +27,6 @@ from hivemind.drivers.runtimes.inotify import (
 from hivemind.errors import HivemindError, Invalid, NotFound
 from hivemind.model.job import FileTrigger, Job
 from hivemind.model.volume import Volume
-from hivemind.state.jobs.triggers import spec_of
 from hivemind.state.operations import RaiseEvent
 from hivemind.state.state import Outcome, State
 from hivemind.state.storage import storage_class
@@ -132,14 +131,14 @@ class FileTriggers:
         """It is still wanted, and only cannot be had here just now."""
         job = self._state.jobs.get(goal.job)
         return job is not None and any(
-            t.path == goal.trigger.path for t in spec_of(self._state, job).triggers.file
+            t.path == goal.trigger.path for t in self._state.job_spec(job).triggers.file
         )
 
     # -- what is wanted --------------------------------------------------------------------------------------
 
     def _goals(self) -> Iterator[Goal]:
         for job in self._state.jobs.values():
-            for trigger in spec_of(self._state, job).triggers.file:
+            for trigger in self._state.job_spec(job).triggers.file:
                 try:
                     goal = self._goal(job, trigger)
                 except Invalid as error:

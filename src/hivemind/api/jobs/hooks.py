@@ -27,7 +27,6 @@ from hivemind.api.jobs.suspects import Suspects
 from hivemind.errors import Conflict, HivemindError, NotFound, TooLarge, Unauthenticated
 from hivemind.model.job import Webhook
 from hivemind.model.job_answers import RaisedDocument
-from hivemind.state.jobs.triggers import spec_of
 from hivemind.state.opened import open_secret
 from hivemind.state.operations import RaiseEvent
 
@@ -78,7 +77,7 @@ def _expected(call: Call) -> tuple[Webhook | None, bytes]:
 
 def _webhook(call: Call) -> Webhook | None:
     job = job_named(call.state, call.params["project"], call.params["job"])
-    hooks = spec_of(call.state, job).triggers.webhook if job else ()
+    hooks = call.state.job_spec(job).triggers.webhook if job else ()
     wanted = call.params.get("name", "default")
     return next((hook for hook in hooks if hook.name == wanted), None)
 

@@ -29,6 +29,7 @@ from hivemind.api.jobs.lookup import (
     runs_of,
     tasks_of,
 )
+from hivemind.api.jobs.transitions import Order
 from hivemind.api.jobs.watch import watch
 from hivemind.api.tars import TAR
 from hivemind.errors import Invalid, NotFound
@@ -44,7 +45,7 @@ from hivemind.model.job_answers import (
     Waiting,
 )
 from hivemind.model.run import RUN, Run, RunDocument, RunState, TaskRun, TaskRunDocument, TaskState
-from hivemind.state.jobs.dispatch import handicaps
+from hivemind.state.jobs.dispatch import behind
 from hivemind.state.jobs.explain import why_run
 from hivemind.state.jobs.lane import lane_of
 from hivemind.state.state import State
@@ -152,16 +153,13 @@ async def _task(call: Call) -> Response:
 
 
 async def _history(call: Call) -> Response:
-    """In order; what happened in the same moment, the run first, then by path, each in its order."""
+    """In the order in which it came about."""
     query: HistoryQuery = call.query
     run, after = _run(call), cursor_key(query.cursor)
-    marks = [("", run.marks)] if not query.path else []
-    marks += [(task.path, task.marks) for task in _under(call, run, query.path)]
-    entries = [
-        ((f"{mark.time:015}", *path_key(path), f"{number:04}"), path, mark)
-        for path, those in marks
-        for number, mark in enumerate(those)
-    ]
+    order = Order(Plan.of(definition_of(call.state, run).spec))
+    entries = [(key, "", mark) for key, mark in order.run(run.marks)] if not query.path else []
+    for task in _under(call, run, query.path):
+        entries += [(key, task.path, mark) for key, mark in order.task(task.path, task.marks)]
     page = heapq.nsmallest(
         query.limit + 1, [each for each in entries if after is None or each[0] > after], key=lambda e: e[0]
     )
@@ -222,9 +220,9 @@ async def _queue(call: Call) -> Response:
     state, project = call.state, call.params["project"]
     if project not in state.projects:
         raise NotFound(f"there is no project {project[:200]!r}", hint="hivemind get projects shows them")
-    behind = handicaps(state)
+    share = functools.cache(functools.partial(behind, state))
     waiting = sorted(
-        (task.rank + behind(state.runs[task.run].project), task.rank, task.index, task.run, task.path, task)
+        (task.rank + share(state.runs[task.run].project), task.rank, task.index, task.run, task.path, task)
         for task in state.work.queued()
     )
     items: list[Any] = _waiting_runs(call.state, project)[: call.query.limit]
@@ -237,7 +235,7 @@ async def _queue(call: Call) -> Response:
         items.append(
             Waiting(
                 position=position, run=run.name, path=task.path, priority=lane_of(task.lane).priority, ready=task.ready,
-                rank=turn, share=behind(project), reason=reason_of(state, task),
+                rank=turn, share=share(project), reason=reason_of(state, task),
             )
         )  # fmt: skip
     return reply(Page(items=items))

@@ -16,13 +16,10 @@ from hivemind.errors import HivemindError
 from hivemind.jobs.book import Book
 from hivemind.jobs.context import scope
 from hivemind.jobs.plan import Node, Plan, child, is_member, member
-from hivemind.model.run import Mark, Run, RunState, TaskRun, TaskState
+from hivemind.model.run import UNDECIDED, Mark, Run, RunState, TaskRun, TaskState
 
 MARKS = 50
 """So many of the newest transitions are remembered."""
-UNDECIDED = (TaskState.PENDING, TaskState.BLOCKED, TaskState.QUEUED, TaskState.RUNNING)
-
-
 CAME_TO = {TaskState.CANCELED: "was canceled", TaskState.LOST: "was lost", TaskState.SKIPPED: "was skipped"}
 """States in a sentence; the others are verbs already."""
 
@@ -174,7 +171,7 @@ def _root(run: Run) -> TaskRun:
 
 
 def _as_run(run: Run, root: TaskRun) -> Run:
-    ended = root.state not in UNDECIDED
+    ended = root.state.decided
     return replace(
         run,
         state=RunState(root.state),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hivemind.jobs.workflow import alarm
+from hivemind.model.run import run_and_path
 from hivemind.state.deadlines import Timer
 from hivemind.state.jobs import events
 from hivemind.state.jobs.book import workflow
@@ -59,7 +60,7 @@ def _tell_parents(state: State) -> bool:
     for id in ended:
         run = state.runs.get(id)
         if run is not None and run.state.ended and run.parent:
-            parent, _, path = run.parent.partition("/")
+            parent, path = run_and_path(run.parent)
             if parent in state.runs:
                 workflow(state, parent).child_ended(path, run)
     return bool(ended)
@@ -80,7 +81,7 @@ def _set_alarms(state: State) -> None:
 
 
 def _task(state: State, key: str) -> None:
-    run, _, path = key.partition("/")
+    run, path = run_and_path(key)
     if run in state.runs and key in state.task_runs:
         workflow(state, run).tick(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict
+from hivemind.jobs.calls import Calls
 from hivemind.jobs.library import resolve
 from hivemind.model.job import Definition, Job, JobSpec
 from hivemind.model.names import derive_id
@@ -16,6 +17,7 @@ from hivemind.state.jobs.keeping import trim
 from hivemind.state.jobs.routines import library
 from hivemind.state.jobs.runs import find_job
 from hivemind.state.jobs.schedules import schedules
+from hivemind.state.jobs.using import tasks_of
 from hivemind.state.operations import DeleteJob, PutJob
 from hivemind.state.projects import check_version, known
 from hivemind.state.state import Outcome, State, definition_key
@@ -33,15 +35,16 @@ def put(state: State, operation: PutJob, who: Principal) -> Outcome:
     check_version(operation.if_version, old.version if old else 0)
     admit(state, project, manifest.spec)
     spec = resolve(manifest.spec, library(state, project))
+    Calls(spec.routines).check(tasks_of(spec))
     if old is None:
         job = _new(state, project, operation)
-    elif state.definition(old.id, old.number).spec == spec:
-        return _save(state, old, replace(old, labels=manifest.labels))
+    elif state.job_spec(old) == spec:
+        return save(state, old, replace(old, labels=manifest.labels))
     else:
         job = replace(old, labels=manifest.labels, number=old.number + 1)
     _define(state, job, spec, who)
-    before = state.definition(old.id, old.number).spec if old else None
-    outcome = _save(state, old, replace(job, seen=_seen(state, job, spec, before)))
+    before = state.job_spec(old) if old else None
+    outcome = save(state, old, replace(job, seen=_seen(state, job, spec, before)))
     if old:
         trim(state, old.id, old.number)
     return outcome
@@ -66,7 +69,7 @@ def _define(state: State, job: Job, spec: JobSpec, who: Principal) -> None:
     circuits.declare(state, job.project, spec)
 
 
-def _save(state: State, old: Job | None, new: Job) -> Outcome:
+def save(state: State, old: Job | None, new: Job) -> Outcome:
     if new != old:
         new = replace(new, version=new.version + 1, updated=state.time)
         state.tables.put(state.jobs, new.id, new)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from hivemind.jobs.queue import Choice, handicap
 from hivemind.model.allocation import Allocation
 from hivemind.model.queue import RecentStart
-from hivemind.model.run import Run, TaskRun
+from hivemind.model.run import Run, TaskRun, run_and_path, task_key
 from hivemind.state import volumes
 from hivemind.state.jobs import circuits
 from hivemind.state.jobs.book import workflow
@@ -25,22 +25,17 @@ def dispatch(state: State) -> bool:
         return False
     queue.stirred = False
     placer = Placer(state)
-    behind = handicaps(state)
-    while (choice := queue.next(behind)) is not None:
+    while (choice := queue.next(partial(behind, state))) is not None:
         _serve(state, placer, choice)
     for choice in queue.without_place():
         preempt(state, choice)
     return True
 
 
-def handicaps(state: State) -> Callable[[str], int]:
+def behind(state: State, project: str) -> int:
     """How far (ms) a project is put back by its share of what runs now."""
-
-    def behind(project: str) -> int:
-        weight = state.projects[project].weight if project in state.projects else 1
-        return handicap(state.work.running_of(project), state.work.running(), weight)
-
-    return behind
+    weight = state.projects[project].weight if project in state.projects else 1
+    return handicap(state.work.running_of(project), state.work.running(), weight)
 
 
 def _serve(state: State, placer: Placer, choice: Choice) -> None:
@@ -73,7 +68,7 @@ def _begin(state: State, run: Run, task: TaskRun, lane: Lane, members: tuple[All
             volumes.bind(state, allocation)
     ids = [allocation.id for allocation in members]
     nodes = [allocation.node for allocation in members]
-    key = f"{run.id}/{task.path}"
+    key = task_key(run.id, task.path)
     if not workflow(state, run.id).placed(task.path, ids, nodes):
         raise AssertionError(f"{key} stood in the queue and is not queued")
     if lane.circuits:
@@ -92,5 +87,5 @@ def _note_start(state: State, lane: Lane, key: str) -> None:
 
 def _supersede(state: State, lane: Lane, why: str) -> None:
     for key in oldest_to_cancel(state, lane):
-        run, _, path = key.partition("/")
+        run, path = run_and_path(key)
         workflow(state, run).cancel_tasks((path,), why)

@@ -20,7 +20,7 @@ from hivemind.model.job import ADDRESSED, AppTrigger, EventTrigger, FileTrigger,
 from hivemind.model.principal import Principal
 from hivemind.model.run import Run, Start
 from hivemind.state.jobs.runs import find_job, start_run
-from hivemind.state.jobs.triggers import Kind, spec_of
+from hivemind.state.jobs.triggers import Kind
 from hivemind.state.operations import RaiseEvent
 from hivemind.state.state import Outcome, State
 from hivemind.state.tables import Change
@@ -102,7 +102,7 @@ def _addressed(state: State, operation: RaiseEvent) -> list[_Match]:
     job = find_job(state, operation.project, operation.job)
     if job.paused:
         return []
-    triggers = spec_of(state, job).triggers
+    triggers = state.job_spec(job).triggers
     kind: Sequence[Webhook | FileTrigger] = triggers.webhook if operation.type == "webhook" else triggers.file
     found = [_Match(job, n, each) for n, each in enumerate(kind) if source_of(each) == operation.source]
     if not found:
@@ -122,7 +122,7 @@ def _subscribed(state: State, operation: RaiseEvent) -> list[_Match]:
     return [
         _Match(job, n, trigger)
         for job in state.work.triggers.waiting(state, (operation.project, "event", operation.type))
-        for n, trigger in enumerate(spec_of(state, job).triggers.event)
+        for n, trigger in enumerate(state.job_spec(job).triggers.event)
         if trigger.type == operation.type and not job.paused
     ]
 
@@ -133,8 +133,6 @@ def _subscribed(state: State, operation: RaiseEvent) -> list[_Match]:
 def fire(state: State, since: int) -> int:
     """Starts what waits for runs that ended and for what happened to apps, in the changes of this batch after the
     first `since`. Returns how many changes it has seen: `since` of the next call in the same batch (0 begins)."""
-    if not since:
-        state.work.unstarted.clear()
     seen = len(state.changes)
     for change in state.changes[since:seen]:
         if change.table not in _TOLD_BY:
@@ -159,7 +157,7 @@ def _tell(state: State, happening: _Happening) -> None:
 def _concerned(state: State, job: Job, happening: _Happening) -> Iterator[_Match]:
     if job.paused:
         return
-    triggers = spec_of(state, job).triggers
+    triggers = state.job_spec(job).triggers
     if happening.kind == "job":
         for n, after in enumerate(triggers.job):
             if after.name == happening.source and happening.what in after.states:

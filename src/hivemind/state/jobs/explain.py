@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from hivemind.jobs.context import result
 from hivemind.jobs.plan import beside
-from hivemind.jobs.queue import POINT, handicap
+from hivemind.jobs.queue import POINT
 from hivemind.model.run import Run, TaskRun, TaskState, task_key
 from hivemind.scheduler.scheduler import place
 from hivemind.state.jobs import limits, waiting
+from hivemind.state.jobs.dispatch import behind
 from hivemind.state.jobs.lane import Lane, lane_of
 from hivemind.state.jobs.placing import ask, attempts, uses
 from hivemind.state.jobs.specs import node_of
@@ -51,15 +52,17 @@ def why_run(state: State, run: Run) -> str:
 def breakdown(state: State, task: TaskRun) -> Priority:
     """Of a queued task run."""
     lane = lane_of(task.lane)
-    weight = state.projects[lane.project].weight if lane.project in state.projects else 1
-    share = handicap(state.work.running_of(lane.project), state.work.running(), weight)
+    share = behind(state, lane.project)
     points = POINT * lane.priority
     return Priority(task.rank + points, points, share, task.rank + share)
 
 
 def _why_pending(state: State, run: Run, task: TaskRun) -> str:
     awaited = []
-    for needed in node_of(state, run, task.path).needs:
+    node = node_of(state, run, task.path)
+    if node.hook:
+        return "its turn is when all else is decided"
+    for needed in node.needs:
         other = state.task_runs.get(task_key(run.id, beside(task.path, needed)))
         if other is None or not result(other.state):
             awaited.append(needed.id)

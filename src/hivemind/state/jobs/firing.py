@@ -34,15 +34,6 @@ def paused(job: Job, name: str, schedule: Schedule) -> bool:
     return job.paused or schedule.paused or name in job.paused_schedules
 
 
-def next_start(state: State, job: Job) -> int:
-    """When (ms) a schedule starts it next; 0: none does."""
-    found = [
-        state.deadlines.get(("schedule", f"{job.id}/{name}")) or 0
-        for name, _ in schedules(state.definition(job.id, job.number).spec)
-    ]
-    return min((time for time in found if time), default=0)
-
-
 # -- timers --------------------------------------------------------------------------------------------------
 
 
@@ -59,7 +50,7 @@ def reschedule(state: State) -> None:
 
 def _set_timers(state: State, job: Job) -> None:
     names = []
-    for name, schedule in schedules(state.definition(job.id, job.number).spec):
+    for name, schedule in schedules(state.job_spec(job)):
         if paused(job, name, schedule):
             continue
         when = _next(schedule, job.seen.get(name, state.time), state.time, salt(job, name))
@@ -85,7 +76,7 @@ def fire(state: State, key: str) -> None:
     if job is None:
         return
     state.work.rescheduled.add(id)
-    schedule = dict(schedules(state.definition(id, job.number).spec)).get(name)
+    schedule = dict(schedules(state.job_spec(job))).get(name)
     if schedule is None or paused(job, name, schedule):
         return
     ticks = times.due(schedule, job.seen.get(name, state.time), state.time, salt(job, name))
@@ -152,7 +143,7 @@ def backfill(state: State, operation: Backfill, who: Principal) -> Outcome:
 
 
 def _chosen(state: State, job: Job, wanted: str) -> tuple[str, Schedule]:
-    known = dict(schedules(state.definition(job.id, job.number).spec))
+    known = dict(schedules(state.job_spec(job)))
     if not known:
         raise Conflict(f"job {job.name!r} has no schedule", hint="on: schedule: gives it one")
     if not wanted and len(known) > 1:

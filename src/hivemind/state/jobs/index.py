@@ -17,7 +17,7 @@ from hivemind.model.app import AppSpec
 from hivemind.model.circuit import CircuitRecord
 from hivemind.model.job import Definition, Job
 from hivemind.model.queue import PausedQueue, RecentStart
-from hivemind.model.run import Run, RunState, TaskRun, TaskState
+from hivemind.model.run import Run, RunState, TaskRun, TaskState, run_and_path
 from hivemind.state.deadlines import Deadlines
 from hivemind.state.jobs.broken import Broken
 from hivemind.state.jobs.families import Families
@@ -87,7 +87,7 @@ class WorkIndex:
         self.orphans: set[str] = set()
         """Runs that were forgotten, and whose task runs have still to be."""
         self._queued: dict[str, TaskRun] = {}
-        self._running: dict[str, str] = {}
+        self._running: set[str] = set()
         self._preemptible: set[str] = set()
         self._preempting: dict[str, set[str]] = {}
         self._by_key: dict[tuple[str, str], set[str]] = {}
@@ -103,9 +103,6 @@ class WorkIndex:
     def definition_numbers(self, job: str) -> list[int]:
         """Those still kept, oldest first."""
         return sorted(self._numbers.get(job, ()))
-
-    def jobs_with_definitions(self) -> list[str]:
-        return sorted(self._numbers)
 
     def definition_used(self, job: str, number: int) -> bool:
         """A run still kept began with it."""
@@ -161,9 +158,6 @@ class WorkIndex:
     def running(self) -> int:
         """How many task runs of all projects have a place."""
         return len(self._running)
-
-    def running_keys(self) -> list[str]:
-        return sorted(self._running)
 
     def preemptible(self) -> list[str]:
         """Keys of the task runs that have a place and may lose it to others."""
@@ -293,7 +287,7 @@ class WorkIndex:
         old: TaskRun | None = change.old
         new: TaskRun | None = change.new
         self.families.reindex(old, new)
-        self._adopt(change.key.partition("/")[0])
+        self._adopt(run_and_path(change.key)[0])
         self._time_task(change.key, new)
         was, now = _placed(old), _placed(new)
         if was != now:
@@ -330,7 +324,7 @@ class WorkIndex:
 
     def _started(self, key: str, task: TaskRun) -> None:
         lane = lane_of(task.lane)
-        self._running[key] = task.lane
+        self._running.add(key)
         self._by_project[lane.project] += 1
         if lane.key:
             self._by_key.setdefault((lane.project, lane.key), set()).add(key)
@@ -339,7 +333,7 @@ class WorkIndex:
 
     def _stopped(self, key: str, task: TaskRun) -> None:
         lane = lane_of(task.lane)
-        del self._running[key]
+        self._running.remove(key)
         self._preemptible.discard(key)
         self._by_project[lane.project] -= 1
         if lane.key:

@@ -50,8 +50,7 @@ def _keep_job(state: State, job: str) -> None:
 def _rule(state: State, run: Run) -> Keep:
     """Of the newest definition; of a job that was removed, of the one that the run began with."""
     job = state.jobs.get(run.job)
-    definition = state.definition(job.id, job.number) if job else state.definition_of(run)
-    return definition.spec.keep
+    return (state.job_spec(job) if job else state.definition_of(run).spec).keep
 
 
 def forget(state: State, run: Run) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hivemind.jobs.queue import Reason
 from hivemind.model.allocation import Desired
+from hivemind.model.run import run_and_path
 from hivemind.state.jobs import circuits
 from hivemind.state.jobs.lane import Lane
 from hivemind.state.state import State
@@ -30,7 +31,7 @@ class Held(NamedTuple):
 def held(state: State, lane: Lane, key: str) -> Held | None:
     """Whether the task run of that key, whose turn it is, has to wait. None: it may start where there is a place."""
     return (
-        _paused(state, lane)
+        paused(state, lane.project, lane.key)
         or _broken(state, lane, key)
         or _crowded(state, lane)
         or _hurried(state, lane)
@@ -38,13 +39,14 @@ def held(state: State, lane: Lane, key: str) -> Held | None:
     )
 
 
-def _paused(state: State, lane: Lane) -> Held | None:
-    for key in ("", lane.key) if lane.key else ("",):
-        paused = state.queues.get(f"{lane.project}/{key}")
-        if paused:
-            what = f"queue {key}" if key else f"project {lane.project}"
-            by = f" by {paused.by}" if paused.by else ""
-            return Held(f"{what} is paused{by}", (("queue", lane.project, key),))
+def paused(state: State, project: str, key: str) -> Held | None:
+    """Whether all of the project is, or the queue of that concurrency key."""
+    for each in ("", key) if key else ("",):
+        found = state.queues.get(f"{project}/{each}")
+        if found:
+            what = f"queue {each}" if each else f"project {project}"
+            by = f" by {found.by}" if found.by else ""
+            return Held(f"{what} is paused{by}", (("queue", project, each),))
     return None
 
 
@@ -54,8 +56,7 @@ def _broken(state: State, lane: Lane, key: str) -> Held | None:
     closed = circuits.closed_to(state, lane.project, lane.circuits, key)
     if not closed:
         return None
-    why = circuits.allows(state, lane.project, lane.circuits, key)
-    return Held(why, tuple(("circuit", lane.project, name) for name in closed))
+    return Held(next(iter(closed.values())), tuple(("circuit", lane.project, name) for name in closed))
 
 
 def _crowded(state: State, lane: Lane) -> Held | None:
@@ -91,7 +92,7 @@ def _full(state: State, lane: Lane) -> Held | None:
 
 
 def _name(state: State, key: str) -> str:
-    run, _, path = key.partition("/")
+    run, path = run_and_path(key)
     return f"{state.runs[run].name}.{path}"
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from hivemind.errors import Forbidden
 from hivemind.jobs.plan import Plan
+from hivemind.jobs.workflow.turn import MARKS
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node
 from hivemind.model.notice import Notice
@@ -28,7 +29,6 @@ _LONGEST_WAIT = 4 * 3_600_000
 """Milliseconds between tries; each wait is twice the one before."""
 _FAILURES_TOLD = 20
 _REASON_LIMIT = 1000
-_MARKS_KEPT = 50
 
 
 def notify(state: State, run: Run, on: str, why: str) -> None:
@@ -96,7 +96,7 @@ def _give_up(state: State, notice: Notice, reason: str) -> None:
     run = state.runs.get(notice.run)
     if run is not None:
         why = f"nobody could be told that it is {notice.on}, in {TRIES} tries: {reason}"
-        marks = (*run.marks, Mark(state.time, run.state.value, why))[-_MARKS_KEPT:]
+        marks = (*run.marks, Mark(state.time, run.state.value, why))[-MARKS:]
         state.tables.put(state.runs, run.id, replace(run, marks=marks))
 
 
@@ -130,7 +130,7 @@ def _payload(state: State, run: Run, on: str, why: str) -> dict[str, Any]:
         "run_id": run.id,
         "state": run.state.value,
         "reason": (why or run.reason)[:_REASON_LIMIT],
-        "started_by": run.start.by or run.start.source or run.start.kind,
+        "started_by": run.start.told,
         "due": run.start.time,
         "created": run.created,
         "started": run.started,

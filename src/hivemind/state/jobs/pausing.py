@@ -8,6 +8,7 @@ from hivemind.errors import NotFound
 from hivemind.model.job import Job
 from hivemind.model.principal import Principal
 from hivemind.model.queue import PausedQueue
+from hivemind.state.jobs.definitions import save
 from hivemind.state.jobs.runs import find_job
 from hivemind.state.jobs.schedules import schedules
 from hivemind.state.operations import PauseJob, PauseQueue
@@ -18,7 +19,7 @@ from hivemind.state.state import Outcome, State
 def pause_job(state: State, operation: PauseJob, who: Principal) -> Outcome:
     """The times of a schedule that pass while it is paused are not made up for."""
     old = find_job(state, operation.project, operation.name)
-    names = [name for name, _ in schedules(state.definition(old.id, old.number).spec)]
+    names = [name for name, _ in schedules(state.job_spec(old))]
     for name in operation.schedules:
         if name not in names:
             known_ones = ", ".join(names) or "none"
@@ -32,18 +33,11 @@ def pause_job(state: State, operation: PauseJob, who: Principal) -> Outcome:
     else:
         new = replace(old, paused=operation.paused)
         resumed = set(names) if old.paused and not operation.paused else set()
-    return _save(state, old, replace(new, seen=_from_now_on(state, new, resumed)))
+    return save(state, old, replace(new, seen=_from_now_on(state, new, resumed)))
 
 
 def _from_now_on(state: State, job: Job, resumed: set[str]) -> dict[str, int]:
     return {**job.seen, **dict.fromkeys(sorted(resumed), state.time)}
-
-
-def _save(state: State, old: Job, new: Job) -> Outcome:
-    if new != old:
-        new = replace(new, version=old.version + 1, updated=state.time)
-        state.tables.put(state.jobs, new.id, new)
-    return Outcome(id=new.id, version=new.version)
 
 
 def pause_queue(state: State, operation: PauseQueue, who: Principal) -> Outcome:

@@ -16,7 +16,7 @@ from hivemind.scheduler.contract import Ask, Use
 from hivemind.state.jobs.book import halt_attempt
 from hivemind.state.jobs.lane import Lane, lane_of
 from hivemind.state.jobs.placing import ask, attempts, fits, uses
-from hivemind.state.jobs.specs import node_of
+from hivemind.state.jobs.specs import attempt_lane, node_of
 from hivemind.state.state import State
 
 
@@ -34,7 +34,7 @@ def preempt(state: State, choice: Choice) -> None:
     for node, candidates in sorted(_candidates(state, lane, choice.rank).items()):
         victims = _fewest(state, asked, node, candidates)
         if victims:
-            cost = (len(victims), max(_lane(state, each).priority for each in victims), node)
+            cost = (len(victims), max(attempt_lane(state, each).priority for each in victims), node)
             if best is None or cost < weight:
                 best, weight = victims, cost
     for victim in best or ():
@@ -53,7 +53,7 @@ def _candidates(state: State, lane: Lane, rank: int) -> dict[str, list[Allocatio
         if allocation is not None and allocation.live and allocation.desired is Desired.RUN:
             found.setdefault(allocation.node, []).append(allocation)
     for allocations in found.values():
-        allocations.sort(key=lambda each: (_lane(state, each).priority, -each.placed, each.id))
+        allocations.sort(key=lambda each: (attempt_lane(state, each).priority, -each.placed, each.id))
     return found
 
 
@@ -88,7 +88,3 @@ def _without(state: State, use: Use, gone: list[Allocation]) -> Use:
     return replace(
         use, cpus=round(cpus, 6), memory=memory, gpus=gpus, tasks=use.tasks - len(gone), apps=left
     )  # fmt: skip
-
-
-def _lane(state: State, allocation: Allocation) -> Lane:
-    return lane_of(state.task_runs[f"{allocation.run}/{allocation.path}"].lane)

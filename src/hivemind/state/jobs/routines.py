@@ -95,7 +95,7 @@ def callers(state: State, project: str, name: str) -> list[str]:
     found = []
     for job in state.jobs.values():
         if job.project == project:
-            spec = state.definition(job.id, job.number).spec
+            spec = state.job_spec(job)
             called = (calls(spec) | spec.routines.keys()) if spec.routines else calls(spec)
             if any(uses.startswith(f"{name}@") for uses in called):
                 found.append(f"job {job.name}")

@@ -61,7 +61,7 @@ def start_run(
             f"{_WAITING_LIMIT} runs of {job.name} have not ended",
             hint="wait, or cancel some: hivemind job cancel",
         )
-    spec = state.definition(job.id, job.number).spec
+    spec = state.job_spec(job)
     values = bound(spec, inputs, sealed or {})
     run = Run(
         id=id,

@@ -35,7 +35,7 @@ class Triggers:
     def _refresh(self, state: State) -> None:
         for id in self._changed:
             job = state.jobs.get(id)
-            wanted = frozenset(_occasions(job.project, spec_of(state, job)) if job else ())
+            wanted = frozenset(_occasions(job.project, state.job_spec(job)) if job else ())
             known = self._occasions.pop(id, frozenset())
             for gone in known - wanted:
                 self._jobs[gone].discard(id)
@@ -46,13 +46,6 @@ class Triggers:
             if wanted:
                 self._occasions[id] = wanted
         self._changed.clear()
-
-
-def spec_of(state: State, job: Job) -> JobSpec:
-    """Its newest definition."""
-    from hivemind.state.state import definition_key
-
-    return state.definitions[definition_key(job.id, job.number)].spec
 
 
 def _occasions(project: str, spec: JobSpec) -> Iterator[Occasion]:

@@ -69,4 +69,4 @@ def _uses(state: State, kind: str, project: str, name: str) -> Iterator[tuple[st
 def _newest(state: State, project: str) -> Iterator[tuple[Job, JobSpec]]:
     for job in state.jobs.values():
         if job.project == project:
-            yield job, state.definition(job.id, job.number).spec
+            yield job, state.job_spec(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hivemind.jobs.queue import Choice
 from hivemind.model.run import Run
 from hivemind.state.jobs.book import workflow
-from hivemind.state.jobs.limits import Held
+from hivemind.state.jobs.limits import Held, paused
 from hivemind.state.jobs.runs import in_the_way, skip
 from hivemind.state.state import State
 
@@ -39,11 +39,7 @@ def _serve(state: State, choice: Choice) -> None:
 
 def held(state: State, run: Run) -> Held | None:
     """Whether a run that was not begun has to wait."""
-    for key in ("", run.key) if run.key else ("",):
-        if f"{run.project}/{key}" in state.queues:
-            what = f"queue {key}" if key else f"project {run.project}"
-            return Held(f"{what} is paused", (("queue", run.project, key),))
-    return in_the_way(state, run)
+    return paused(state, run.project, run.key) or in_the_way(state, run)
 
 
 def _supersede(state: State, run: Run, limit: int) -> None:

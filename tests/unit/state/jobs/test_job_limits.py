@@ -121,7 +121,7 @@ def test_a_paused_queue_starts_nothing_and_says_so() -> None:
     hive.do(PauseQueue(project="default"))
     later = hive.start()
     assert hive.run(later).state is RunState.QUEUED
-    assert why_run(hive.state, hive.run(later)) == "project default is paused"
+    assert why_run(hive.state, hive.run(later)) == "project default is paused by admin"
     hive.do(PauseQueue(project="default", paused=False))
     assert hive.run(later).state is RunState.RUNNING
 
