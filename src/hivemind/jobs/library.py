@@ -40,6 +40,7 @@ def resolve(spec: JobSpec, library: Library) -> JobSpec:
 
     Raises `Invalid` for a call of what is not there."""
     routines = dict(spec.routines)
+    fresh: list[str] = []
 
     def named(uses: str, own: Mapping[str, Routine]) -> str:
         if uses in own:
@@ -51,7 +52,7 @@ def resolve(spec: JobSpec, library: Library) -> JobSpec:
         key = uses if at else f"{name}@{library[name].number}"
         if key not in routines:
             routines[key] = routine
-            routines[key] = within(routine, {})
+            fresh.append(key)
         return key
 
     def within(routine: Routine, own: Mapping[str, Routine]) -> Routine:
@@ -90,6 +91,9 @@ def resolve(spec: JobSpec, library: Library) -> JobSpec:
     )
     for name, routine in spec.routines.items():
         routines[name] = within(routine, spec.routines)
+    while fresh:  # a library may hold a chain of any length
+        key = fresh.pop()
+        routines[key] = within(routines[key], {})
     return msgspec.structs.replace(found, routines=routines)
 
 

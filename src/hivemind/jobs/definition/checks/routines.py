@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hivemind.errors import Invalid
+from hivemind.jobs.calls import MOST_STEPS, Calls, too_many
 from hivemind.jobs.definition.checks import expressions
 from hivemind.jobs.definition.checks.spots import Group, spots
 from hivemind.jobs.definition.finding import Findings, Path, did_you_mean
@@ -32,7 +33,7 @@ def check(spec: JobSpec, all_groups: list[Group], library: Library | None, findi
                 settable(step.env, (*place, "env"), findings)
                 if step.uses is not None:
                     _call(place, step.uses, step.with_, spec, library, findings)
-    _recursion(spec, findings)
+    _recursion(spec, all_groups, findings)
 
 
 def check_one(name: str, routine: Routine, path: Path, findings: Findings) -> None:
@@ -143,26 +144,22 @@ def _dynamic(value: Any) -> bool:
     return isinstance(value, list) and any(_dynamic(one) for one in value)
 
 
-def _recursion(spec: JobSpec, findings: Findings) -> None:
+def _recursion(spec: JobSpec, all_groups: list[Group], findings: Findings) -> None:
     """Each circle once, shown whole."""
-    told: set[frozenset[str]] = set()
-    for name in spec.routines:
-        _follow([name], spec, told, findings)
-
-
-def _follow(trail: list[str], spec: JobSpec, told: set[frozenset[str]], findings: Findings) -> None:
-    for number, step in enumerate(spec.routines[trail[-1]].steps):
-        uses = step.uses
-        if uses is None or uses not in spec.routines:
-            continue
-        path: Path = ("spec", "routines", trail[-1], "steps", number, "uses")
-        if uses in trail:
-            circle = trail[trail.index(uses) :]
-            if frozenset(circle) not in told:
-                told.add(frozenset(circle))
-                findings.add(path, f"routines call each other without end: {' → '.join([*circle, uses])}",
-                             "let one of them do its work itself")  # fmt: skip
-        elif len(trail) >= DEEPEST:
-            findings.add(path, f"calls of routines are more than {DEEPEST} deep", "make one of them flatter")
-        else:
-            _follow([*trail, uses], spec, told, findings)
+    calls = Calls(spec.routines)
+    before = len(findings.found)
+    for name, number, circle in calls.circles():
+        path: Path = ("spec", "routines", name, "steps", number, "uses")
+        findings.add(path, f"routines call each other without end: {' → '.join([*circle, circle[0]])}",
+                     "let one of them do its work itself")  # fmt: skip
+    if len(findings.found) > before:
+        return
+    for name, number in calls.too_deep():
+        path = ("spec", "routines", name, "steps", number, "uses")
+        findings.add(path, f"calls of routines are more than {DEEPEST} deep", "make one of them flatter")
+    if len(findings.found) > before:
+        return
+    for group in all_groups:
+        for spot in spots(group):
+            if (count := calls.steps_of(spot.task)) > MOST_STEPS:
+                findings.add(spot.path, *too_many(count))
