@@ -128,8 +128,7 @@ class JobHerald:
 
 def _cause(run: Run) -> str:
     """`by schedule 0`."""
-    source = f" {run.start.source}" if run.start.source else ""
-    return "" if run.start.kind == "person" else f"by {run.start.kind}{source}"
+    return "" if run.start.kind == "person" else f"by {run.start.told}"
 
 
 _TELL = {

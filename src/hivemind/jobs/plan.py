@@ -58,6 +58,19 @@ class Node:
     def depth(self) -> int:
         return self.path.count(".") + 1 if self.path else 0
 
+    def awaited(self) -> dict[Node, str]:
+        """Those beside it without which it cannot end: what it needs, and what any task in it needs."""
+        found: dict[Node, str] = {}
+        for needed, need in self._all_needs():
+            if needed.parent is self.parent:
+                found.setdefault(needed, need)
+        return found
+
+    def _all_needs(self) -> Iterator[tuple[Node, str]]:
+        yield from self.needs.items()
+        for inner in (*self.children.values(), *self.hooks.values()):
+            yield from inner._all_needs()
+
     def around(self) -> Iterator[Node]:
         """The groups that it is in, from the innermost to the run."""
         group = self.parent

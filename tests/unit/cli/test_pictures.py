@@ -250,3 +250,13 @@ def test_without_a_terminal_only_what_stays_is_printed() -> None:
         canvas.say(["stays"])
         canvas.clear()
     assert terminal.err.getvalue() == "stays\n"  # type: ignore[attr-defined]
+
+
+def test_a_group_stands_below_what_a_task_in_it_needs() -> None:
+    inner = {"tasks": {"b": {"run": "x", "needs": {"z": "failure"}}}}
+    found = read({"name": "n", "tasks": {"a": inner, "z": {"run": "x"}}}).spec
+    drawn = graph.draw(shape_of(found), ASCII, 80, plain)
+    assert drawn
+    text = "\n".join(drawn)
+    assert text.index(" z ") < text.index(" a (group) ")
+    assert "x" in drawn[drawn.index(next(line for line in drawn if "a (group)" in line)) - 2]

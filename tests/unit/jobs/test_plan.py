@@ -74,3 +74,11 @@ def test_places() -> None:
     assert (fanout_of("a[1].b[20]"), index_of("a[1].b[20]"), index_of("a[1].b")) == ("a[1].b", 20, -1)
     made = plan(tasks={"g": Task(tasks={"x": RUN, "y": RUN}, for_each=[1]), "h": RUN})
     assert [beside("g[4].x", made.node(path)) for path in ("g.y", "h")] == ["g[4].y", "h"]
+
+
+def test_a_group_cannot_end_without_what_the_tasks_in_it_need() -> None:
+    inner = Task(tasks={"x": Task(run="x", needs={"a": "done"}), "y": Task(run="x", needs={"x": "success"})})
+    made = plan(tasks={"a": RUN, "c": RUN, "g": Task(tasks=inner.tasks, needs={"c": "success"})})
+    assert named(made.node("g").awaited()) == {"c": "success", "a": "done"}
+    assert named(made.node("g.x").awaited()) == {}
+    assert named(made.node("g.y").awaited()) == {"g.x": "success"}

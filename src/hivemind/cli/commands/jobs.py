@@ -128,7 +128,7 @@ def put(context: Context) -> None:
             context.print(f"job/{job.manifest.name}:")
             show_plan(context, context.hive.jobs.plan(job.manifest, job.project))
         else:
-            documents.append(_put(within(context, job.project), job.manifest))
+            documents.append(_put(within(context, job.project), job.manifest, quiet=False))
     if context.args.output and documents:
         show_list(context, JOB, documents)
 
@@ -145,8 +145,8 @@ def _refuse_twins(jobs: list[Job]) -> None:
         seen[key] = job.source
 
 
-def _put(context: Context, manifest: JobManifest) -> JobDocument:
-    """Made, changed, or left as it is; which of these it was is told."""
+def _put(context: Context, manifest: JobManifest, *, quiet: bool = True) -> JobDocument:
+    """Made, changed, or left as it is; which of these it was is told. `quiet`: not that it was left."""
     jobs = context.hive.jobs
     try:
         before: JobDocument | None = jobs.get(manifest.name, context.project)
@@ -157,6 +157,8 @@ def _put(context: Context, manifest: JobManifest) -> JobDocument:
         context.note(f"job/{after.name} created")
     elif before.version != after.version:
         context.note(f"job/{after.name} changed: definition {after.number}")
+    elif not quiet:
+        context.note(f"job/{after.name} unchanged")
     return after
 
 

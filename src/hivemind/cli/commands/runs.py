@@ -53,9 +53,9 @@ def status(context: Context) -> int:
 
 def describe(context: Context, run: RunDocument) -> None:
     """Its tree, below what it was begun with and what came of it."""
-    what = "" if run.start.kind == "person" else f"{run.start.kind} {run.start.source}".strip()
-    began = what or run.start.by or "a person"
-    context.print(f"run {run.name} of job {run.job}, definition {run.definition}, started by {began}")
+    context.print(
+        f"run {run.name} of job {run.job}, definition {run.definition}, started by {run.start.told}"
+    )
     for noun, values in (("input", run.inputs), ("output", run.outputs)):
         for name, value in sorted(values.items()):
             context.print(f"  {noun} {name} = {printable(value if isinstance(value, str) else _json(value))}")
@@ -113,7 +113,13 @@ def queue(context: Context) -> None:
         context.note("Nothing waits.")
         return
     rows = [
-        [str(w.position), f"{w.run}/{w.path}", str(w.priority), age(w.ready), w.reason or "-"]
+        [
+            str(w.position or "-"),
+            f"{w.run}/{w.path}".rstrip("/"),
+            str(w.priority),
+            age(w.ready),
+            w.reason or "-",
+        ]
         for w in waiting
     ]
     headers = ["#", "TASK", "PRIORITY", "WAITS", "REASON"]

@@ -106,7 +106,7 @@ def _items(shapes: list[Shape], marks: Marks, now: int) -> list[list[_Item]]:
         for item in list(row):
             if item.shape is None:
                 continue
-            for need in item.shape.needs:
+            for need in item.shape.awaited:
                 if need in where and where[need][0] < number:
                     _connect(rows, where[need], (number, item))
     return rows
@@ -321,7 +321,7 @@ def _heads(line: str, lower: list[_Item], marks: Marks) -> str:
     for item in lower:
         if item.shape is None or not item.above:
             continue
-        outcomes = {o for n, o in item.shape.needs.items()}
+        outcomes = set(item.shape.awaited.values())
         other = sorted(outcomes - {"success"})
         head = marks.heads.get(other[0], marks.asks) if other else marks.heads["success"]
         characters[item.center] = head

@@ -20,6 +20,8 @@ class Shape:
     role: str = "task"
     needs: dict[str, str] = field(default_factory=dict)
     """Path of another shape -> the outcome, or the expression, that is needed of it."""
+    awaited: dict[str, str] = field(default_factory=dict)
+    """Of those beside it: these needs, and those of the tasks in it."""
     below: list[Shape] = field(default_factory=list)
     run: TaskRunDocument | None = None
 
@@ -74,8 +76,9 @@ class _Grower:
 
     def shape(self, node: Node, place: str) -> Shape:
         shape = Shape(place, "fan-out" if node.fans else node.role, run=self.known.get(place))
-        for needed, outcome in node.needs.items():
-            shape.needs[beside(place, needed)] = "success" if outcome == PASSED else outcome
+        for needs, found in ((node.needs, shape.needs), (node.awaited(), shape.awaited)):
+            for needed, outcome in needs.items():
+                found[beside(place, needed)] = "success" if outcome == PASSED else outcome
         if not node.fans:
             shape.below = self.group(node, place)
             return shape
@@ -92,10 +95,10 @@ class _Grower:
 def layers(shapes: list[Shape]) -> list[list[Shape]]:
     """Each behind all that it needs of these. What needs itself around corners, which no valid job does, comes last."""
     here = {shape.path for shape in shapes}
-    open_needs = {s.path: len({n for n in s.needs if n in here}) for s in shapes}
+    open_needs = {s.path: len({n for n in s.awaited if n in here}) for s in shapes}
     dependents: dict[str, list[Shape]] = {}
     for shape in shapes:
-        for need in shape.needs:
+        for need in shape.awaited:
             if need in here:
                 dependents.setdefault(need, []).append(shape)
     found: list[list[Shape]] = []

@@ -14,6 +14,8 @@ _MEMBERS = 12
 """So many members of a fan-out are shown, those that need attention first."""
 _TELLING = ("failed", "timed out", "lost", "running", "blocked", "queued", "canceled", "pending", "skipped")
 _NAME = 36
+_REST = 70
+"""Columns that wide terminals leave for state, time and reason."""
 
 
 def headline(run: RunDocument, now: int) -> str:
@@ -31,7 +33,9 @@ def lines(
 ) -> list[str]:
     """A line for each task; `everything`: members of fan-outs that are as they should be, too."""
     rows = list(_rows(root, "", marks, everything=everything))
-    lead = min(max((display_width(beam + name) for beam, name, _ in rows), default=0), _NAME)
+    lead = min(
+        max((display_width(beam + name) for beam, name, _ in rows), default=0), max(_NAME, width - _REST)
+    )
     found = []
     for beam, name, shape in rows:
         name = cut(name, max(lead - display_width(beam), 8))
