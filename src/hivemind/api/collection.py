@@ -226,6 +226,8 @@ async def _create(call: Call, resource: Resource) -> Response:
 
 async def _write(call: Call, resource: Resource, version: int | None, fresh: bool) -> Response:
     writes = WRITES[resource.kind]
+    if writes.check:
+        await writes.check(call)
     operation = writes.put(call, version, fresh)
     if call.query.dry_run:
         return await planned(call, operation)

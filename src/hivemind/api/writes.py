@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -47,6 +47,8 @@ class Writes:
     put: Callable[[Call, int | None, bool], Operation]
     """`(call, version, fresh)`; `fresh` refuses what is there already."""
     delete: Callable[[Call, int | None], Operation] | None = None
+    check: Callable[[Call], Awaitable[None]] | None = None
+    """Before `put`: raises what speaks against the body, where finding that out takes long."""
     create: bool = True
     """People may make new ones; False where they only change what Hivemind made."""
 
@@ -147,7 +149,6 @@ def _delete_target(call: Call, version: int | None) -> Operation:
 
 
 def _put_job(call: Call, version: int | None, fresh: bool) -> Operation:
-    check_job(call.state, call.params["project"], call.body)
     return PutJob(project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh)
 
 
@@ -156,7 +157,6 @@ def _delete_job(call: Call, version: int | None) -> Operation:
 
 
 def _put_routine(call: Call, version: int | None, fresh: bool) -> Operation:
-    check_routine(call.state, call.params["project"], call.body)
     return PutRoutine(
         project=call.params["project"], manifest=call.body, if_version=version, create_only=fresh
     )
@@ -167,8 +167,8 @@ def _delete_routine(call: Call, version: int | None) -> Operation:
 
 
 WRITES: dict[str, Writes] = {
-    "Job": Writes(put=_put_job, delete=_delete_job),
-    "Routine": Writes(put=_put_routine, delete=_delete_routine),
+    "Job": Writes(put=_put_job, delete=_delete_job, check=check_job),
+    "Routine": Writes(put=_put_routine, delete=_delete_routine, check=check_routine),
     "App": Writes(put=_deploy, delete=_delete_app),
     "Project": Writes(put=_put_project, delete=_delete_project),
     "Principal": Writes(put=_put_principal, delete=_revoke_principal),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,22 +25,31 @@ if TYPE_CHECKING:
 MEDIA = ("application/json", "application/yaml", "text/yaml", "application/x-yaml")
 
 
-def check_job(state: State, project: str, manifest: JobManifest) -> None:
-    """Raises `Invalid` that tells all mistakes."""
+async def check_job(call: Call) -> None:
+    """Raises `Invalid` that tells all mistakes. In a thread: thousands of tasks take a second, and nobody else shall
+    wait."""
+    await asyncio.to_thread(_check_job, call.body, library(call.state, call.params["project"]))
+
+
+async def check_routine(call: Call) -> None:
+    """The same, of a routine of the project's library: it is checked as one of a job without tasks."""
+    await asyncio.to_thread(_check_routine, call.body, library(call.state, call.params["project"]))
+
+
+def _check_job(manifest: JobManifest, routines: Library) -> None:
     from hivemind.jobs.definition import read
 
-    read(msgspec.json.decode(encode(manifest)), routines=library(state, project))
+    read(msgspec.json.decode(encode(manifest)), routines=routines)
 
 
-def check_routine(state: State, project: str, manifest: RoutineManifest) -> None:
-    """The same, of a routine of the project's library: it is checked as one of a job without tasks."""
+def _check_routine(manifest: RoutineManifest, known: Library) -> None:
     from hivemind.jobs.definition import as_error
     from hivemind.jobs.definition.checks import routines, scripts
     from hivemind.jobs.definition.finding import Findings
 
     job, found = JobSpec(tasks={}, routines={manifest.name: manifest.spec}), Findings()
     scripts.check_routines(job, found)
-    routines.check(job, [], library(state, project), found)
+    routines.check(job, [], known, found)
     if found.found:
         raise as_error(found.found)
 
@@ -70,10 +80,10 @@ async def _validate(call: Call) -> Response:
     routines = library(call.state, call.params["project"])
     if "yaml" not in call.request.headers.get("content-type", ""):
         raw: Any = await json_of(call.request, call.settings)
-        manifest, found = findings(raw, routines=routines)
+        manifest, found = await asyncio.to_thread(findings, raw, routines=routines)
         return _judged(manifest, [_finding(one) for one in found])
     located = await _document(call)
-    manifest, found = findings(located.value, routines=routines)
+    manifest, found = await asyncio.to_thread(findings, located.value, routines=routines)
     places = [located.place(one.path, key=one.on_key) for one in found]
     return _judged(manifest, [_finding(one, *at) for one, at in zip(found, places, strict=True)])
 
@@ -84,7 +94,7 @@ async def _document(call: Call) -> Located:
 
     pieces = [piece async for piece in upload(call.request, call.settings, call.settings.max_body)]
     try:
-        found = list(documents(b"".join(pieces).decode(), "the body"))
+        found = await asyncio.to_thread(lambda: list(documents(b"".join(pieces).decode(), "the body")))
     except UnicodeDecodeError as error:
         raise Invalid(f"the body is not UTF-8 at byte {error.start}") from None
     if len(found) != 1:

@@ -34,7 +34,7 @@ def admit(state: State, project: str, spec: JobSpec) -> None:
     check(spec, found, library(state, project))
     if found.found:
         raise as_error(found.found)
-    for node in Plan(spec).nodes.values():
+    for node in Plan.of(spec).nodes.values():
         if node.role == "task":
             _admit_task(state, project, node.path, node.task)
     for schedule in spec.triggers.schedule:

@@ -15,6 +15,7 @@ from hivemind.jobs.definition.checks import (
 )
 from hivemind.jobs.definition.checks.spots import groups
 from hivemind.jobs.definition.finding import Findings
+from hivemind.jobs.definition.sound import fingerprint, is_sound, note_sound
 from hivemind.jobs.library import Library
 from hivemind.jobs.plan import Plan
 from hivemind.model.job import JobSpec
@@ -22,6 +23,16 @@ from hivemind.model.job import JobSpec
 
 def check(spec: JobSpec, findings: Findings, library: Library | None) -> None:
     """All mistakes; `library` is the project's routines, or None where they are not at hand."""
+    known = fingerprint(spec)
+    if is_sound(known, library):
+        return
+    before = len(findings.found)
+    _look_through(spec, findings, library)
+    if len(findings.found) == before:
+        note_sound(known, library)
+
+
+def _look_through(spec: JobSpec, findings: Findings, library: Library | None) -> None:
     found = list(groups(spec))
     if not spec.tasks:
         findings.add(("spec", "tasks"), "the job has no tasks", "write tasks: {hello: {run: echo hello}}")
