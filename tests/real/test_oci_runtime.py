@@ -406,6 +406,29 @@ async def test_a_daemon_killed_while_it_starts_containers(node: Node, after: int
     await runtime.close()
 
 
+@pytest.mark.parametrize("kind", ["crun"], indirect=True)
+async def test_what_was_released_by_a_daemon_that_died_then_is_not_started_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = await node.runtime()
+    for name in ("released", "waiting"):
+        await runtime.create(node.spec("echo ready; exec sleep 1000", id=f"{name}.0"))
+
+    def died(*_: object) -> None:
+        raise RuntimeError("before the fifo was removed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", died)
+        with pytest.raises(RuntimeError, match="before the fifo"):
+            await runtime.start("released.0")
+    assert await first_line(runtime, "released.0") == "ready"
+    await runtime.close()
+    runtime = await node.runtime()
+    found = {container.id: container.status for container in await runtime.list()}
+    assert found == {"released.0": Status.RUNNING, "waiting.0": Status.CREATED}
+    await runtime.close()
+
+
 async def test_two_nodes_on_one_machine(node: Node, runtime: OciRuntime, tmp_path: Path) -> None:
     other = OciRuntime(tmp_path / "b" / "state", tmp_path / "b" / "run", node.images, runtime=node.kind)
     await other.open()

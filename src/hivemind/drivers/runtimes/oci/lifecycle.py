@@ -253,17 +253,27 @@ def demolish(programs: Programs, directory: Directory, id: str, cgroup: Cgroup) 
     rootfs.remove_directory(directory)
 
 
-def is_waiting(programs: Programs, id: str) -> bool:
-    """Whether a created container still waits to be started: both runtimes keep it at a fifo of that name."""
-    return _fifo(programs, id).exists()
+def is_waiting(programs: Programs, id: str, pid: int) -> bool:
+    """Whether a created container still waits to be started: both runtimes keep its init, `pid`, at a fifo of that
+    name. That of crun holds it open until it is released, which a daemon that died may not have told by removing it."""
+    fifo = _fifo(programs, id)
+    return fifo.exists() and (programs.name != "crun" or _holds_open(pid, fifo))
+
+
+def _holds_open(pid: int, file: Path) -> bool:
+    try:
+        wanted = file.stat()
+        return any(os.path.samestat(os.stat(fd), wanted) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _released(programs: Programs, id: str) -> bool:
     """Does what `crun start` comes down to without its process, which is a fifth of all that a start costs: the
     init of crun reads a byte from its fifo, and the fifo goes. False when nobody reads there (runc's init writes).
 
-    The fifo goes last: if the daemon dies before that, the next one takes the container for one that never ran
-    and makes another, whereas an init that nobody releases would wait for ever."""
+    The fifo goes last, because an init that nobody releases would wait for ever: if the daemon dies before that, the
+    next one finds that the init has let go of it (see `is_waiting`)."""
     if programs.name != "crun":
         return False
     fifo = _fifo(programs, id)

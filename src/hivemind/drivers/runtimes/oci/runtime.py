@@ -391,7 +391,7 @@ class OciRuntime:
         held = self._held[id] = Held(record, directory, cgroup)
         if record.users and self._ranges:
             self._ranges.keep(id, record.users)
-        if not record.started and not lifecycle.is_waiting(self._programs[record.runtime], id):
+        if not record.started and not lifecycle.is_waiting(self._programs[record.runtime], id, record.pid):
             held.record = msgspec.structs.replace(record, started=record.created)
         self._watch(held)
 
