@@ -70,7 +70,8 @@ def outlives_a_storm(node: Daemon, size: int, deaths: int, task: dict[str, objec
     node.start()
     assert not node.client.runs.get(run).ended
     gate.touch()
-    assert ended(node, run, 120).state == "succeeded"
+    ran = ended(node, run, 120)
+    assert ran.state == "succeeded", ran.reason
     assert wrong_in(notes(effects), graph.fates) == []
     recorded_once(node, run, graph.fates)
     nothing_is_left(node, run)
