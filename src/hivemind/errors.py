@@ -7,6 +7,8 @@ command line, a stable machine-readable `code` for programs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class HivemindError(Exception):
     """Base of everything Hivemind raises on purpose. Anything else that escapes is a defect."""
@@ -100,3 +102,11 @@ def _tree(root: type[HivemindError]) -> dict[str, type[HivemindError]]:
 def from_code(code: str, message: str, hint: str = "") -> HivemindError:
     """The error that another process described by `code`; an unknown code becomes the base class."""
     return _tree(HivemindError).get(code, HivemindError)(message, hint=hint)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'deploy'?`, or nothing when no known word is near: for hints."""
+    import difflib
+
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else ""

@@ -9,9 +9,9 @@ from typing import Any
 
 from hivemind.cli import declarations
 from hivemind.cli.command import FLAG, GLOBAL_OPTIONS, Command, whole
-from hivemind.cli.parsing import Values, convert, nearest, parse
+from hivemind.cli.parsing import Values, convert, parse
 from hivemind.cli.terminal import Terminal
-from hivemind.errors import HivemindError, Invalid
+from hivemind.errors import HivemindError, Invalid, nearest
 
 INTERRUPTED = 130
 _PIPE_CLOSED = 141

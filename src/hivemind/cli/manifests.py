@@ -13,9 +13,8 @@ import msgspec
 
 from hivemind.cli.jobfile import read as read_job
 from hivemind.cli.jobfile import refuse
-from hivemind.cli.parsing import nearest
 from hivemind.cli.sequence import after_what_they_need
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.quantity import read
 from hivemind.model.registry import RESOURCES

@@ -6,7 +6,7 @@ Python version we support, and importing it costs as much as everything else `hi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hivemind.cli.command import (
@@ -20,7 +20,7 @@ from hivemind.cli.command import (
     Command,
     Option,
 )
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 
 
 class Values:
@@ -46,14 +46,6 @@ class Values:
 
     def given(self, *keys: str) -> bool:
         return any(self._values.get(k) not in (None, False, []) for k in keys)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'deploy'?`, or nothing when no known word is near."""
-    import difflib
-
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def parse(command: Command, words: Sequence[str], common: dict[str, Any] | None = None) -> Values:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hivemind.cli.context import Context
-from hivemind.cli.parsing import nearest
-from hivemind.errors import Conflict, Invalid, NotFound
+from hivemind.errors import Conflict, Invalid, NotFound, nearest
 from hivemind.model.allocation import AllocationDocument
 
 
@@ -44,7 +43,7 @@ def resolve(context: Context, word: str) -> App | Replica:
         known = {app.name for app in hive.apps.list(project)}
         raise NotFound(
             f"there is no app or replica {word!r} in project {project}",
-            hint=nearest(word, known) or "hivemind ps -a lists replicas, hivemind app ls apps",
+            hint=_as_run(context, whole) or nearest(word, known) or "hivemind ps -a lists replicas, hivemind app ls apps",
         ) from None
     return Replica(found.id, found, container)
 
@@ -66,6 +65,15 @@ def _attempt(context: Context, word: str) -> Replica | None:
         )
     found = hive.allocations.get(task.allocations[rank], project)
     return Replica(found.id, found)
+
+
+def _as_run(context: Context, word: str) -> str:
+    """What to do with a word that means a run, where only what runs somewhere is taken."""
+    try:
+        run = context.hive.runs.get(word.removeprefix("run/"), context.project)
+    except NotFound:
+        return ""
+    return f"{run.name} is a run: hivemind job logs {run.name}, or wait run/{run.name} --for=state=succeeded"
 
 
 def _rank(path: str) -> tuple[str, int]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 from hivemind.jobs.expression import Sealed
 from hivemind.model.base import encode
 from hivemind.model.job import Input
@@ -27,20 +26,16 @@ def bind(declared: Mapping[str, Input], given: Mapping[str, Any], what: str = "t
     Raises `Invalid` for an unknown one, a missing one, and one of another type or choice."""
     for name in given:
         if name not in declared:
-            close = difflib.get_close_matches(name, declared, n=1)
             known = ", ".join(sorted(declared)) or "none"
-            hint = f"did you mean '{close[0]}'?" if close else f"its inputs: {known}"
+            hint = nearest(name, declared) or f"its inputs: {known}"
             raise Invalid(f"{what} has no input {name!r}", hint=hint)
-    found = {}
-    for name, one in declared.items():
-        if name in given:
-            check_value(name, given[name], one)
-            found[name] = given[name]
-        elif one.required:
-            raise Invalid(f"{what} needs the input {name}", hint=one.description or f"its type is {one.type}")
-        else:
-            found[name] = one.default
-    return found
+    if missing := [name for name, one in declared.items() if one.required and name not in given]:
+        noun = "input" if len(missing) == 1 else "inputs"
+        told = ", ".join(f"{name}: {declared[name].description or declared[name].type}" for name in missing)
+        raise Invalid(f"{what} needs the {noun} {', '.join(missing)}", hint=told)
+    for name, value in given.items():
+        check_value(name, value, declared[name])
+    return {name: given.get(name, one.default) for name, one in declared.items()}
 
 
 def check_value(name: str, value: Any, declared: Input) -> None:

@@ -1,19 +1,21 @@
 """Time zones, and what the clocks in them show.
 
 Their rules come from the pinned package `tzdata`, never from the machine: what one node computes, all must. A zone is
-loaded when it is first named.
+loaded when it is first named, and what reads zones with the first: a daemon without schedules needs neither.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib import resources
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
 from hivemind.errors import Invalid
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+    from zoneinfo import ZoneInfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}\Z")
@@ -26,20 +28,29 @@ def zone(name: str) -> ZoneInfo:
     """Raises `Invalid` for one that is unknown."""
     if name not in names():
         raise Invalid(f"there is no time zone {name[:80]!r}", hint=_near(name))
-    file = resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
-    with file.open("rb") as data:
+    from zoneinfo import ZoneInfo
+
+    with _data("zoneinfo", *name.split("/")).open("rb") as data:
         return ZoneInfo.from_file(data, key=name)
 
 
 @lru_cache(1)
 def names() -> frozenset[str]:
     """All zones there are."""
-    text = resources.files("tzdata").joinpath("zones").read_text("utf-8")
+    text = _data("zones").read_text("utf-8")
     return frozenset(line for line in text.split() if _NAME.match(line))
+
+
+def _data(*path: str) -> Traversable:
+    from importlib import resources
+
+    return resources.files("tzdata").joinpath(*path)
 
 
 def _near(name: str) -> str:
     """Zones that look like it, or end like it: people write `paris`."""
+    import difflib
+
     by_end = {one.rsplit("/", 1)[-1].casefold(): one for one in sorted(names())}
     whole = {one.casefold(): one for one in sorted(names())}
     wanted = name[:80].casefold().replace(" ", "_")

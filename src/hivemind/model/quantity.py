@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeGuard
 import msgspec
 from msgspec import Meta, inspect
 
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 from hivemind.model.wording import plain
 
 
@@ -126,12 +126,8 @@ def _hint(message: str, type: Any) -> str:
     """For an unknown key the known one that looks most like it; else what may stand at that place."""
     found = _at(message, _info(type))
     if match := re.search(r"unknown field `([^`]+)`", message):
-        import difflib
-
         known = sorted(_keys(found))
-        if close := difflib.get_close_matches(match[1], known, n=1):
-            return f"did you mean '{close[0]}'?"
-        return f"there are {', '.join(known)}" if known else ""
+        return nearest(match[1], known) or (f"there are {', '.join(known)}" if known else "")
     if "Expected `object`" in message and (known := sorted(_keys(found))):
         return f"write it with keys: {', '.join(known)}"
     if "Invalid value" in message:  # of the word that says which of several objects it is

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from hivemind.cli.context import Context
-from hivemind.cli.parsing import nearest
 from hivemind.cli.tables import cut, printable
 from hivemind.cli.times import moment
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 from hivemind.model.event import Event
 
 _FILTERS = ("app", "type", "project", "node", "allocation", "level", "by", "name")

@@ -6,8 +6,7 @@ from typing import Any
 
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_list, show_one
-from hivemind.cli.parsing import nearest
-from hivemind.errors import Invalid, NotFound
+from hivemind.errors import Invalid, NotFound, nearest
 from hivemind.model.registry import RESOURCES, find
 from hivemind.model.resource import Resource
 

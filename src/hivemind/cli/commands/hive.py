@@ -9,8 +9,7 @@ from hivemind.cli import declarations
 from hivemind.cli.command import whole
 from hivemind.cli.context import Context
 from hivemind.cli.output import age, short, show_data
-from hivemind.cli.parsing import nearest
-from hivemind.errors import HivemindError, Invalid
+from hivemind.errors import HivemindError, Invalid, nearest
 
 
 def status(context: Context) -> None:

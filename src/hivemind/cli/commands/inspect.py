@@ -8,9 +8,8 @@ import msgspec
 
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
-from hivemind.cli.parsing import nearest
 from hivemind.cli.targets import App, Replica, looked_into, resolve
-from hivemind.errors import HivemindError, Invalid, NotFound
+from hivemind.errors import HivemindError, Invalid, NotFound, nearest
 from hivemind.model.registry import RESOURCES, find
 from hivemind.model.resource import Resource
 

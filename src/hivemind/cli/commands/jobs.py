@@ -16,11 +16,10 @@ from hivemind.cli.jobfile import Job, load
 from hivemind.cli.jobs.following import follow
 from hivemind.cli.jobs.naming import is_file, only_job, within
 from hivemind.cli.output import age, show_data, show_list, table
-from hivemind.cli.parsing import nearest
 from hivemind.cli.plans import show_plan
 from hivemind.cli.tables import render
 from hivemind.cli.times import moment
-from hivemind.errors import Invalid, NotFound
+from hivemind.errors import Invalid, NotFound, nearest
 from hivemind.model.job import JOB, PRIORITIES, Input, JobDocument, JobManifest, Schedule
 from hivemind.model.quantity import show_seconds
 from hivemind.model.run import RUN

@@ -12,8 +12,7 @@ from hivemind.cli.jobs.marks import marks_for, painted
 from hivemind.cli.jobs.naming import is_file, only_job
 from hivemind.cli.jobs.shape import Shape, shape_of
 from hivemind.cli.jobs.watched import Watched, exit_code, now_ms
-from hivemind.cli.parsing import nearest
-from hivemind.errors import Invalid, NotFound
+from hivemind.errors import Invalid, NotFound, nearest
 from hivemind.model.run import RunDocument
 
 Draw = Callable[[Watched], list[str]]

@@ -12,10 +12,9 @@ import msgspec
 from hivemind.cli.commands.stats import Usage, usages
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
-from hivemind.cli.parsing import nearest
 from hivemind.cli.tables import render
 from hivemind.cli.targets import looked_into
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 from hivemind.model.answers import ProcessEntry
 from hivemind.model.quantity import show_bytes
 

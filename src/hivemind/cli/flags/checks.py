@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from hivemind.cli.flags.text import words
-from hivemind.cli.parsing import Values, nearest
-from hivemind.errors import Invalid
+from hivemind.cli.parsing import Values
+from hivemind.errors import Invalid, nearest
 from hivemind.model.app import AppSpec
 from hivemind.model.check import Check, CommandProbe, GrpcProbe, Hook, HttpProbe, Probe, TcpProbe
 from hivemind.model.quantity import parse_seconds

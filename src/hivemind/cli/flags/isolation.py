@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from hivemind.cli.flags.text import changed, pairs
-from hivemind.cli.parsing import Values, nearest
-from hivemind.errors import Invalid
+from hivemind.cli.parsing import Values
+from hivemind.errors import Invalid, nearest
 from hivemind.model.app import AppSpec
 from hivemind.model.isolation import Device, LimitName, Ulimit
 from hivemind.model.mount import Mount, TmpfsMount

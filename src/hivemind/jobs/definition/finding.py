@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hivemind.errors import Invalid
+from hivemind.errors import Invalid, nearest
 
 Path = tuple[str | int, ...]
 
@@ -67,7 +66,7 @@ class Findings:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'build'?`, or which there are."""
     names = sorted(known)
-    if close := difflib.get_close_matches(word, names, n=1, cutoff=0.6):
-        return f"did you mean '{close[0]}'?"
+    if close := nearest(word, names):
+        return close
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"there are {shown}" if shown else ""

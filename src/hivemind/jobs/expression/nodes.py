@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from hivemind.errors import nearest
 from hivemind.jobs.expression.budget import Budget, Refused
 from hivemind.jobs.expression.functions import FUNCTIONS
 from hivemind.jobs.expression.operators import OPERATORS, indexed, member, negative
@@ -223,7 +223,7 @@ def _open(value: Any) -> Any:
 
 def _there(name: str, scope: Mapping[str, Any]) -> str:
     known = sorted(scope)
-    if close := difflib.get_close_matches(name, known, n=1):
-        return f"did you mean {close[0]!r}?"
+    if close := nearest(name, known):
+        return close
     quoted = f"; a text is written '{name}'"
     return (f"there are {', '.join(known)}" if known else "nothing can be read here") + quoted

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
+from hivemind.errors import nearest
 from hivemind.jobs.expression.budget import DEPTH, NESTING
 from hivemind.jobs.expression.functions import FUNCTIONS
 from hivemind.jobs.expression.lexer import Token, stumble, tokens
@@ -199,8 +199,7 @@ class _Parser:
     def _call(self, token: Token) -> Node:
         function = FUNCTIONS.get(token.text)
         if function is None:
-            close = difflib.get_close_matches(token.text, FUNCTIONS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(FUNCTIONS))}"
+            hint = nearest(token.text, FUNCTIONS) or f"there are {', '.join(sorted(FUNCTIONS))}"
             raise stumble(
                 token.at, f"there is no function {token.text!r}", _NOT_FUNCTIONS.get(token.text.lower(), hint)
             )
