@@ -91,6 +91,7 @@ def compose(
         memory=template.resources.memory,
         pids=template.resources.pids,
         stop_signal=signal,
+        fleeting=True,
         labels={
             "hivemind.project": allocation.project,
             "hivemind.allocation": allocation.id,

@@ -106,6 +106,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     log_max_size: int = 16 * 2**20
     log_max_files: int = 3
+    fleeting: bool = False
+    """Once the machine was started anew nobody asks for it, but perhaps for its log: `process` then keeps no more of
+    it on the disk than that."""
 
 
 class Status(StrEnum):

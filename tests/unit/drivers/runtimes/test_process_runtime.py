@@ -401,3 +401,56 @@ async def test_a_network_namespace_is_joined_by_the_command_and_by_exec(runtime:
     finally:
         holder.kill()
         await holder.communicate()
+
+
+async def test_a_fleeting_command_that_says_nothing_leaves_the_disk_alone(
+    tmp_path: Path, runtime: ProcessRuntime
+) -> None:
+    await run(runtime, "exit 3", fleeting=True)
+    assert (await runtime.wait("c.0")).code == 3
+    assert os.listdir(tmp_path / "state/commands") == os.listdir(tmp_path / "state/logs") == []
+    assert os.listdir(tmp_path / "run/commands") == ["c.0"]
+    await runtime.remove("c.0")
+    assert os.listdir(tmp_path / "run/commands") == []
+
+
+async def test_a_fleeting_command_outlives_the_daemon(tmp_path: Path, runtime: ProcessRuntime) -> None:
+    os.mkfifo(tmp_path / "gate")
+    await run(runtime, f"echo said; read line < {tmp_path / 'gate'}; exit 6", fleeting=True)
+    await ready(runtime)
+    await runtime.close()
+    second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
+    await second.open()
+    assert [container.status for container in await second.list()] == [Status.RUNNING]
+    (tmp_path / "gate").write_text("go\n")
+    async with asyncio.timeout(20):
+        assert (await second.wait("c.0")).code == 6
+    await second.remove("c.0")
+    assert os.listdir(tmp_path / "state/logs") == os.listdir(tmp_path / "run/commands") == []
+    await second.close()
+    runtime._held.clear()
+
+
+async def test_of_a_fleeting_command_its_log_outlives_the_machine(
+    tmp_path: Path, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(runtime, FOREVER, fleeting=True, labels={"whose": "mine"})
+    await run(runtime, "sleep 1000", "silent.0", fleeting=True)
+    await ready(runtime)
+    shim = shim_pid(runtime)
+    await runtime.close()
+    os.kill(shim, signal.SIGKILL)
+    await gone(shim, start_time(shim))
+    for record in (tmp_path / "run/commands").iterdir():  # as after a restart of the machine
+        record.unlink()
+    second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
+    monkeypatch.setattr(process_runtime, "boot_id", lambda: "another")
+    await second.open()
+    [container] = await second.list()
+    assert container.id == "c.0" and container.labels == {"whose": "mine"}
+    assert "restarted" in (await second.wait("c.0")).reason
+    assert [line.text async for line in second.logs("c.0", LogQuery())] == ["ready"]
+    await second.remove("c.0")
+    assert os.listdir(tmp_path / "state/logs") == []
+    await second.close()
+    runtime._held.clear()

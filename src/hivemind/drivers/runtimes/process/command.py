@@ -26,6 +26,7 @@ class Command:
         self.mark: str = order["mark"]
         self.tag = 0
         self.record: str = request.get("record", "")
+        self._copy: str = request.get("copy", "")
         self.oom_path: str = request.get("oom", "")
         self.pipes: dict[int, bytes] = {}
         self.code: int | None = None
@@ -40,6 +41,7 @@ class Command:
             if self._log is None:
                 os.makedirs(os.path.dirname(self._log_order["path"]), mode=0o700, exist_ok=True)
                 self._log = LogFile(**self._log_order)
+                self._copy_record()
             self._log.write(stream, data, time.time_ns())
         except OSError as error:
             self.trouble = f"part of its output is lost: {error.strerror}"
@@ -68,6 +70,12 @@ class Command:
         }
         return exit, kills
 
+    def _copy_record(self) -> None:
+        """So that it is known whose log that is, whatever becomes of the machine."""
+        if self._copy:
+            with open(self.record, "rb") as record, open(self._copy, "wb", opener=_private) as copy:
+                copy.write(record.read())
+
     def _append(self, line: dict[str, Any]) -> None:
         """The line end comes first: then a line that was cut short by a full disk spoils no other."""
         fd = os.open(self.record, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -85,3 +93,7 @@ class Command:
         except OSError:
             return 0
         return next((int(row[1]) for row in rows if row[0] == b"oom_kill"), 0)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -28,6 +28,7 @@ class EarlierRecord:
     def __init__(self, directory: Path) -> None:
         self._directory, self.path = directory, str(directory)
         self.log = f"{directory}/log/log"
+        self.copy = ""
 
     def known(self) -> Known:
         stored = _read(self._directory / "spec.json", Stored)

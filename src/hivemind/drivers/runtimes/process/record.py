@@ -5,8 +5,12 @@
                            {"exit": …}                by the shim: how it ended
                            {"told": true}             by the daemon: its exit was handed to whoever listens to events
     logs/<id>/log[.N]      by the shim, once the command has said something
+    logs/<id>/record       by the shim, with it, of a fleeting command: a copy of its record
 
-A line that was cut short, by a full disk or the end of the machine, is as good as none.
+The record of a fleeting command is in memory. Making and removing a file waits for the disk's journal whenever that is
+being written, which is most of the time while the ledger is busy; and after a restart of the machine nobody asks for
+more of such a command than its log. A line that was cut short, by a full disk or the end of the machine, is as good
+as none.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +28,8 @@ from msgspec.structs import replace
 from hivemind.drivers.runtimes.contract import ContainerSpec, Exit
 from hivemind.drivers.runtimes.secrets import public
 from hivemind.errors import Invalid, Unavailable
+
+_COPY = "record"
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -51,10 +58,12 @@ class Known(msgspec.Struct):
 
 
 class Record(Protocol):
-    """What is on disk of one command. `path` and `log`: where the shim writes."""
+    """What is on disk of one command. `path` and `log`: where the shim writes; `copy`: where it puts a copy of the
+    record beside a log; empty: it need not."""
 
     path: str
     log: str
+    copy: str
 
     def known(self) -> Known: ...
     def end(self, exit: Exit) -> None:
@@ -69,8 +78,8 @@ class Record(Protocol):
 class FileRecord:
     """Implements `Record`."""
 
-    def __init__(self, path: str, logs: str) -> None:
-        self.path, self._logs = path, logs
+    def __init__(self, path: str, logs: str, copy: str = "") -> None:
+        self.path, self._logs, self.copy = path, logs, copy
         self.log = f"{logs}/log"
 
     def create(self, stored: Stored) -> None:
@@ -120,33 +129,45 @@ class FileRecord:
 class Records:
     """The files of all commands of one runtime."""
 
-    def __init__(self, directory: Path, private: Path) -> None:
-        """`private`: where secret variables are kept; in memory."""
+    def __init__(self, directory: Path, memory: Path) -> None:
+        """`memory`: a directory that is empty after a restart of the machine; secret variables are kept there, too."""
         self._commands, self._logs = directory / "commands", directory / "logs"
-        self._private = private
+        self._fleeting, self._private = memory / "commands", memory / "secret"
 
     def open(self) -> dict[str, tuple[FileRecord, Known]]:
         """By id. Clears leftovers of what never was."""
-        for place in (self._commands, self._logs):
+        for place in (self._commands, self._logs, self._fleeting):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = {}
-        for name in sorted(os.listdir(self._commands)):
-            record = self.of(name)
+        for record in self._left():
             known = record.known()
             if known.spec is None:
                 record.remove()
             else:
-                found[name] = record, known
+                found[known.spec.id] = record, known
         for name in set(os.listdir(self._logs)) - found.keys():
             shutil.rmtree(self._logs / name)
         return found
 
-    def of(self, id: str) -> FileRecord:
+    def _left(self) -> Iterator[FileRecord]:
+        fleeting = set(os.listdir(self._fleeting))
+        for name in sorted(os.listdir(self._commands)):
+            yield self.of(name)
+        for name in sorted(fleeting):
+            yield self.of(name, fleeting=True)
+        for name in sorted(set(os.listdir(self._logs)) - fleeting):
+            if os.path.exists(copy := f"{self._logs}/{name}/{_COPY}"):
+                yield FileRecord(copy, f"{self._logs}/{name}")
+
+    def of(self, id: str, *, fleeting: bool = False) -> FileRecord:
         check_id(id)
-        return FileRecord(f"{self._commands}/{id}", f"{self._logs}/{id}")
+        logs = f"{self._logs}/{id}"
+        if fleeting:
+            return FileRecord(f"{self._fleeting}/{id}", logs, f"{logs}/{_COPY}")
+        return FileRecord(f"{self._commands}/{id}", logs)
 
     def create(self, stored: Stored) -> FileRecord:
-        record = self.of(stored.spec.id)
+        record = self.of(stored.spec.id, fleeting=stored.spec.fleeting)
         if stored.spec.secret_env:
             self._private.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._secret(stored.spec.id).write_bytes(msgspec.json.encode(stored.spec.secret_env))
@@ -169,7 +190,7 @@ class Records:
             self._secret(spec.id).unlink(missing_ok=True)
 
     def destroy(self) -> None:
-        for place in (self._commands, self._logs):
+        for place in (self._commands, self._logs, self._fleeting):
             shutil.rmtree(place)
 
     def _secret(self, id: str) -> Path:

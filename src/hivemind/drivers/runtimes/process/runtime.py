@@ -79,7 +79,7 @@ class ProcessRuntime:
     def __init__(self, state_dir: Path, run_dir: Path) -> None:
         self._state_dir, self._run_dir = state_dir.absolute(), run_dir.absolute()
         self._scope = hashlib.sha256(os.fsencode(self._state_dir)).hexdigest()[:12]
-        self._records = Records(self._state_dir, self._run_dir / "secret")
+        self._records = Records(self._state_dir, self._run_dir)
         self._groups = ControlGroups(f"hivemind-{self._scope}")
         self._shim = ShimClient(self._run_dir, self._heard, self._lost)
         self._earlier = ShimClient(self._run_dir, self._heard, self._lost, EARLIER)
@@ -213,6 +213,7 @@ class ProcessRuntime:
                     ),
                     "boot": self._boot,
                     "record": record.path,
+                    "copy": record.copy,
                     "log": {
                         "path": record.log,
                         "max_size": spec.log_max_size,
@@ -475,7 +476,9 @@ class ProcessRuntime:
             if held.exit is not None:
                 continue
             known = held.record.known()
-            held.birth = held.birth or known.born  # a daemon may be killed before the shim has done what it asked
+            held.birth = (
+                held.birth or known.born
+            )  # a daemon may be killed before the shim has done what it asked
             held.begun = held.begun or held.birth is not None
             exit = known.exit or msgspec.convert(self._shim.ended.get(id), Exit | None)
             if exit is not None:

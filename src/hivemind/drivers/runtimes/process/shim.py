@@ -8,7 +8,7 @@ The protocol, over a unix socket, is one JSON object a line. The shim greets wit
 whether it knows all of a command without control groups, "running": [ids], "ended": {id: exit that could not be
 recorded yet}}`. Requests carry a number `n`, which the answer repeats; they may be sent without waiting for answers:
 
-    {"n": 1, "do": "start", "id": …, "order": …, "boot": …, "record": path, "log": …, "oom": path}
+    {"n": 1, "do": "start", "id": …, "order": …, "boot": …, "record": path, "copy": path, "log": …, "oom": path}
                               -> {"pid": …, "start_time": …, "started": …, "boot": …, "tag": …}
                               or {"errno": …, "stage": …}
     {"n": 2, "do": "kill", "id": …, "signal": 15, "all": false}  -> {}
