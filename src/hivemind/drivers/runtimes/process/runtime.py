@@ -476,9 +476,8 @@ class ProcessRuntime:
             if held.exit is not None:
                 continue
             known = held.record.known()
-            held.birth = (
-                held.birth or known.born
-            )  # a daemon may be killed before the shim has done what it asked
+            # The shim may have done what it was asked only after the daemon that asked was killed.
+            held.birth = held.birth or known.born
             held.begun = held.begun or held.birth is not None
             exit = known.exit or msgspec.convert(self._shim.ended.get(id), Exit | None)
             if exit is not None:
