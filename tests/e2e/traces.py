@@ -16,6 +16,9 @@ from tests.e2e.eventually import eventually
 from tests.e2e.leftovers import NAMESPACES, inside, netns_of
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_RECORDS = (
+    "d/oci/containers", "d/containerd/containers", "d/process/commands", "d/process/logs", "r/process/commands",
+)  # fmt: skip
 _DIRECTORIES = {
     "d/attempts/live/????????????": "attempt",
     "d/attempts/live/any-*/work/*": "file of an attempt",
@@ -91,8 +94,8 @@ class Traces:
         )
 
     def _files(self) -> Iterator[Trace]:
-        for runtime in ("oci", "containerd", "process"):
-            for path in _listed(self._data / runtime / "containers"):
+        for place in _RECORDS:
+            for path in _listed(self._home / place):
                 yield Trace("record", path.name, _owner(path.name))
         for places, kind in _DIRECTORIES.items():
             for path in self._home.glob(places):
