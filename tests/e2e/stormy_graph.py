@@ -1,4 +1,4 @@
-"""A graph of tasks by dice, in layers, whose whole course can be told beforehand; and what its tasks wrote while it ran.
+"""A graph of tasks by dice, in layers, whose whole course is known beforehand; and what its tasks wrote while it ran.
 
 Each attempt notes when it begins and when it ends, as one line appended to a file that all share. So the file shows
 what nobody who looks at the hive could see: an attempt that ran twice, two at once, one that came too early.
@@ -33,7 +33,7 @@ class Note(NamedTuple):
 
 
 class StormyGraph:
-    """`size`: tasks, in tens; the last layer waits until `gate` exists. `task`: keys that each has, such as its image."""
+    """`size`: tasks, in tens; the last layer waits until `gate` exists. `task`: keys that each has: its image."""
 
     def __init__(
         self, dice: random.Random, size: int, effects: str, gate: str, task: dict[str, Any] | None = None
@@ -132,26 +132,23 @@ def notes(effects: Path) -> list[Note]:
 
 def wrong_in(found: list[Note], fates: dict[str, Fate]) -> list[str]:
     """What must not have happened."""
-    problems, ended, open_ = [], dict.fromkeys(fates, 0), dict.fromkeys(fates, 0)
-    for note in found:
-        fate = fates[note.task]
-        if note.what == "end":
-            if open_[note.task] != note.attempt:
-                problems.append(f"{note.task}: {note.attempt} ended while {open_[note.task]} ran")
-            open_[note.task], ended[note.task] = 0, note.attempt
+    problems: list[str] = []
+    ended, running = dict.fromkeys(fates, 0), dict.fromkeys(fates, 0)
+    for what, task, attempt in found:
+        if what == "end":
+            if running[task] != attempt:
+                problems.append(f"{task}: {attempt} ended while {running[task]} ran")
+            running[task], ended[task] = 0, attempt
             continue
-        if open_[note.task]:
-            problems.append(f"{note.task}: {note.attempt} began while {open_[note.task]} ran")
-        if note.attempt != ended[note.task] + 1:
-            problems.append(f"{note.task}: {note.attempt} began after {ended[note.task]} had ended")
-        for need in fate.after:
-            if ended[need] != len(fates[need].codes):
-                problems.append(f"{note.task} began before {need} was decided")
-        open_[note.task] = note.attempt
-    problems += [f"{task}: {number} never ended" for task, number in open_.items() if number]
-    problems += [
-        f"{task}: {ended[task]} attempts, not {len(fate.codes)}"
-        for task, fate in fates.items()
-        if ended[task] != len(fate.codes)
-    ]
+        if running[task]:
+            problems.append(f"{task}: {attempt} began while {running[task]} ran")
+        if attempt != ended[task] + 1:
+            problems.append(f"{task}: {attempt} began after {ended[task]} had ended")
+        undecided = [need for need in fates[task].after if ended[need] != len(fates[need].codes)]
+        if undecided:
+            problems.append(f"{task} began before {undecided} were decided")
+        running[task] = attempt
+    for task, fate in fates.items():
+        if running[task] or ended[task] != len(fate.codes):
+            problems.append(f"{task}: {ended[task]} attempts ended, not {len(fate.codes)}")
     return problems
