@@ -13,6 +13,10 @@ _LONGEST = 3600.0
 """Seconds. The wall clock may be set while we sleep, so we look again at least this often."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 """Seconds between ticks that do not move state's deadline into the future."""
+_CATCHING_UP = 2
+"""Seconds that a second of the hive takes while the wall clock lags behind it."""
+_WORTH_TELLING = 60_000
+"""Milliseconds that the wall clock may lag without a word."""
 
 
 class Timer:
@@ -28,14 +32,23 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = None
         self._not_before = 0.0
         self._pause = 0.0
+        self._told = False
 
     def now(self) -> int:
         """Milliseconds since 1970; never before the last batch. While the wall clock lags behind the last
-        batch (it was set back) time goes on from there at its normal pace, so that timers do not stall."""
+        batch (it was set back) time goes on from there at half its pace: timers do not stall, and the wall clock
+        catches up, so that what is due at noon is not early for ever."""
         clock, last = self._clock(), self._state.time
         if clock >= last:
+            self._told = False
             return clock
-        return last + int((self._loop.time() - self._since) * 1000)
+        if last - clock > _WORTH_TELLING and not self._told:
+            self._told = True
+            _logger.warning(
+                "the wall clock was set back: it lags %d s behind what was agreed. Until it has caught up, the hive's"
+                " time goes at half its pace", (last - clock) // 1000,
+            )  # fmt: skip
+        return last + int((self._loop.time() - self._since) * 1000 / _CATCHING_UP)
 
     def due(self) -> bool:
         deadline = self._state.deadline()
