@@ -29,7 +29,7 @@ from hivemind.drivers.images.store import ImageStore
 from hivemind.drivers.memory import forget_memory, prefer_memory
 from hivemind.drivers.runtimes.cgroups import ROOT, Cgroup
 from hivemind.drivers.runtimes.contract import ContainerSpec, ExecSpec, LogQuery, Mount, RuntimeEvent, Status
-from hivemind.drivers.runtimes.oci import kernel
+from hivemind.drivers.runtimes.oci import kernel, lifecycle
 from hivemind.drivers.runtimes.oci.runtime import OciRuntime
 from hivemind.errors import Invalid, Unsupported
 
@@ -426,6 +426,29 @@ async def test_what_was_released_by_a_daemon_that_died_then_is_not_started_again
     runtime = await node.runtime()
     found = {container.id: container.status for container in await runtime.list()}
     assert found == {"released.0": Status.RUNNING, "waiting.0": Status.CREATED}
+    await runtime.close()
+
+
+async def test_a_daemon_that_died_while_it_removed_one_never_started_leaves_none_that_ended(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = await node.runtime()
+    await runtime.create(node.spec("true", id="never.0"))
+
+    def died(*_: object) -> None:
+        raise RuntimeError("before its files were removed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lifecycle, "demolish", died)
+        with pytest.raises(RuntimeError, match="before its files"):
+            await runtime.remove("never.0")
+    await runtime.close()
+    runtime = await node.runtime()
+    assert await runtime.list() == []
+    assert list((node.path / "state" / "containers").iterdir()) == []
+    await runtime.create(node.spec("exit 3", id="never.0"))
+    await runtime.start("never.0")
+    assert (await runtime.wait("never.0")).code == 3
     await runtime.close()
 
 

@@ -202,6 +202,12 @@ def start(programs: Programs, directory: Directory, record: Record) -> Record:
     return started
 
 
+def unmake(directory: Directory, record: Record) -> None:
+    """Before one that was never started is removed: should the daemon die meanwhile, the next one must not take it for
+    one that ran and was killed."""
+    directory.save(msgspec.structs.replace(record, pid=0))
+
+
 def settle(directory: Directory, record: Record, cgroup: Cgroup) -> Exit:
     """How the container ended, after its monitor did. Written down, so that it is told the same for ever."""
     directory.forget_half_told()

@@ -218,6 +218,9 @@ class OciRuntime:
         held = self._held.get(id)
         if held is None:
             return
+        async with held.busy:
+            if held.status is Status.CREATED:
+                await self._namespace.run(lifecycle.unmake, held.directory, held.record)
         await self._end(held)
         async with held.busy:
             if self._held.get(id) is not held:
