@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hivemind.errors import HivemindError
+from hivemind.jobs.book import MOST_TASKS
 from hivemind.jobs.plan import Plan, parent_of
 from hivemind.model.job import JobSpec
 from hivemind.model.run import Run, RunState, Start, TaskRun, TaskState
@@ -64,6 +65,10 @@ class DictBook:
             else task.state is not TaskState.PENDING
         ):
             self.log.append(f"{task.path}: {task.state}{_why(task.reason)}")
+
+    @property
+    def room(self) -> int:
+        return MOST_TASKS - len(self.tasks)
 
     def enqueue(self, task: TaskRun) -> None:
         assert task.state is TaskState.QUEUED

@@ -13,6 +13,9 @@ import msgspec
 from hivemind.model.job import JobSpec
 from hivemind.model.run import Cause, Run, TaskRun, TaskState
 
+MOST_TASKS = 200_000
+"""Task runs of one run: fan-outs within fan-outs would have more than a machine can hold."""
+
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended. `outputs` is what it wrote, as text."""
@@ -46,6 +49,10 @@ class Book(Protocol):
     def get(self, path: str) -> TaskRun | None: ...
 
     def put(self, task: TaskRun) -> None: ...
+
+    @property
+    def room(self) -> int:
+        """How many further task runs it may get."""
 
     def enqueue(self, task: TaskRun) -> None:
         """Puts it as queued: from now on it may be given a place at any time, which `Workflow.placed` tells."""

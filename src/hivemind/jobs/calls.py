@@ -20,7 +20,11 @@ class Calls:
 
     def __init__(self, routines: Mapping[str, Routine]) -> None:
         self._calls = {
-            name: [(number, step.uses) for number, step in enumerate(routine.steps) if step.uses in routines]
+            name: [
+                (number, step.uses)
+                for number, step in enumerate(routine.steps)
+                if step.uses is not None and step.uses in routines
+            ]
             for name, routine in routines.items()
         }
         self._own = {name: max(1, len(routine.steps)) for name, routine in routines.items()}
@@ -63,7 +67,8 @@ class Calls:
         return self._steps[called]
 
     def steps_of(self, task: Task) -> int:
-        return sum(1 + self.steps(one.uses) for one in (task, *task.steps) if one.uses)
+        called = (task.uses, *(step.uses for step in task.steps))
+        return sum(1 + self.steps(uses) for uses in called if uses)
 
     def check(self, tasks: Iterable[Task]) -> None:
         """Raises `Invalid` for the first thing that is wrong."""

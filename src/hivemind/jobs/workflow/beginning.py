@@ -48,6 +48,8 @@ def go(turn: Turn, task: TaskRun, why: str = "") -> None:
 def open_group(turn: Turn, group: TaskRun) -> None:
     """The tasks in it, and its hooks, get their task runs."""
     node = turn.node(group)
+    if group.path:
+        turn.check_room(len(node.hooks) + len(node.children))
     due = fanout.deadline(turn, node, group.path)
     turn.turn(group, TaskState.RUNNING, started=turn.now, ended=0, due=due, outputs={})
     for each in node.hooks.values():

@@ -12,13 +12,17 @@ from hivemind.jobs.expression import Sealed, evaluate, render
 from hivemind.jobs.matrix import combinations
 from hivemind.jobs.plan import Node, member
 from hivemind.jobs.workflow.shelving import shelved
-from hivemind.jobs.workflow.turn import Turn, fans
+from hivemind.jobs.workflow.stopping import stop
+from hivemind.jobs.workflow.turn import FULL, Turn, fans
 from hivemind.model.job import Task
 from hivemind.model.run import TaskRun, TaskState
 
 WINDOW = 1000
 """Members that are made, and undecided, at a time, where `max_parallel` says nothing. A hundred thousand would crowd
 the queue to no purpose."""
+BURST = 10_000
+"""Task runs that one event makes, about: beyond them each fan-out has one member at a time, and as many as it may have
+by and by. Windows within windows would multiply, and everybody waits for an event to be dealt with."""
 MOST = 100_000
 """Members of one fan-out."""
 
@@ -32,6 +36,7 @@ def open(turn: Turn, task: TaskRun) -> None:
     if not items:
         turn.decide(task, TaskState.SUCCEEDED, "there are no items", started=turn.now, total=0, made=0)
         return
+    turn.check_room(1)
     turn.book.put_items(task.path, items)
     task = turn.turn(task, TaskState.RUNNING, started=turn.now, ended=0, due=0, total=len(items), made=0)
     refill(turn, task)
@@ -41,14 +46,17 @@ def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
     """Makes the next members, as many as there is room for."""
     if fanout.fate or fanout.made == fanout.total:
         return fanout
-    room = (turn.node(fanout).task.max_parallel or WINDOW) - turn.undecided(fanout)
+    undecided, most = turn.undecided(fanout), turn.node(fanout).task.max_parallel or WINDOW
     made, items = fanout.made, turn.book.items(fanout.path)
-    while room > 0 and made < fanout.total:
+    while made < fanout.total and undecided < (most if turn.made < BURST else 1):
         place = member(fanout.path, made)
-        if (old := turn.book.get(place)) is None or shelved(old):
+        if (old := turn.book.get(place)) is None and not turn.book.room:
+            stop(turn, turn.put(replace(fanout, made=made)), TaskState.FAILED, FULL)
+            return turn.found(fanout.path)
+        if old is None or shelved(old):
             turn.make(place, index=made, item=items[made])
             turn.fresh.append(place)
-            room -= 1
+            undecided += 1
         made += 1
     return turn.put(replace(fanout, made=made))
 

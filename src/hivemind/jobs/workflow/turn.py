@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hivemind.errors import HivemindError
-from hivemind.jobs.book import Book
+from hivemind.errors import HivemindError, Invalid
+from hivemind.jobs.book import MOST_TASKS, Book
 from hivemind.jobs.context import scope
 from hivemind.jobs.plan import Node, Plan, child, is_member, member
 from hivemind.model.run import UNDECIDED, Mark, Run, RunState, TaskRun, TaskState
@@ -24,10 +24,15 @@ CAME_TO = {TaskState.CANCELED: "was canceled", TaskState.LOST: "was lost", TaskS
 """States in a sentence; the others are verbs already."""
 
 
+FULL = f"its run has {MOST_TASKS:,} tasks, and that is the most"
+
+
 class Turn:
     def __init__(self, plan: Plan, book: Book) -> None:
         self.plan = plan
         self.book = book
+        self.made = 0
+        """Task runs that are new since the event that is being dealt with."""
         self.decided: deque[str] = deque()
         """Places that were decided, and about which those who depend on them do not know yet."""
         self.fresh: deque[str] = deque()
@@ -82,6 +87,7 @@ class Turn:
         self, place: str, why: str = "", state: TaskState = TaskState.PENDING, by: str = "", **given: Any
     ) -> None:
         """A new task run, with what is worth keeping of one that was there before."""
+        self.made += 1
         task = TaskRun(run=self.run.id, path=place, created=self.now, state=state, **given)
         if (old := self.book.get(place)) is not None:
             kept = {
@@ -92,6 +98,11 @@ class Turn:
             }
             task = marked(replace(task, **kept), self.now, state, why, by)
         self.put(task)
+
+    def check_room(self, count: int) -> None:
+        """Raises `Invalid` unless the run may have so many further task runs."""
+        if count > self.book.room:
+            raise Invalid(FULL)
 
     @contextmanager
     def charged(self, task: TaskRun) -> Iterator[None]:

@@ -35,6 +35,7 @@ class Workflow:
                 place = turn.decided.popleft()
                 needs.follow(turn, place)
                 closing.follow(turn, place)
+        turn.made = 0
 
     # What happens.
 
@@ -42,8 +43,8 @@ class Workflow:
         """The run, which was queued, begins: it is running, and each task that needs nothing is queued."""
         turn = self._turn
         if turn.run.state is RunState.QUEUED:
-            turn.book.notify("started", "")
             go(turn, turn.found(""))
+            turn.book.notify("started", "")
             self._follow()
 
     def placed(self, place: str, allocations: Sequence[str], nodes: Sequence[str]) -> bool:

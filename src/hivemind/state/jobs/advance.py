@@ -26,6 +26,7 @@ _ROUNDS = 10_000
 def advance(state: State, passed: Sequence[Timer]) -> None:
     """`passed`: timers whose time has come."""
     state.work.unstarted.clear()
+    state.work.fired = 0
     for kind, key in passed:
         _TIMERS[kind](state, key)
     seen = 0
@@ -98,6 +99,11 @@ def _start(state: State, key: str) -> None:
         state.tables.remove(state.starts, key)
 
 
+def _room(state: State, key: str) -> None:
+    """Somebody has waited long enough that room is kept for it."""
+    state.work.tasks.stirred = True
+
+
 def _look(state: State, key: str) -> None:
     """A batch was wanted, and here it is."""
 
@@ -107,6 +113,7 @@ _TIMERS: dict[str, Callable[[State, str], None]] = {
     "run": _run,
     "schedule": fire,
     "start": _start,
+    "room": _room,
     "circuit": lambda state, key: state.work.wake_circuit(key),
     "keep": lambda state, job: state.work.overdue.add(job),
     "tidy": _look,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Invalid, NotFound
+from hivemind.jobs.book import MOST_TASKS
 from hivemind.jobs.expression import Sealed
 from hivemind.jobs.plan import Plan
 from hivemind.jobs.queue import rank
@@ -53,11 +54,15 @@ class StateBook:
     def put(self, task: TaskRun) -> None:
         self._state.tables.put(self._state.task_runs, task_key(self._run, task.path), task)
 
+    @property
+    def room(self) -> int:
+        return MOST_TASKS - len(self._state.work.families.paths(self._run))
+
     def enqueue(self, task: TaskRun) -> None:
         node = self.plan.node(task.path)
         lane = lane_for(self._state, self, node, task.path)
         turn = rank(task.ready or self.now, priority_of(self.run, node))
-        self.put(replace(task, state=TaskState.QUEUED, lane=lane, rank=turn))
+        self.put(replace(task, state=TaskState.QUEUED, lane=lane, rank=turn, promised=()))
 
     def items(self, path: str) -> list[Any]:
         found = self._state.items.get(task_key(self._run, path))

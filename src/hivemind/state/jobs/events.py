@@ -32,6 +32,9 @@ PAYLOAD_LIMIT = 64 * 1024
 KEY_LIMIT = 256
 CHAIN_LIMIT = 25
 """Jobs that start each other in a circle would never end."""
+STARTS_LIMIT = 2000
+"""Runs that changes of one batch may start: of those that end at once each might start ten others, and so on."""
+_NOTED = 1000
 _TOLD_BY = frozenset({"runs", "deployments", "allocations", "apps"})
 
 
@@ -148,10 +151,19 @@ def _tell(state: State, happening: _Happening) -> None:
         return
     for job in state.work.triggers.waiting(state, (happening.project, happening.kind, happening.source)):
         for match in _concerned(state, job, happening):
+            if state.work.fired >= STARTS_LIMIT:
+                _note_unstarted(state, job, f"{STARTS_LIMIT:,} runs were started at once by what happened")
+                return
+            state.work.fired += 1
             try:
                 _start(state, match, happening.event, happening.key, happening.depth)
             except HivemindError as error:
-                state.work.unstarted.append((job.project, job.name, error.message))
+                _note_unstarted(state, job, error.message)
+
+
+def _note_unstarted(state: State, job: Job, why: str) -> None:
+    if len(state.work.unstarted) < _NOTED:
+        state.work.unstarted.append((job.project, job.name, why))
 
 
 def _concerned(state: State, job: Job, happening: _Happening) -> Iterator[_Match]:
@@ -201,8 +213,8 @@ def _run_ended(state: State, run: Run) -> _Happening:
 
 def _chain(state: State, run: Run) -> int:
     """How many runs stand behind it; a run that another waits for stands where that one does."""
-    while run.parent:
-        run = state.runs[state.task_runs[run.parent].run]
+    while (waiting := state.task_runs.get(run.parent)) and (above := state.runs.get(waiting.run)):
+        run = above
     return run.start.depth
 
 

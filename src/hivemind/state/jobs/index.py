@@ -67,6 +67,8 @@ class WorkIndex:
         """Definition -> path, priority, circuits -> the lane of tasks whose keys and image are no templates."""
         self.unstarted: list[tuple[str, str, str]] = []
         """Of this batch: project, name and reason of jobs that something in the hive should have started."""
+        self.fired = 0
+        """Of this batch: how often something in the hive has started a job."""
         self.refusals: dict[str, str] = {}
         """Lane -> why there is no place for it, as of the batch whose number stands under the empty one."""
         self.triggers = Triggers()
@@ -90,6 +92,7 @@ class WorkIndex:
         self._running: set[str] = set()
         self._preemptible: set[str] = set()
         self._preempting: dict[str, set[str]] = {}
+        self._promised: dict[str, tuple[str, ...]] = {}
         self._by_key: dict[tuple[str, str], set[str]] = {}
         self._by_project: Counter[str] = Counter()
         self._attempts: set[str] = set()
@@ -167,9 +170,13 @@ class WorkIndex:
         """Something is being stopped to make room for that task run."""
         return key in self._preempting
 
-    def promises(self) -> list[tuple[str, str]]:
+    def going(self) -> list[tuple[str, str]]:
         """For which task runs room is being made, each with the id of an allocation that goes for it."""
         return [(key, min(going)) for key, going in sorted(self._preempting.items())]
+
+    def promised(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Keys of the queued task runs for which room is kept, with the nodes."""
+        return sorted(self._promised.items())
 
     def queued(self) -> Iterable[TaskRun]:
         """All that wait for a place or a limit, in no order."""
@@ -302,11 +309,19 @@ class WorkIndex:
             self._queued.pop(change.key, None)
             if change.key in self._preempting:
                 self.tasks.room()
+        self._promise(change.key, new.promised if queued and new is not None else ())
         if _turn(old) != _turn(new):
             self.tasks.drop(change.key)
             if queued and new is not None:
                 lane = lane_of(new.lane)
                 self.tasks.put(change.key, new.rank, new.index, new.lane, (lane.project, lane.place))
+
+    def _promise(self, key: str, nodes: tuple[str, ...]) -> None:
+        old = self._promised.pop(key, ())
+        if nodes:
+            self._promised[key] = nodes
+        if old and old != nodes:
+            self.tasks.room()
 
     def _adopt(self, run: str) -> None:
         if run in self._known_runs:
@@ -354,6 +369,8 @@ class WorkIndex:
             self._attempts.discard(old.id)
         if old is not None and old.node and old.live and (new is None or not new.live):
             self.tasks.room()
+        elif new is not None and new.node and not new.for_job:
+            self.tasks.stirred = True  # it takes room that may have been promised
 
     def _node(self, change: Change) -> None:
         self.tasks.room()

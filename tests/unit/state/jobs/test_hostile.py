@@ -9,7 +9,8 @@ import pytest
 from hivemind.errors import Invalid
 from hivemind.model.job import Routine, Step
 from hivemind.model.routine import RoutineManifest
-from hivemind.model.run import TaskState
+from hivemind.model.run import RunState, TaskState
+from hivemind.state.jobs.events import STARTS_LIMIT
 from hivemind.state.operations import PutRoutine, StartRun
 from jobs_hive import JobsHive
 
@@ -73,3 +74,50 @@ def test_a_library_grown_from_below_is_no_way_around(hive: JobsHive, times: int)
 
 def routine(name: str, spec: Routine) -> RoutineManifest:
     return RoutineManifest(name=name, spec=spec)
+
+
+def test_jobs_that_start_each_other_do_not_multiply_without_end(hive: JobsHive) -> None:
+    """Each run ends at once, and would start ten others."""
+    again = [{"name": "job", "states": ["succeeded"]}] * 10
+    hive.put(tasks={"a": {"run": "true", "if": "false"}}, on={"job": again})
+    hive.do(StartRun(project="default", job="job"))
+    job = hive.state.find_job("default", "job")
+    assert job and job.runs <= STARTS_LIMIT + 1
+    assert "at once" in hive.state.work.unstarted[0][2]
+
+
+def nested(times: int, depth: int) -> dict[str, object]:
+    inner: dict[str, object] = {"run": "true"} if depth == 1 else {"tasks": {"a": nested(times, depth - 1)}}
+    return {"for_each": f"${{{{ range({times}) }}}}", **inner}
+
+
+def test_fan_outs_within_fan_outs_are_not_made_all_at_once(
+    hive: JobsHive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hivemind.jobs.workflow.fanout.BURST", 100)
+    hive.put(tasks={"a": nested(30, 4)})
+    run = hive.start()
+    assert len(hive.state.task_runs) < 1000
+    hive.cancel(run)
+    hive.stop_done()
+    assert hive.run(run).state.ended
+
+
+def test_all_of_nested_fan_outs_run_in_the_end(hive: JobsHive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hivemind.jobs.workflow.fanout.BURST", 5)
+    hive.put(tasks={"a": nested(4, 3)})
+    run = hive.start()
+    hive.all_well()
+    assert hive.run(run).state is RunState.SUCCEEDED
+    assert hive.state_of(run, "a[3].a[3].a[3]") is TaskState.SUCCEEDED
+
+
+def test_a_run_has_no_more_tasks_than_may_be(hive: JobsHive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hivemind.state.jobs.book.MOST_TASKS", 50)
+    hive.put(tasks={"a": nested(5, 4)})
+    run = hive.start()
+    hive.all_well()
+    hive.stop_done()
+    assert hive.run(run).state is RunState.FAILED
+    assert "that is the most" in hive.run(run).reason
+    assert len(hive.state.task_runs) <= 50
