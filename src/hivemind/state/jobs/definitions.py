@@ -11,7 +11,6 @@ from hivemind.model.job import Definition, Job, JobSpec
 from hivemind.model.names import derive_id
 from hivemind.model.principal import Principal
 from hivemind.state.jobs import circuits
-from hivemind.state.jobs.admission import admit
 from hivemind.state.jobs.book import workflow
 from hivemind.state.jobs.keeping import trim
 from hivemind.state.jobs.routines import library
@@ -26,6 +25,8 @@ from hivemind.state.state import Outcome, State, definition_key
 def put(state: State, operation: PutJob, who: Principal) -> Outcome:
     """Calls of library routines that name no version mean the newest of now: it is written into the definition, so
     that whoever improves a routine changes no job behind its owner's back. To take it, put the job again."""
+    from hivemind.state.jobs.admission import admit  # all that reads definitions, which few daemons ever do
+
     manifest, project = operation.manifest, known(state, operation.project)
     old = state.find_job(project, manifest.name)
     if old and operation.create_only:
