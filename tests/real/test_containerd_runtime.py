@@ -384,6 +384,26 @@ async def test_a_creation_that_is_cut_off_anywhere_leaves_nothing(node: Node, st
 # -- images ------------------------------------------------------------------------------------------------------
 
 
+async def test_a_daemon_that_died_while_it_removed_one_never_started_leaves_none_that_ended(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = node.make()
+    await runtime.open()
+    await runtime.create(node.spec("true"))
+
+    async def died(*_: object) -> None:
+        raise RuntimeError("before its files were removed")
+
+    monkeypatch.setattr(runtime._building, "demolish", died)
+    with pytest.raises(RuntimeError, match="before its files"):
+        await runtime.remove("c.0")
+    await runtime.close()
+    runtime = node.make()
+    await runtime.open()
+    assert await runtime.list() == []
+    await runtime.close()
+
+
 async def test_an_image_is_imported_once_and_goes_with_the_store(node: Node) -> None:
     runtime = node.make()
     await runtime.open()

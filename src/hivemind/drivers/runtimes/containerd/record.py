@@ -67,6 +67,11 @@ class Directory:
     def save_pid(self, pid: int) -> None:
         _write(self.pid, str(pid).encode())
 
+    def unmake(self) -> None:
+        """Before one that was never started is removed: should the daemon die meanwhile, the next one must not take it
+        for one that ran and was killed."""
+        self.pid.unlink(missing_ok=True)
+
     def save_started(self, at: int) -> None:
         _write(self.started, str(at).encode())
 

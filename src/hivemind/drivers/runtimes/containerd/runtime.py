@@ -222,6 +222,9 @@ class ContainerdRuntime:
         held = self._held.get(id)
         if held is None:
             return
+        async with held.busy:
+            if held.status is Status.CREATED:
+                await asyncio.to_thread(held.directory.unmake)
         await self._end(held)
         async with held.busy:
             if self._held.get(id) is held:
