@@ -43,7 +43,9 @@ def resolve(context: Context, word: str) -> App | Replica:
         known = {app.name for app in hive.apps.list(project)}
         raise NotFound(
             f"there is no app or replica {word!r} in project {project}",
-            hint=_as_run(context, whole) or nearest(word, known) or "hivemind ps -a lists replicas, hivemind app ls apps",
+            hint=_as_run(context, whole)
+            or nearest(word, known)
+            or "hivemind ps -a lists replicas, hivemind app ls apps",
         ) from None
     return Replica(found.id, found, container)
 

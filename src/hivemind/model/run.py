@@ -116,6 +116,8 @@ class TaskRun(Record, frozen=True, kw_only=True):
     """When its needs were decided; its place in the queue goes by this."""
     rank: int = 0
     """Its place in the queue: what is smaller comes first; see `jobs.queue`."""
+    promised: tuple[str, ...] = ()
+    """Of a queued one that has waited long: ids of the nodes on which room is kept for it."""
     lane: str = ""
     """Those that wait for the same limits and the same kind of place."""
     index: int = -1
@@ -298,6 +300,8 @@ class TaskRunDocument(Document, frozen=True, kw_only=True):
     """Names of the nodes that it runs, or last ran, on."""
     exit_code: int | None
     item: Any
+    child: str = ""
+    """Name of the run of another job that it is, or was."""
     outputs: dict[str, Any]
     due: int
     created: int

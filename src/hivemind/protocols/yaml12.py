@@ -17,6 +17,7 @@ from hivemind.errors import Invalid
 _CLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+_TABBED = re.compile(r" *\t")
 _RULES = (
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -115,9 +116,9 @@ def _child(node: Node, step: str | int) -> tuple[Node, Any] | None:
 
 def documents(text: str, source: str) -> Iterator[Located]:
     """Every document in `text` that is not empty. Raises `Invalid` naming `source` and the line."""
+    number, lines = 0, text.splitlines()
     try:
         loader = Loader(text)
-        number, lines = 0, text.splitlines()
         while loader.check_node():
             node = loader.get_node()
             number += 1
@@ -127,6 +128,10 @@ def documents(text: str, source: str) -> Iterator[Located]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
+        if mark and _TABBED.match(lines[mark.line] if mark.line < len(lines) else ""):
+            raise Invalid(
+                f"{where}: a tab indents this line", hint="indent with spaces: YAML takes no tabs"
+            ) from None
         raise Invalid(
             f"{where}: {error.problem or error.context}", hint="check the indentation and quotes there"
         ) from None

@@ -257,3 +257,44 @@ def test_routines_of_the_library(hm: Run) -> None:
     assert "fetch" in hm("routine", "ls").out
     assert "curl" in hm("routine", "info", "fetch", "-o", "yaml").out
     assert "deleted" in hm("routine", "rm", "fetch").out
+
+
+def test_going_on_tells_only_what_comes_now(hm: Run, running: Running) -> None:
+    Path("etl.yaml").write_text(ETL + "finally:\n  tidy: {run: echo tidy}\n")
+    hm("job", "run", "etl.yaml", "-d")
+    node = finish(running, "etl-1", "get")
+    node.join()
+    node = finish(running, "etl-1", "clean", exit_code=1)
+    node.join()
+    node = finish(running, "etl-1", "finally.tidy")
+    node.join()
+    node = finish(running, "etl-1", "clean", "finally.tidy")
+    again = hm("job", "retry", "etl")
+    node.join()
+    assert again.code == 0
+    told = [line.partition("  ")[0] for line in again.err.splitlines()]
+    assert [line for line in told if "running" not in line] == ["clean: succeeded", "finally.tidy: succeeded"]
+
+
+def test_an_approval_says_how_it_is_answered(hm: Run, running: Running) -> None:
+    Path("gate.yaml").write_text("name: gate\ntasks: {ask: {approval: Ship it?}}\n")
+    hm("job", "run", "gate.yaml", "-d")
+    answering = threading.Timer(0.5, lambda: hm("job", "approve", "gate"))
+    answering.start()
+    watched = hm("job", "status", "gate", "-w")
+    answering.join()
+    assert watched.code == 0
+    assert "ask: blocked  Ship it?\n  | hivemind job approve gate-1 ask" in watched.err
+
+
+def test_words_that_mean_runs_lead_there(hm: Run, running: Running) -> None:
+    hm("job", "run", "etl.yaml", "-d")
+    assert "hivemind job logs etl-1" in hm("logs", "etl").err
+    assert "wait run/etl-1 --for" in hm("wait", "run/etl-1").err
+    assert "no job or run 'x'" in hm("job", "pause", "x").err
+    assert "job cancel" in hm("delete", "run", "etl-1").err
+    assert "job/etl unchanged" in hm("job", "put", "etl.yaml").err
+    assert "by schedule" not in hm("job", "history", "etl").out
+    missing = "name: two\ninputs: {a: {required: true}, b: {required: true}}\ntasks: {t: {run: x}}\n"
+    Path("two.yaml").write_text(missing)
+    assert "needs the inputs a, b" in hm("job", "run", "two.yaml").err

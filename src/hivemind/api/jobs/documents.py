@@ -180,6 +180,7 @@ def task_document(backend: Backend, run: Run, task: TaskRun) -> TaskRunDocument:
         nodes=_nodes(state, task),
         exit_code=task.exit_code,
         item=task.item,
+        child=state.runs[task.child].name if task.child in state.runs else "",
         outputs=task.outputs,
         due=task.due,
         created=task.created,

@@ -111,11 +111,18 @@ def _in_project_of(context: Context, manifest: Manifest) -> Context:
     return Context(Values({**args, "project": manifest.project}), context.terminal, context.hive)
 
 
+_INSTEAD = {
+    "Allocation": "change or delete its app",
+    "Deployment": "change or delete its app",
+    "Run": "cancel it with hivemind job cancel; `keep` of its job says how long runs are kept",
+}
+"""Of what cannot be deleted: what to do."""
+
+
 def remove(context: Context, resource: Resource, name: str, *, missing_ok: bool = False) -> None:
     """One thing; with `--dry-run`, what that would do."""
     if not resource.deletable and resource.kind != "Image":
-        hint = "change or delete its app" if resource.kind in ("Allocation", "Deployment") else ""
-        raise Forbidden(f"{resource.plural} cannot be deleted", hint=hint)
+        raise Forbidden(f"{resource.plural} cannot be deleted", hint=_INSTEAD.get(resource.kind, ""))
     collection = context.hive.images if resource.kind == "Image" else context.hive.collection(resource)
     try:
         if context.args.dry_run:

@@ -234,7 +234,7 @@ def retry(context: Context) -> int:
     if args.detach:
         context.print(run.name)
         return 0
-    return follow(context, run)
+    return follow(context, run, since=max((mark.time for mark in run.marks), default=0))
 
 
 def pause(context: Context) -> None:
@@ -262,13 +262,23 @@ def _pause(context: Context, *, paused: bool) -> None:
     except NotFound:
         if args.schedule:
             raise
-        run = hive.runs.get(args.name, project)
+        run = _run(context, args.name)
         (hive.runs.pause if paused else hive.runs.unpause)(run.id, project)
         context.print(f"run/{run.name} {word}")
         return
     (hive.jobs.pause if paused else hive.jobs.resume)(job.name, project, schedules=tuple(args.schedule))
     what = f"schedule {', '.join(args.schedule)} of job/{job.name}" if args.schedule else f"job/{job.name}"
     context.print(f"{what} {word}")
+
+
+def _run(context: Context, name: str) -> RunDocument:
+    try:
+        return context.hive.runs.get(name, context.project)
+    except NotFound:
+        raise NotFound(
+            f"there is no job or run {name!r} in project {context.project!r}",
+            hint="hivemind job ls shows the jobs, hivemind job status the newest runs",
+        ) from None
 
 
 def approve(context: Context) -> None:

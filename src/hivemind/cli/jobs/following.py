@@ -20,12 +20,13 @@ _FAILURES = ("failed", "timed out", "lost")
 _DECIDED = ("succeeded", *_FAILURES, "canceled", "skipped")
 
 
-def follow(context: Context, run: RunDocument) -> int:
-    """Until it has ended; the exit code that says how. Ctrl-C leaves it going."""
+def follow(context: Context, run: RunDocument, since: int = 0) -> int:
+    """Until it has ended; the exit code that says how. Ctrl-C leaves it going. `since`: what ended up to then (ms) is
+    not told again."""
     watched = Watched(context, run)
     try:
         with Canvas(context.terminal) as canvas:
-            teller = _Teller(context, canvas, watched)
+            teller = _Teller(context, canvas, watched, since)
             for changed in watched.changes():
                 teller.tell(changed)
             canvas.clear()
@@ -66,8 +67,9 @@ def _paint(context: Context) -> tree.Paint:
 
 
 class _Teller:
-    def __init__(self, context: Context, canvas: Canvas, watched: Watched) -> None:
+    def __init__(self, context: Context, canvas: Canvas, watched: Watched, since: int) -> None:
         self._context = context
+        self._since = since
         self._canvas = canvas
         self._watched = watched
         self._told: dict[str, tuple[str, int]] = {}
@@ -87,15 +89,19 @@ class _Teller:
         if self._told.get(task.path) == state:
             return
         self._told[task.path] = state
+        if 0 < task.ended <= self._since and task.state in _DECIDED:
+            return
         leaf = task.role in ("task", "job", "approval", "fan-out")
         failed = task.state in _FAILURES and leaf
         if failed and task.role == "task":
             self._canvas.say(self._failure(task))
+        elif task.role == "approval" and task.state == "blocked":
+            self._canvas.say([self._line(task), self._how_to_answer(task)])
         elif not self._canvas.animated and leaf and self._telling(task):
             self._canvas.say([self._line(task)])
 
     def _telling(self, task: TaskRunDocument) -> bool:
-        if task.state == "blocked" and (task.role == "approval" or task.attempts):
+        if task.state == "blocked" and task.attempts:
             return True
         if task.path.endswith("]") and task.state == "succeeded":
             return False
@@ -104,8 +110,12 @@ class _Teller:
 
     def _line(self, task: TaskRunDocument) -> str:
         took = f"  {span(task.ended - task.started)}" if task.started and task.ended else ""
-        reason = f"  {printable(task.reason)}" if task.reason else ""
-        return f"{task.path}: {task.state}{took}{reason}"
+        told = "".join(f"  {printable(part)}" for part in (task.child, task.reason) if part)
+        return f"{task.path}: {task.state}{took}{told}"
+
+    def _how_to_answer(self, task: TaskRunDocument) -> str:
+        paint, run = self._context.terminal.paint, self._watched.run.name
+        return f"  {paint('|', 'dim')} hivemind job approve {run} {task.path}, or with --reject"
 
     def _failure(self, task: TaskRunDocument) -> list[str]:
         """The line, and the end of what it wrote."""

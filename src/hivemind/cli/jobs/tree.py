@@ -115,6 +115,8 @@ def _why(shape: Shape) -> str:
     if shape.role == "fan-out" and shape.members():
         over = sum(1 for s in shape.members() if s.run and s.run.ended)
         parts.append(f"{over}/{len(shape.members())}")
+    if run.child:
+        parts.append(run.child)
     if run.attempt > 1:
         parts.append(f"attempt {run.attempt}")
     if run.reason:

@@ -79,7 +79,7 @@ def _triggers(raw: Any, place: Place) -> Any:
     for kind, some in raw.items():
         if isinstance(some, list) and isinstance(kind, str):
             found[kind] = [_trigger(kind, one, place.at(kind, number)) for number, one in enumerate(some)]
-        elif some is not None and isinstance(kind, str):
+        elif isinstance(kind, str):
             found[kind] = [_trigger(kind, some, place.to(kind, 0, of=(kind,)))]
     return found
 

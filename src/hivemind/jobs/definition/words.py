@@ -104,6 +104,10 @@ _FOREIGN = {
     "mem_limit": "write `memory`",
 }
 _PLACES: dict[Any, dict[str, str]] = {
+    nouns.Triggers: {"cron": "write schedule: {cron: …}", "every": "write schedule: {every: …}",
+                     "interval": "write schedule: {every: …}", "push": "let the host of the code call a `webhook`",
+                     "pull_request": "let the host of the code call a `webhook`",
+                     "workflow_dispatch": "leave it out: people may start every job"},
     nouns.Retry: {"attempts": "write `max`", "interval": "write `delay`", "limit": "write `max`"},
     nouns.Schedule: {"interval": "write `every`", "catchup": "write `missed`", "start": "write `since`",
                      "end": "write `until`", "time": "write `at`"},

@@ -33,7 +33,10 @@ def resume(turn: Turn, places: Sequence[str], by: str) -> None:
         _choose(turn, turn.found(""), spreading)
     spreading.finish()
     if not spreading.opened and not spreading.again:
-        raise Conflict(f"nothing of {run.name} failed", hint="name the tasks to be done again")
+        raise Conflict(
+            f"nothing of {run.name} failed",
+            hint=f"name what to begin with: hivemind job retry {run.name} --from TASK",
+        )
     for place in sorted(spreading.opened):
         _reopen(turn, turn.found(place), by)
     for place in sorted(spreading.again):

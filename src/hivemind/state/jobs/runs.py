@@ -22,6 +22,8 @@ from hivemind.state.jobs.schedules import TICKS, schedules
 from hivemind.state.operations import Approve, CancelRun, PauseRun, RetryRun, StartRun
 from hivemind.state.state import Outcome, State
 
+_TASKS_LIMIT = 1_000_000
+"""Task runs of the whole hive, each of a kilobyte or two in the memory of each node."""
 _WAITING_LIMIT = 10_000
 """Runs of one job that have not ended: more are a mistake that would fill the memory."""
 
@@ -77,7 +79,7 @@ def start_run(
         parent=parent,
         depth=depth,
         created=state.time,
-        marks=(Mark(state.time, RunState.QUEUED, "", start.by),),
+        marks=(Mark(state.time, RunState.QUEUED, "" if start.kind == "person" else start.told, start.by),),
     )
     run = replace(run, key=_key(spec, run))
     tidy(state, id)
