@@ -57,6 +57,18 @@ def destroy(settings: Settings) -> None:
             raise Conflict(f"the node still runs: {error.message}", hint="stop it first") from None
         lock.release()
         asyncio.run(destroy_machinery(settings))
-        shutil.rmtree(data)
+        _remove(data)
     if runs.exists():
-        shutil.rmtree(runs)
+        _remove(runs)
+
+
+def _remove(directory: Path) -> None:
+    """A file system of its own stays, empty: it is for whoever has mounted it to take away."""
+    if not directory.is_mount():
+        shutil.rmtree(directory)
+        return
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
