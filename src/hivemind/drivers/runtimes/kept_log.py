@@ -17,7 +17,7 @@ from hivemind.drivers.runtimes.logfile import LogFile
 
 
 def move(newest: Path, file: Path) -> None:
-    """`newest` with its older files. What was moved before a crash stays moved: the newest goes last."""
+    """`newest` with its older files. The oldest goes first, so that after a crash the others are still found."""
     try:
         empty = not os.stat(newest).st_size
     except FileNotFoundError:
@@ -26,7 +26,7 @@ def move(newest: Path, file: Path) -> None:
     if empty and not older:
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for one in (*older, newest):
+    for one in (*reversed(older), newest):
         _rename(one, file.with_name(file.name + one.name.removeprefix(newest.name)))
 
 
