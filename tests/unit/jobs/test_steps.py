@@ -111,10 +111,6 @@ def test_a_value_that_was_not_written_is_told(tmp_path: Path, shell: str) -> Non
     assert "step 1 has not written the output x" in done.stderr
 
 
-ECHO = """import json, os
-print(json.dumps([os.environ[name] for name in ("A", "B", "C")]))"""
-
-
 def test_hostile_values_arrive_as_they_are(tmp_path: Path, shell: str) -> None:
     """Through an input, a routine's input, and the output of a step: all of them in one task."""
     values = {f"v{n}": value for n, value in enumerate(HOSTILE)}
@@ -155,9 +151,8 @@ def test_no_value_is_ever_code(tmp_path: Path, value: str, item: str) -> None:
         {
             "for_each": ["x"],
             "steps": [
-                {"id": "a", "shell": "python", "run": WRITE, "env": {"V": "${{ inputs.v }}"}},
-                {"shell": "python", "run": ECHO, "env": {"A": "${{ item }}", "B": "${{ steps.a.outputs.v }}",
-                                                         "C": "<${{ inputs.v }}>"}},
+                {"id": "a", "run": WRITE, "env": {"V": "${{ inputs.v }}"}},
+                {"run": TELL, "env": {"A": "${{ item }}", "B": "${{ steps.a.outputs.v }}", "C": "<${{ inputs.v }}>"}},
             ],
         },
         {"inputs": {"v": value}, "item": item},
@@ -165,14 +160,16 @@ def test_no_value_is_ever_code(tmp_path: Path, value: str, item: str) -> None:
     )  # fmt: skip
     done = run(tmp_path, made)
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == [item, value, f"<{value}>"]
+    assert (tmp_path / "seen").read_bytes().decode() == f"{item}\0{value}\0<{value}>\0"
     assert outputs(tmp_path) == {"v": value}
 
 
-WRITE = """import os
-end = "E" * (len(os.environ["V"]) + 1)
-with open(os.environ["HIVEMIND_OUTPUT"], "w", newline="") as f:
-    f.write(f"v<<{end}\\n{os.environ['V']}\\n{end}\\n")"""
+WRITE = """
+end=E
+while case $V in *"$end"*) true ;; *) false ;; esac; do end=${end}E; done
+printf 'v<<%s\\n%s\\n%s\\n' "$end" "$V" "$end" >"$HIVEMIND_OUTPUT"
+"""
+TELL = """printf '%s\\0' "$A" "$B" "$C" >seen"""
 
 
 def test_a_nul_is_refused() -> None:

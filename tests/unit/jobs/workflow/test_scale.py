@@ -86,10 +86,10 @@ def test_a_chain_of_5000_is_skipped_without_recursion() -> None:
     assert [task.state for task in book.tasks.values()].count(TaskState.SKIPPED) == 4999
 
 
-def test_a_fan_out_over_100_000_is_made_in_windows() -> None:
-    book = work(fanout(100_000))
-    assert (book.most, book.tasks["f"].made) == (1000, 100_000)
-    assert book.calls / 100_000 < 20
+def test_a_large_fan_out_is_made_in_windows() -> None:
+    book = work(fanout(20_000))
+    assert (book.most, book.tasks["f"].made) == (1000, 20_000)
+    assert book.calls / 20_000 < 20
 
 
 def test_a_fan_out_never_runs_more_than_it_may() -> None:
