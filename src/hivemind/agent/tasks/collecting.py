@@ -85,8 +85,10 @@ class Collecting:
         return runtime.read_files(id, os.path.normpath(os.path.join(self._attempt.workdir, path)))
 
     async def _beside(self, order: Order, path: str) -> AsyncIterator[bytes]:
-        """Of a plain command: in its working directory, and no link leads out of that."""
+        """Of a plain command: in its working directory, and no link leads out of that. With the rights of its user,
+        who may be able to make the directory itself a link to anywhere."""
         from hivemind.drivers.runtimes.files import read_tar
+        from hivemind.drivers.runtimes.process.check import identity
 
         top = os.path.join(self._attempt.place, "work", order.template.workdir or "")
         inner = os.path.relpath(os.path.join(top, path), top)
@@ -97,7 +99,7 @@ class Collecting:
             )
         root = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            stream = read_tar(root, inner)
+            stream = read_tar(root, inner, reader=identity(order.template.user or ""))
         finally:
             os.close(root)
         async for chunk in stream:

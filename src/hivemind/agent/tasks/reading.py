@@ -9,7 +9,7 @@ from pathlib import Path
 from hivemind.drivers.runtimes.oci import kernel
 from hivemind.errors import Invalid
 
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BELOW = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS
 
 
@@ -20,7 +20,7 @@ def read_text(top: Path, name: str, most: int, what: str) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        file = kernel.open_below(directory, name, _FLAGS, _BELOW)
+        named = kernel.open_below(directory, name, os.O_PATH, _BELOW)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -28,14 +28,23 @@ def read_text(top: Path, name: str, most: int, what: str) -> str | None:
     finally:
         os.close(directory)
     try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise Invalid(f"{what} is no file any more", hint='append to it: >> "$HIVEMIND_OUTPUT"')
+        return decoded(_data(named, most, what), most, what)
+    finally:
+        os.close(named)
+
+
+def _data(named: int, most: int, what: str) -> bytes:
+    """Opened only once it is known to be a file: a device may do something when it is opened."""
+    if not stat.S_ISREG(os.fstat(named).st_mode):
+        raise Invalid(f"{what} is no file any more", hint='append to it: >> "$HIVEMIND_OUTPUT"')
+    file = os.open(f"/proc/self/fd/{named}", _FLAGS)
+    try:
         data = b""
         while len(data) <= most and (block := os.read(file, most + 1 - len(data))):
             data += block
+        return data
     finally:
         os.close(file)
-    return decoded(data, most, what)
 
 
 def decoded(data: bytes, most: int, what: str) -> str:

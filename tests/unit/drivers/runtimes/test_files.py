@@ -356,3 +356,20 @@ async def test_into_a_file_or_nothing_is_refused(root: Path) -> None:
 async def test_hard_links_inside_an_archive_are_kept(root: Path) -> None:
     await put(root, "/data", tar(("one", b"x"), ("two", link("one", tarfile.LNKTYPE))))
     assert (root / "data" / "two").stat().st_nlink == 2
+
+
+async def test_with_the_rights_of_a_user_nothing_is_read_that_he_may_not_read(tmp_path: Path) -> None:
+    """He may have made the directory that was named a link to one of root's; the daemon itself stays what it is."""
+    top = tmp_path / "top"
+    (top / "own").mkdir(parents=True)
+    (top / "own" / "fine").write_text("fine")
+    (top / "shadow").write_text("secret")
+    (top / "shadow").chmod(0o600)
+    (top / "closed").mkdir(mode=0o700)
+    (top / "closed" / "open").write_text("secret")
+    nobody = (65534, 65534, [65534])
+    assert (await taken(top, "own", reader=nobody))["own/fine"][1] == b"fine"
+    for path in ("shadow", "closed", "closed/open", "."):
+        with pytest.raises((HivemindError, PermissionError)):
+            await taken(top, path, reader=nobody)
+    assert (await taken(top, "shadow"))["shadow"][1] == b"secret"

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 from hivemind.drivers.runtimes.files import flow, within
+from hivemind.drivers.runtimes.files.as_user import Identity, become
 from hivemind.drivers.runtimes.files.owners import SAME, Owners
 from hivemind.errors import Invalid
 
@@ -24,16 +25,21 @@ _MOST_HOLES = 10_000
 """In a file with more of them they are written as zeros: their list would not fit into memory."""
 
 
-def read_tar(root: int, path: str, owners: Owners = SAME) -> AsyncIterator[bytes]:
+def read_tar(
+    root: int, path: str, owners: Owners = SAME, *, reader: Identity | None = None
+) -> AsyncIterator[bytes]:
     """A tar of `path` below the directory open as `root`, which may be closed at once. The first name is the last
     part of `path`. Links on the way are followed inside the root; `path` itself, if it is a link, is told as one.
+    `reader`: nothing is read that this user may not read.
 
     Raises `NotFound`, `Invalid`."""
-    return flow.outward(partial(_pack, os.dup(root), path, owners))
+    return flow.outward(partial(_pack, os.dup(root), path, owners, reader))
 
 
-def _pack(root: int, path: str, owners: Owners, out: int) -> None:
+def _pack(root: int, path: str, owners: Owners, reader: Identity | None, out: int) -> None:
     try:
+        if reader is not None:
+            become(reader)
         with within.plainly(path):
             top = within.open_name(root, path)
         try:
