@@ -20,7 +20,7 @@ from hivemind.model.run import TaskRun, TaskState
 WINDOW = 1000
 """Members that are made, and undecided, at a time, where `max_parallel` says nothing. A hundred thousand would crowd
 the queue to no purpose."""
-BURST = 10_000
+BURST = 3000
 """Task runs that one event makes, about: beyond them each fan-out has one member at a time, and as many as it may have
 by and by. Windows within windows would multiply, and everybody waits for an event to be dealt with."""
 MOST = 100_000

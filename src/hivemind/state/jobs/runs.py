@@ -63,6 +63,11 @@ def start_run(
             f"{_WAITING_LIMIT} runs of {job.name} have not ended",
             hint="wait, or cancel some: hivemind job cancel",
         )
+    if len(state.task_runs) >= _TASKS_LIMIT:
+        raise Conflict(
+            f"the hive has {len(state.task_runs):,} tasks, with those of ended runs that are kept",
+            hint="cancel runs, or let jobs keep fewer of them: keep: {runs: 10}",
+        )
     spec = state.job_spec(job)
     values = bound(spec, inputs, sealed or {})
     run = Run(

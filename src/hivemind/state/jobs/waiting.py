@@ -10,14 +10,24 @@ from hivemind.state.jobs.runs import in_the_way, skip
 from hivemind.state.state import State
 
 
+_ENOUGH = 20_000
+"""Changes of one batch after which further runs begin in the next: everybody waits for a batch to be dealt with."""
+
+
 def begin_runs(state: State) -> bool:
     """Whether anything was to be done."""
     queue = state.work.runs
     if not queue.stirred:
         return False
+    if len(state.changes) >= _ENOUGH:
+        state.deadlines.put(("look", ""), state.time + 1)
+        return False
     queue.stirred = False
     while (choice := queue.next(lambda project: 0)) is not None:
         _serve(state, choice)
+        if len(state.changes) >= _ENOUGH:
+            queue.stirred = True
+            break
     return True
 
 

@@ -121,3 +121,29 @@ def test_a_run_has_no_more_tasks_than_may_be(hive: JobsHive, monkeypatch: pytest
     assert hive.run(run).state is RunState.FAILED
     assert "that is the most" in hive.run(run).reason
     assert len(hive.state.task_runs) <= 50
+
+
+def test_runs_within_runs_begin_by_and_by(hive: JobsHive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch takes for ever, whatever it sets going; all of it runs nevertheless."""
+    monkeypatch.setattr("hivemind.state.jobs.waiting._ENOUGH", 50)
+    hive.put("leaf", tasks={"a": {"run": "true"}})
+    hive.put("inner", tasks={f"t{number}": {"job": "leaf"} for number in range(9)})
+    hive.put("outer", tasks={f"t{number}": {"job": "inner"} for number in range(9)})
+    run = hive.start("outer")
+    begun = len(hive.state.task_runs)
+    assert begun < 60
+    hive.restart()
+    hive.until(hive.time + 100)
+    assert len(hive.state.task_runs) > begun
+    for _ in range(20):
+        hive.all_well()
+        hive.until(hive.time + 100)
+    assert hive.run(run).state is RunState.SUCCEEDED
+
+
+def test_the_hive_holds_so_many_tasks_and_no_more(hive: JobsHive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hivemind.state.jobs.runs._TASKS_LIMIT", 3)
+    hive.put(tasks={"a": {"run": "true"}})
+    for _ in range(3):
+        hive.start()
+    assert "has 3 tasks" in hive.do(StartRun(project="default", job="job"), refused=True).message
