@@ -68,8 +68,9 @@ class Tables:
         old = table._rows.get(key)
         if old == record:
             return
-        self._store(Change(table.name, key, old, record))
-        self.log.append(Change(table.name, key, old, record))
+        change = Change(table.name, key, old, record)
+        self._store(change)
+        self.log.append(change)
 
     def _store(self, change: Change) -> None:
         rows = self._tables[change.table]._rows

@@ -327,11 +327,11 @@ class Attempt:
         if seconds is None:
             await self._wake.wait()
             return
+        alarm = asyncio.get_running_loop().call_later(max(seconds, 0), self._wake.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
 
     async def _pause(self, seconds: float) -> None:
         """Not shortened by what does not concern it: only by no longer being wanted."""

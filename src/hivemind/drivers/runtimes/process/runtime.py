@@ -427,9 +427,15 @@ class ProcessRuntime:
         if message["event"] == "oom":
             self._tell(RuntimeEvent(kind="oom", id=held.spec.id))
         elif held.exit is None:
-            self._ended(held, msgspec.convert(message["exit"], Exit))
+            exit = msgspec.convert(message["exit"], Exit)
+            if held.starting is None or held.starting.done():
+                self._ended(held, exit)
+            else:  # the answer that it runs came along with the news of its end, and is read first
+                held.starting.add_done_callback(lambda _: self._ended(held, exit))
 
     def _ended(self, held: Held, exit: Exit) -> None:
+        if held.exit is not None:
+            return
         held.birth = held.birth or held.record.known().born
         held.exit = exit
         held.ended.set()

@@ -15,11 +15,15 @@ def candidates(name: str, env: Mapping[str, str], workdir: str = "") -> Iterator
         return
     for directory in env.get("PATH", DEFAULT_PATH).split(":"):
         path = os.path.join(workdir, directory or ".", name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
+        if _executable(path):
             yield path
 
 
 def is_found(name: str, env: Mapping[str, str], workdir: str) -> bool:
     """Whether there is such an executable, seen from `workdir`."""
-    first = next(candidates(name, env, workdir), "")
-    return bool(first) and ("/" not in name or (os.access(first, os.X_OK) and not os.path.isdir(first)))
+    found = next(candidates(name, env, workdir), "")
+    return bool(found) and ("/" not in name or _executable(found))
+
+
+def _executable(path: str) -> bool:
+    return os.access(path, os.X_OK) and not os.path.isdir(path)
