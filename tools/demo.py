@@ -1,4 +1,4 @@
-"""`./run demo`: a node, a real web app, scaling, healing. `--down` removes every trace.
+"""`./run demo`: a node, a real web app, scaling, healing, a job. `--down` removes every trace.
 
 Everything it does it does with the same commands that a person would type, and shows them.
 """
@@ -21,6 +21,21 @@ from typing import Any
 
 CLONE = Path(__file__).resolve().parent.parent
 HIVEMIND = [sys.executable, "-m", "hivemind"]
+JOB = """\
+name: visit
+tasks:
+  list:
+    run: echo 'places=["north", "east", "south"]' >> "$HIVEMIND_OUTPUT"
+    outputs: {places: list}
+  visit:
+    needs: [list]
+    for_each: "${{ needs.list.outputs.places }}"
+    env: {PLACE: "${{ item }}"}
+    run: GREETING
+  report:
+    needs: [visit]
+    run: echo all were visited
+"""
 
 
 def say(text: str = "") -> None:
@@ -83,6 +98,7 @@ class Demo:
         self.fetch_by_name(status["dns"], containers)
         title("One is killed, and comes back")
         self.kill_one(containers)
+        self.work(containers)
         self.farewell(port)
 
     def port_in_use(self) -> int:
@@ -136,6 +152,7 @@ class Demo:
             self.hivemind("load", "-i", str(archive))
             self.hivemind("app", "deploy", "--image", "web:1", *common)
             return
+        self.hivemind("project", "allow", "default", "processes")
         command = ["--entrypoint", sys.executable, "--command", str(CLONE / "tools/hello.py")]
         self.hivemind("app", "deploy", "--runtime", "process", *common, *command)
 
@@ -171,6 +188,19 @@ class Demo:
         self.hivemind("ps")
         self.hivemind("events", "--no-follow", "--filter", f"allocation={victim['id']}")
 
+    def work(self, containers: bool) -> None:
+        title("A job: a graph of tasks, one of them once for each of what another found")
+        text = JOB.replace("GREETING", 'echo "$PLACE says hello"')
+        if containers:  # ask the web app, by its name
+            text = JOB.replace("GREETING", 'echo "$PLACE, $(wget -q -O - http://web.local:8080/)"')
+            text = text.replace("    run: ", "    image: web:1\n    run: ")
+        job = self.data / "visit.yaml"
+        job.write_text(text)
+        say(f"$ cat {job}\n{text.rstrip()}")
+        self.hivemind("job", "graph", str(job))
+        self.hivemind("job", "run", str(job))
+        self.hivemind("job", "logs", "visit")
+
     def replicas(self) -> list[dict[str, Any]]:
         found = self.ask("get", "allocations")
         items = found["items"] if isinstance(found, dict) else found
@@ -184,6 +214,7 @@ class Demo:
             "./run hivemind exec -it web-app sh",
             "./run hivemind app deploy --name web-app --env VERSION=2   # a new revision, one replica at a time",
             "./run hivemind describe app web-app",
+            "./run hivemind job gantt visit",
             f"curl http://127.0.0.1:{port}/",
             "./run demo --down                        # removes every trace",
         ):

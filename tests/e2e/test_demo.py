@@ -32,6 +32,9 @@ def test_up_twice_and_down_twice(hatch: Hatch) -> None:
         "Hello from web-app-",
         "web.local is 10.",
         "kill -9",
+        "□ visit ×n",
+        "visit-1  succeeded  5/5 tasks",
+        "visit[2] | south, Hello from web-app-",
         "It keeps running",
         "./run demo --down",
     ):

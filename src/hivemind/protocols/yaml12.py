@@ -17,6 +17,10 @@ from hivemind.errors import Invalid
 _CLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+_HINTS = (
+    ("mapping values are not allowed", "put a text that has ': ' in it into quotes, or below `|`"),
+    ("cannot start any token", "put a text that begins with @, ` or % into quotes"),
+)
 _TABBED = re.compile(r" *\t")
 _RULES = (
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -132,9 +136,11 @@ def documents(text: str, source: str) -> Iterator[Located]:
             raise Invalid(
                 f"{where}: a tab indents this line", hint="indent with spaces: YAML takes no tabs"
             ) from None
-        raise Invalid(
-            f"{where}: {error.problem or error.context}", hint="check the indentation and quotes there"
-        ) from None
+        problem = error.problem or error.context or ""
+        hint = next(
+            (hint for part, hint in _HINTS if part in problem), "check the indentation and quotes there"
+        )
+        raise Invalid(f"{where}: {problem}", hint=hint) from None
     except yaml.YAMLError as error:
         raise Invalid(f"{source} is not YAML: {str(error).splitlines()[0]}") from None
 
