@@ -57,6 +57,14 @@ JOBS: dict[str, dict[str, Any]] = {
         },
         "keep": {"runs": 2},
     },
+    "sizes": {
+        "tasks": {
+            "small": {"run": "true", "for_each": [1, 2, 3, 4, 5, 6], "resources": {"cpus": 1}},
+            "large": {"run": "true", "resources": {"cpus": 4}, "concurrency": {"key": "shared", "limit": 2}},
+            "gang": {"run": "true", "nodes": 2, "resources": {"cpus": 3}, "allow_failure": True},
+        },
+        "keep": {"runs": 2},
+    },
     "gate": {
         "concurrency": {"key": "gate", "limit": 1, "behavior": "cancel"},
         "tasks": {
@@ -138,7 +146,7 @@ class Jobs(RuleBasedStateMachine):
     # -- what people do ----------------------------------------------------------------------------------------
 
     @rule(
-        name=st.sampled_from(["chain", "fan", "gate"]),
+        name=st.sampled_from(["chain", "fan", "gate", "sizes"]),
         priority=st.sampled_from([None, 0, 100]),
         key=st.sampled_from(["", "k"]),
     )
@@ -260,7 +268,7 @@ class Jobs(RuleBasedStateMachine):
 
     # -- what time does ----------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([0.01, 1, 7, 33, 130]))
+    @rule(seconds=st.sampled_from([0.01, 1, 7, 33, 130, 400]))
     def time_passes(self, seconds: float) -> None:
         self.hive.tick(seconds)
 

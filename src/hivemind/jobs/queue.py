@@ -151,11 +151,12 @@ class Queue:
             self._parked.setdefault(reason, {})[lane] = None
 
     def wake(self, reason: Reason) -> None:
+        """That may be different now; for those, too, who were not stopped by it before."""
         for lane in list(self._parked.get(reason, ())):
             line = self._lines[lane]
             self._unpark(lane, line)
             self._offer(lane, line)
-            self.stirred = True
+        self.stirred = True
 
     def set_aside(self, group: GroupKey) -> None:
         """There is no place for any of that group."""

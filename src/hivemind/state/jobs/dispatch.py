@@ -15,6 +15,7 @@ from hivemind.state.jobs.lane import Lane, lane_of
 from hivemind.state.jobs.limits import held, oldest_to_cancel
 from hivemind.state.jobs.placing import Placer
 from hivemind.state.jobs.preempting import preempt
+from hivemind.state.jobs.reserving import keep_room
 from hivemind.state.state import State
 
 
@@ -25,11 +26,26 @@ def dispatch(state: State) -> bool:
         return False
     queue.stirred = False
     placer = Placer(state)
-    while (choice := queue.next(partial(behind, state))) is not None:
+    while (choice := _next(state)) is not None:
         _serve(state, placer, choice)
-    for choice in queue.without_place():
+    waiting = list(queue.without_place())
+    for choice in waiting:
         preempt(state, choice)
+    keep_room(state, waiting)
     return True
+
+
+def _next(state: State) -> Choice | None:
+    """Whoever may begin; after them those that found no place, and that something else stops by now."""
+    found = state.work.tasks.next(partial(behind, state))
+    return found or next(
+        (
+            head
+            for head in state.work.tasks.without_place()
+            if held(state, lane_of(str(head.lane)), head.item) is not None
+        ),
+        None,
+    )
 
 
 def behind(state: State, project: str) -> int:

@@ -82,6 +82,9 @@ def _why_queued(state: State, run: Run, task: TaskRun) -> str:
         return f"{what}{holding.why}{turn}"
     if state.work.preempting(key):
         return f"room is being made for it{turn}"
+    if task.promised:
+        nodes = ", ".join(state.nodes[node].name for node in task.promised if node in state.nodes)
+        return f"{_refusal(state, run, task, lane)}; room is kept for it on {nodes}{turn}"
     return f"{_no_place(state, run, task, lane)}{turn}"
 
 
@@ -98,10 +101,18 @@ def _no_place(state: State, run: Run, task: TaskRun, lane: Lane) -> str:
 
 def _refusal(state: State, run: Run, task: TaskRun, lane: Lane) -> str:
     asks = [ask(state, each, task, lane) for each in attempts(state, run, task, lane)]
-    placed = place(asks, state.nodes, uses(state))
+    placed = place(asks, state.nodes, uses(state, but=task_key(run.id, task.path)))
     refused = [each.explanation for each in placed if not each.node]
+    if refused and all(each.node for each in place(asks, state.nodes, state.uses())):
+        return f"what is free is kept for {_names(state)}"
     if refused:
         return refused[0]
     if lane.nodes > 1 and not lane.share and len({each.node for each in placed}) < lane.nodes:
         return f"{lane.nodes} nodes have to be free at the same time"
     return "it is next"
+
+
+def _names(state: State) -> str:
+    """Of those for which room is made or kept, larger or more urgent ones."""
+    keys = [key for key, _ in (*state.work.going(), *state.work.promised())]
+    return ", ".join(limits.name(state, key) for key in keys[:3])

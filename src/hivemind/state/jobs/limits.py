@@ -85,13 +85,13 @@ def _full(state: State, lane: Lane) -> Held | None:
     running = state.work.running_with_key(lane.project, lane.key)
     if len(running) < lane.limit:
         return None
-    names = [_name(state, key) for key in sorted(running)[:_NAMED]]
+    names = [name(state, key) for key in sorted(running)[:_NAMED]]
     more = ", …" if len(running) > _NAMED else ""
     why = f"{len(running)} of {lane.limit} with key {lane.key} run: {', '.join(names)}{more}"
     return Held(why, (("key", lane.project, lane.key),), full=True)
 
 
-def _name(state: State, key: str) -> str:
+def name(state: State, key: str) -> str:
     run, path = run_and_path(key)
     return f"{state.runs[run].name}.{path}"
 

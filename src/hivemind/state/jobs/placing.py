@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -10,11 +10,12 @@ from hivemind.jobs.workflow import next_attempt
 from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.names import derive_id
 from hivemind.model.node import Node
-from hivemind.model.run import Run, TaskRun, TaskState
+from hivemind.model.run import Run, TaskRun, TaskState, task_key
 from hivemind.scheduler.contract import Ask, Placement, Use
 from hivemind.scheduler.scheduler import Scheduler
 from hivemind.state import volume_use
 from hivemind.state.jobs.lane import Lane, lane_of
+from hivemind.state.jobs.specs import attempt_lane
 from hivemind.state.state import State
 
 _SHUNNED = ("lost", "start")
@@ -36,7 +37,7 @@ class Placer:
             return ()
         members = attempts(self._state, run, task, lane)
         found: tuple[Allocation, ...] = ()
-        if lane.nodes > 1:
+        if lane.nodes > 1 or task.promised:
             found = together(self._state, members, task, lane)
             self._scheduler = None
         elif (placed := self._ask(members[0], task, lane)).node:
@@ -53,7 +54,7 @@ class Placer:
 def _free_slots(state: State) -> int:
     return sum(
         max(state.nodes[node].task_slots - use.tasks, 0)
-        for node, use in uses(state).items()
+        for node, use in state.uses().items()
         if state.nodes[node].schedulable and not state.nodes[node].drained
     )
 
@@ -77,8 +78,8 @@ def attempts(state: State, run: Run, task: TaskRun, lane: Lane) -> list[Allocati
 
 
 def together(state: State, members: list[Allocation], task: TaskRun, lane: Lane) -> tuple[Allocation, ...]:
-    """All of a gang, each on a node of its own unless they may share, or none."""
-    used = uses(state)
+    """All of a gang, each on a node of its own unless they may share, or none. What was promised to it is its own."""
+    used = uses(state, but=task_key(task.run, task.path))
     free: dict[str, Node] = {id: state.nodes[id] for id in used}
     scheduler = Scheduler(free, used)
     found = []
@@ -113,22 +114,49 @@ def ask(state: State, allocation: Allocation, task: TaskRun, lane: Lane) -> Ask:
     )
 
 
-def uses(state: State) -> dict[str, Use]:
-    """What is set aside on every node, promises included: while room is made for a task nobody else gets any of it."""
+def uses(state: State, but: str = "") -> dict[str, Use]:
+    """What is set aside on every node, promises included, but for those to the task run `but`: while room is made or
+    kept for a task nobody else gets any of it."""
     found = state.uses()
-    for key, going in state.work.promises():
+    for key, node in _promises(state):
+        if key != but:
+            found[node] = more(found[node], lane_of(state.task_runs[key].lane))
+    return found
+
+
+def _promises(state: State) -> Iterator[tuple[str, str]]:
+    """Task runs, by key, with the nodes that they are promised."""
+    for key, going in state.work.going():
         task = state.task_runs.get(key)
         if task is not None and task.state is TaskState.QUEUED:
-            node, lane = state.allocations[going].node, lane_of(task.lane)
-            use = found[node]
-            found[node] = replace(
-                use,
-                cpus=round(use.cpus + lane.cpus, 6),
-                memory=use.memory + lane.memory,
-                gpus=use.gpus + lane.gpus,
-                tasks=use.tasks + 1,
-            )
-    return found
+            yield key, state.allocations[going].node
+    for key, nodes in state.work.promised():
+        for node in nodes:
+            if node in state.nodes:
+                yield key, node
+
+
+def more(use: Use, lane: Lane) -> Use:
+    """With another task of that lane."""
+    return replace(
+        use,
+        cpus=round(use.cpus + lane.cpus, 6),
+        memory=use.memory + lane.memory,
+        gpus=use.gpus + lane.gpus,
+        tasks=use.tasks + 1,
+    )
+
+
+def without(state: State, use: Use, gone: Collection[str]) -> Use:
+    """Without those attempts, by id."""
+    cpus, memory, gpus = use.cpus, use.memory, use.gpus
+    for id in gone:
+        lane = attempt_lane(state, state.allocations[id])
+        cpus, memory, gpus = cpus - lane.cpus, memory - lane.memory, gpus - lane.gpus
+    left = {app: count for app, count in use.apps.items() if app not in gone}
+    return replace(
+        use, cpus=round(cpus, 6), memory=memory, gpus=gpus, tasks=use.tasks - len(gone), apps=left
+    )  # fmt: skip
 
 
 def fits(asked: Ask, node: Node, use: Use) -> bool:

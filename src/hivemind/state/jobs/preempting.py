@@ -7,15 +7,13 @@ only as long as it has losses left.
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from hivemind.jobs.queue import Choice
 from hivemind.model.allocation import Allocation, Desired
 from hivemind.model.run import TaskRun
-from hivemind.scheduler.contract import Ask, Use
+from hivemind.scheduler.contract import Ask
 from hivemind.state.jobs.book import halt_attempt
 from hivemind.state.jobs.lane import Lane, lane_of
-from hivemind.state.jobs.placing import ask, attempts, fits, uses
+from hivemind.state.jobs.placing import ask, attempts, fits, uses, without
 from hivemind.state.jobs.specs import attempt_lane, node_of
 from hivemind.state.state import State
 
@@ -32,7 +30,7 @@ def preempt(state: State, choice: Choice) -> None:
     best: list[Allocation] | None = None
     weight: tuple[object, ...] = ()
     for node, candidates in sorted(_candidates(state, lane, choice.rank).items()):
-        victims = _fewest(state, asked, node, candidates)
+        victims = _fewest(state, choice.item, asked, node, candidates)
         if victims:
             cost = (len(victims), max(attempt_lane(state, each).priority for each in victims), node)
             if best is None or cost < weight:
@@ -62,29 +60,20 @@ def _gives_way(state: State, task: TaskRun, lane: Lane, rank: int) -> bool:
     return lower and task.losses < node_of(state, state.runs[task.run], task.path).task.retry.losses
 
 
-def _fewest(state: State, asked: Ask, node: str, candidates: list[Allocation]) -> list[Allocation]:
+def _fewest(
+    state: State, asker: str, asked: Ask, node: str, candidates: list[Allocation]
+) -> list[Allocation]:
     """Without whom it fits there; empty: not even without all of them."""
-    use = uses(state)[node]
+    use = uses(state, but=asker)[node]
     taken: list[Allocation] = []
     for candidate in candidates:
         taken.append(candidate)
-        if fits(asked, state.nodes[node], _without(state, use, taken)):
+        if fits(asked, state.nodes[node], without(state, use, [each.id for each in taken])):
             break
     else:
         return []
     for each in list(taken[:-1]):
         fewer = [other for other in taken if other is not each]
-        if fits(asked, state.nodes[node], _without(state, use, fewer)):
+        if fits(asked, state.nodes[node], without(state, use, [each.id for each in fewer])):
             taken = fewer
     return taken
-
-
-def _without(state: State, use: Use, gone: list[Allocation]) -> Use:
-    cpus, memory, gpus = use.cpus, use.memory, use.gpus
-    for each in gone:
-        reserved = state.spec_of(each).reserved
-        cpus, memory, gpus = cpus - reserved.cpus, memory - reserved.memory, gpus - reserved.gpus
-    left = {app: count for app, count in use.apps.items() if app not in {each.id for each in gone}}
-    return replace(
-        use, cpus=round(cpus, 6), memory=memory, gpus=gpus, tasks=use.tasks - len(gone), apps=left
-    )  # fmt: skip
