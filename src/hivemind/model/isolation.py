@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from hivemind.errors import Invalid
 from hivemind.model.base import Spec
+from hivemind.model.json_text import decode_value
 from hivemind.model.mount import AbsolutePath
 from hivemind.model.quantity import Bytes
 
@@ -106,7 +107,7 @@ def check_isolation(isolation: Isolation, *, own_network: bool) -> None:
 def parse_profile(text: str) -> dict[str, Any]:
     """A seccomp profile as it is written. Raises `Invalid` for what is none."""
     try:
-        profile = msgspec.json.decode(text)
+        profile = decode_value(text)
     except msgspec.DecodeError as error:
         raise Invalid(f"the seccomp profile is not JSON: {error}", hint=_PROFILE_HINT) from None
     if not isinstance(profile, dict) or not str(profile.get("defaultAction", "")).startswith("SCMP_ACT_"):

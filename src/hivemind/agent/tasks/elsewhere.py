@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,11 @@ from hivemind.drivers.runtimes.contract import Container, Exit, LogLine, LogQuer
 from hivemind.errors import HivemindError, Unsupported
 from hivemind.jobs.order import OUTPUT, STEPS, Order
 from hivemind.model.allocation import Allocation, Desired, Phase
+from hivemind.model.app import AppSpec
 from hivemind.model.base import decode, encode
 from hivemind.model.image import ImageConfig
+from hivemind.model.isolation import Isolation
+from hivemind.model.network import NetworkOptions
 
 if TYPE_CHECKING:
     from hivemind.agent.tasks.attempts import Attempts
@@ -153,6 +156,10 @@ class Elsewhere(Attempt):
                 f"{order.executor} runs plain commands, without images and mounts of the hive",
                 hint=f"leave them out, or start the container by the command: {order.executor} has ways for that",
             )
+        for what, option in _not_there(template):
+            raise Unsupported(
+                f"{order.executor} cannot {what}", hint=f"leave out {option}, or run it in the hive"
+            )
         self._make_directory(order)
         provision = await provide(self.agent.providers, allocation, template, template, "")
         self.provided = bool(template.env_from)
@@ -224,6 +231,18 @@ class Elsewhere(Attempt):
         log = EngineLog(executor, self.id, handed.job)
         async for line in log.chosen(query, self.agent.clock, lambda: self._said or self.gone.is_set()):
             yield line
+
+
+def _not_there(template: AppSpec) -> Iterator[tuple[str, str]]:
+    """What it asks for and an engine would pass over: what was meant to hold a command back must not be missed."""
+    if template.user:
+        yield f"run it as {template.user}: jobs there have the rights of the daemon's user", "user"
+    if template.isolation != Isolation():
+        yield "isolate it", "isolation"
+    if template.network != NetworkOptions():
+        yield "give it a network of its own", "network"
+    if template.resources.pids:
+        yield "limit its processes", "pids"
 
 
 def read_note(place: Path) -> Handed | None:

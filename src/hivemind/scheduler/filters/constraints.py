@@ -13,7 +13,8 @@ from hivemind.scheduler.filters.contract import Filter, Reason
 from hivemind.scheduler.load import Load
 
 ATTRIBUTES = ("id", "name", "arch", "os")
-_FORM = re.compile(r"\s*([^=!\s]+)\s*(==|!=)\s*(.*?)\s*", re.DOTALL)
+_FORM = re.compile(r"([^=!\s]+)\s*(==|!=)(.*)", re.DOTALL)
+_LONGEST = 500
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?")
 _HINT = (
     "write it like node.labels.zone==eu or node.name!=a; "
@@ -36,10 +37,13 @@ class Constraint(NamedTuple):
 
 def parse_constraint(text: str) -> Constraint:
     """Raises `Invalid` that says how to write it."""
-    match = _FORM.fullmatch(text)
+    if len(text) > _LONGEST:
+        raise Invalid(f"the constraint {text[:40]!r}… has more than {_LONGEST} characters", hint=_HINT)
+    match = _FORM.fullmatch(text.strip())
     if not match:
         raise Invalid(f"the constraint {text!r} has no == or !=", hint=_HINT)
-    subject, operator, value = match.groups()
+    subject, operator = match[1], match[2]
+    value = match[3].strip()
     if not value:
         raise Invalid(f"the constraint {text!r} compares with nothing", hint=_HINT)
     if value.startswith("=") or not value.isprintable():

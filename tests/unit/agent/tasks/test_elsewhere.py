@@ -12,7 +12,9 @@ from hivemind.agent.agent import Agent
 from hivemind.drivers.executors.contract import Job, Progress, Stream
 from hivemind.errors import HivemindError, Invalid, Unavailable, Unsupported
 from hivemind.model.allocation import AllocationState
+from hivemind.model.isolation import Isolation
 from hivemind.model.job import Artifact
+from hivemind.model.network import NetworkOptions
 from task_rig import TaskBox, task_box
 from virtual_time import VIRTUAL
 
@@ -196,3 +198,24 @@ async def test_an_engine_that_does_not_answer_is_asked_for_a_while_unless_it_may
         engine.missing = ""
         engine.end(handed, exit_code=0)
         assert (await tasks.reported(handed)).state is AllocationState.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ({"user": "nobody"}, "run it as nobody"),
+        ({"isolation": Isolation(read_only=True)}, "isolate it"),
+        ({"network": NetworkOptions(mode="none")}, "a network of its own"),
+    ],
+)
+async def test_what_an_engine_would_pass_over_is_refused(
+    tmp_path: Path, template: dict[str, object], why: str
+) -> None:
+    """A command that was to run as nobody must not run as root, unseen."""
+    engine = Engine()
+    async with task_box(tmp_path) as tasks:
+        await start(tasks, engine)
+        report = await tasks.reported(tasks.place(executor="slurm", template=template))
+        assert (report.state, report.cause) == (AllocationState.FAILED, "start")
+        assert why in report.reason
+        assert not engine.submitted

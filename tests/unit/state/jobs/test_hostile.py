@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from hivemind.errors import Invalid
+from hivemind.model.isolation import Isolation
 from hivemind.model.job import Routine, Step
 from hivemind.model.routine import RoutineManifest
 from hivemind.model.run import RunState, TaskState
@@ -147,3 +148,17 @@ def test_the_hive_holds_so_many_tasks_and_no_more(hive: JobsHive, monkeypatch: p
     for _ in range(3):
         hive.start()
     assert "has 3 tasks" in hive.do(StartRun(project="default", job="job"), refused=True).message
+
+
+def test_a_profile_is_not_nested_without_end(hive: JobsHive) -> None:
+    profile = '{"defaultAction": "SCMP_ACT_ALLOW", "x": ' + DEEP + "}"
+    with pytest.raises(Invalid, match="nested"):
+        hive.put(tasks={"a": {"image": "a", "isolation": {"seccomp": profile}}})
+    outcome = hive.deploy(isolation=Isolation(seccomp=profile), refused=True)
+    assert "nested" in outcome.message
+
+
+def test_a_constraint_is_not_looked_at_without_end(hive: JobsHive) -> None:
+    """Each further blank was once tried with all the others."""
+    outcome = hive.deploy(constraints=("node.name==a" + " " * 300_000 + "b",), refused=True)
+    assert "500 characters" in outcome.message

@@ -13,6 +13,7 @@ from hivemind.drivers.runtimes.process.isolation import refuse_isolation
 from hivemind.drivers.runtimes.process.search import is_found
 from hivemind.errors import Invalid, Unavailable, Unsupported
 
+_LARGEST_ID = 2**32 - 2
 _BAD_COMMAND = {
     errno.ENOENT,
     errno.EACCES,
@@ -75,17 +76,18 @@ def identity(user: str) -> Identity | None:
     if not user:
         return None
     name, _, group = user.partition(":")
+    number = _number(name)
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        entry = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
         uid, gid = entry.pw_uid, entry.pw_gid
         others = os.getgrouplist(entry.pw_name, gid)
     except KeyError:
-        if not name.isdigit():
+        if number is None:
             raise Invalid(f"there is no user {name!r} on this machine", hint="see /etc/passwd") from None
-        uid, gid, others = int(name), int(name), []
+        uid, gid, others = number, number, []
     if group:
         try:
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+            gid = grp.getgrnam(group).gr_gid if (given := _number(group)) is None else given
         except KeyError:
             raise Invalid(f"there is no group {group!r} on this machine", hint="see /etc/group") from None
         others = [gid]
@@ -94,6 +96,15 @@ def identity(user: str) -> Identity | None:
     if uid != os.geteuid():
         raise Unsupported(f"only root can run a command as {name}", hint="run the daemon as root")
     return None
+
+
+def _number(text: str) -> int | None:
+    """An id; None: it is a name. Raises `Invalid`."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > 10 or int(text) > _LARGEST_ID:
+        raise Invalid(f"{text[:40]} is too large for a user or group", hint=f"the largest is {_LARGEST_ID}")
+    return int(text)
 
 
 def refused(answer: dict[str, Any], args: tuple[str, ...]) -> Invalid | Unavailable:
