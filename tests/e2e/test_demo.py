@@ -34,7 +34,7 @@ def test_up_twice_and_down_twice(hatch: Hatch) -> None:
         "kill -9",
         "□ visit ×n",
         "visit-1  succeeded  5/5 tasks",
-        "visit[2] | south, Hello from web-app-",
+        "visit[2] | south, <!doctype html><p>Hello from web-app-",
         "It keeps running",
         "./run demo --down",
     ):
