@@ -239,6 +239,11 @@ class Log:
                 f"the disk that holds {self._path} is full: nothing can be agreed",
                 hint="free some space there and try again; nothing that was accepted is lost",
             ) from error
+        if kind == sqlite3.SQLITE_BUSY:
+            raise Unavailable(
+                f"another program has {self._path} open",
+                hint=f"end it and try again; `fuser {self._path}` tells which one it is",
+            ) from error
         raise Unavailable(
             f"cannot use {self._path}: {error}",
             hint="check the disk and the permissions of the data directory",

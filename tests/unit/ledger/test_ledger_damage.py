@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from hivemind.errors import Corrupt, Unsupported
+from hivemind.errors import Corrupt, Unavailable, Unsupported
 from hivemind.ledger import chain
 from hivemind.ledger.contract import Batch
 from hivemind.ledger.local import Settings
 from hivemind.ledger.log import Log
 from hivemind.ledger.replay import Replayed, replay, signed
-from ledger_hive import HIVE, found, founded, project, put, wish
+from ledger_hive import HIVE, found, founded, open_ledger, project, put, wish
 
 Image = dict[str, bytes]
 """The files of a ledger as a crash leaves them."""
@@ -248,3 +249,20 @@ def test_an_older_generation_in_the_log_is_no_damage(tmp_path: Path, scratch: Pa
         writer.write(index)
     assert outcome(writer.image(), scratch, writer.digests) == 33
     writer.log.close()
+
+
+@pytest.mark.anyio
+async def test_a_file_that_another_program_reads_is_no_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await open_ledger(tmp_path)
+    await ledger.close()
+    other = sqlite3.connect(tmp_path / "ledger.db")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM head").fetchall()
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with pytest.raises(Unavailable, match="another program has") as refused:
+        await open_ledger(tmp_path)
+    assert "fuser" in refused.value.hint
+    other.close()
+    await (await open_ledger(tmp_path)).close()
