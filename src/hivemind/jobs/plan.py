@@ -124,7 +124,7 @@ class Plan:
     def _grow(self, parent: Node | None, name: str, task: Task) -> Node:
         path = f"{parent.path}.{name}" if parent and parent.path else name
         fans = bool(task.matrix or task.include) or task.for_each is not None
-        node = self.nodes[path] = Node(path, name, task, _role(task), parent, fans)
+        node = self.nodes[path] = Node(path, name, task, role_of(task), parent, fans)
         for child in _ordered(task):
             node.children[child] = self._grow(node, child, task.tasks[child])
         for hook, tasks in zip(HOOKS, (task.on_failure, task.on_success, task.finally_), strict=True):
@@ -196,7 +196,7 @@ def _whole(spec: JobSpec) -> Task:
     )
 
 
-def _role(task: Task) -> Role:
+def role_of(task: Task) -> Role:
     return "group" if task.tasks else "approval" if task.approval else "job" if task.job else "task"
 
 

@@ -81,7 +81,8 @@ def task(raw: Any, place: Place) -> Any:
 
 
 def _pass_down(found: dict[str, Any], place: Place) -> None:
-    """The concurrency of a group holds for all tasks in it together, but for those that have one of their own."""
+    """The concurrency of a group holds for all tasks in it together, but for those that have one of their own; what
+    asks a person, or calls another job, takes nothing that could be limited."""
     inner = found.get("tasks")
     if not isinstance(inner, dict) or not inner or "concurrency" not in found:
         return
@@ -89,7 +90,7 @@ def _pass_down(found: dict[str, Any], place: Place) -> None:
     if isinstance(given, dict) and not given.get("key"):
         given = {**given, "key": f"${{{{ run.job }}}}.{'.'.join(_names(place))}"}
     for name, one in inner.items():
-        if isinstance(one, dict) and "concurrency" not in one:
+        if isinstance(one, dict) and not one.keys() & {"concurrency", "approval", "job"}:
             one["concurrency"] = given
             place.to("tasks", name, "concurrency", of=("concurrency",))
             _pass_down(one, _of(place, "tasks", name))

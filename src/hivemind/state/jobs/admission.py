@@ -23,7 +23,6 @@ from hivemind.state.permissions import check_permissions
 from hivemind.state.pins import exists
 from hivemind.state.state import State
 
-EXECUTORS = ("hive", "slurm", "dask", "ray")
 _SOME_IMAGE = "image"
 """Stands for an image that is known only when the task runs."""
 
@@ -54,8 +53,6 @@ def _admit_task(state: State, project: str, path: str, task: Task) -> None:
         spec.validate()
         for text in spec.constraints:
             parse_constraint(text)
-        if task.executor not in EXECUTORS:
-            raise Invalid(f"there is no executor {task.executor!r}", hint=f"one of {', '.join(EXECUTORS)}")
     except Invalid as error:
         raise Invalid(f"task {path}: {error.message}", hint=error.hint) from None
     check_permissions(state, project, spec if task.executor == "hive" else replace(spec, runtime="process"))

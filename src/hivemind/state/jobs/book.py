@@ -104,7 +104,7 @@ class StateBook:
         start = Start(kind="parent", source=run.name, time=self.now)
         begun = start_run(
             self._state, found, start, inputs, f"{key}/{task.attempt}",
-            priority=run.priority, parent=key, depth=run.depth + 1,
+            priority=priority_of(run, self.plan.node(task.path)), parent=key, depth=run.depth + 1,
         )  # fmt: skip
         return begun.id
 

@@ -282,6 +282,17 @@ def test_a_job_may_run_another_and_wait_for_it() -> None:
     assert hive.run(run).state is RunState.CANCELED
 
 
+def test_the_run_of_another_job_is_as_urgent_as_the_task_that_calls_it() -> None:
+    hive = JobsHive()
+    hive.put("inner", tasks={"x": RUN})
+    hive.put(
+        "outer", priority=20, tasks={"call": {"job": "inner"}, "urgent": {"job": "inner", "priority": 90}}
+    )
+    run = hive.start("outer")
+    called = {name: hive.run(hive.task(run, name).child).priority for name in ("call", "urgent")}
+    assert called == {"call": 20, "urgent": 90}
+
+
 def test_canceling_reaches_the_runs_that_it_waits_for() -> None:
     hive = JobsHive()
     hive.put("inner", tasks={"x": RUN})

@@ -17,7 +17,7 @@ _WHERE = {
 _MEANINGLESS = {
     "group": _WHERE - {"retry"} | {"with", "concurrency"},
     "approval": _WHERE | {"with", "env", "concurrency", "priority", "outputs", "sequence", "order", *HOOKS},
-    "job": _WHERE - {"retry"} | {"env", "sequence", "order", *HOOKS},
+    "job": _WHERE - {"retry"} | {"env", "concurrency", "sequence", "order", *HOOKS},
     "task": {"sequence", "order", *HOOKS},
 }
 _NOUNS = {
@@ -77,6 +77,10 @@ def _meaningless(spot: Spot, findings: Findings) -> None:
             names.add("with")
         if spot.task.run is None:
             names.add("shell")
+        if not spot.task.image:
+            names.add("pull")
+    if spot.role != "group" and not spot.fans:
+        names.add("fail_fast")
     for name in sorted(names):
         if not said(spot.task, name):
             continue
@@ -85,6 +89,12 @@ def _meaningless(spot: Spot, findings: Findings) -> None:
             hint = "values are passed to a routine (uses) or a job; commands get them by env"
         elif name == "shell":
             what, hint = "a task without run", "steps and routines each name their own"
+        elif name == "pull" and spot.role == "task":
+            what, hint = "a task without image", "leave it out, or name an image"
+        elif name == "fail_fast":
+            hint = "it is of a group, a matrix or for_each: what one that fails does to the others"
+        elif name == "concurrency" and spot.role == "job":
+            hint = "give it to that other job: there it limits its runs"
         elif spot.role != "group":
             hint = "leave it out" if spot.role != "task" else "only groups have it: write tasks"
         findings.add((*spot.path, name), f"'{name}' means nothing for {what}", hint, key=True)

@@ -10,6 +10,7 @@ from hivemind.errors import Invalid
 from hivemind.jobs import expression
 from hivemind.jobs.definition.checks.spots import Group, Spot, spots
 from hivemind.jobs.definition.finding import Findings, Path, did_you_mean
+from hivemind.jobs.plan import Role
 from hivemind.model.job import JobSpec, OutputSpec, Step, Task
 
 Seen = dict[Group, ChainMap[str, Any]]
@@ -23,7 +24,7 @@ def check(spec: JobSpec, all_groups: list[Group], findings: Findings) -> None:
     job: dict[str, Any] = {"inputs": set(spec.inputs), "run": RUN, "event": None}
     _values(spec.env, ("spec", "env"), job, findings)
     whole = {**job, "tasks": {name: _told(task) for name, task in spec.tasks.items()}}
-    _outputs(spec.outputs, ("spec", "outputs"), whole, findings)
+    _outputs(spec.outputs, ("spec", "outputs"), whole, "group", findings)
     if spec.concurrency:
         verify(spec.concurrency.key, ("spec", "concurrency", "key"), job, findings, templates=True)
     seen = _seen(all_groups)
@@ -112,7 +113,7 @@ def _spot(spot: Spot, job: Known, seen: Seen, findings: Findings) -> None:
     if task.tasks:
         inside = {name: _told(one) for name, one in task.tasks.items()}
         own = {**own, "tasks": ChainMap(inside, *seen[spot.group].maps)}
-    _outputs(task.outputs, (*path, "outputs"), own, findings)
+    _outputs(task.outputs, (*path, "outputs"), own, spot.role, findings)
 
 
 def _bare(task: Task, name: str) -> bool:
@@ -134,8 +135,18 @@ def _values(value: Mapping[str, str], path: Path, known: Known, findings: Findin
     verify(value, path, known, findings, templates=True)
 
 
-def _outputs(outputs: Mapping[str, OutputSpec], path: Path, known: Known, findings: Findings) -> None:
+def _outputs(
+    outputs: Mapping[str, OutputSpec], path: Path, known: Known, role: Role, findings: Findings
+) -> None:
     for name, output in outputs.items():
+        if role != "task" and output.file:
+            hint = (
+                "let a task of it declare the file, and take it from there: value: tasks.<id>.outputs.<name>"
+            )
+            findings.add((*path, name), f"the output {name} is a file, and only tasks have files", hint)
+        elif role == "group" and not output.value:
+            hint = "say where it comes from: value: tasks.<id>.outputs.<name>"
+            findings.add((*path, name), f"the output {name} has no value", hint)
         if output.value and output.file:
             findings.add((*path, name), f"the output {name} has a value and a file", "leave one of them out")
         elif output.value:

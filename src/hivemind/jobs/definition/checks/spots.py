@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
 
 from hivemind.jobs.definition.finding import Path
+from hivemind.jobs.plan import Role, role_of
 from hivemind.model.job import JobSpec, Task
 
-Role = Literal["task", "group", "approval", "job"]
 HOOKS = ("finally", "on_failure", "on_success")
 
 
@@ -52,9 +51,7 @@ class Spot:
 
     @property
     def role(self) -> Role:
-        if self.task.tasks:
-            return "group"
-        return "approval" if self.task.approval else "job" if self.task.job else "task"
+        return role_of(self.task)
 
     @property
     def fans(self) -> bool:
