@@ -13,7 +13,7 @@ from hivemind.jobs.definition.schema import document, text
 from hivemind.protocols.yaml12 import documents
 
 ROOT = Path(__file__).parents[4]
-EXAMPLES = sorted((ROOT / "examples" / "jobs").iterdir())
+EXAMPLES = sorted(file for file in (ROOT / "examples" / "jobs").iterdir() if file.suffix in (".yaml", ".py"))
 BAD = Path(__file__).parent / "bad"
 SCHEMA: Any = jsonschema_rs.validator_for(document())
 
