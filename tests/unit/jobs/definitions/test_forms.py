@@ -208,6 +208,12 @@ def test_the_limit_of_a_group_is_one_for_all_in_it() -> None:
     assert group.tasks["h"].tasks["c"].concurrency == group.tasks["a"].concurrency
 
 
+def test_the_limit_of_a_group_is_not_of_what_stands_in_no_queue() -> None:
+    tasks = {"ask": {"approval": "Go on?"}, "call": {"job": "other"}, "work": {"run": "x"}}
+    group = read({"name": "a", "tasks": {"g": {"concurrency": {"limit": 1}, "tasks": tasks}}}).spec.tasks["g"]
+    assert [name for name, task in group.tasks.items() if task.concurrency] == ["work"]
+
+
 def test_a_condition_may_speak_of_the_member() -> None:
     assert task({**PLAIN, "for_each": [1, 2], "if": "item > 1"}).if_ == "item > 1"
 

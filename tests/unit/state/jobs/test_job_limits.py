@@ -257,6 +257,22 @@ def test_what_is_as_urgent_is_not_driven_out() -> None:
     assert all(a.desired is Desired.RUN for a in hive.attempts())
 
 
+def test_what_may_not_begin_drives_nobody_out() -> None:
+    hive = JobsHive(slots=2)
+    hive.put("low", tasks={"l": {"run": "x", "preemptible": True, "priority": 0, "retry": {"losses": 0}}})
+    hive.put("mild", tasks={"m": {"run": "x", "preemptible": True, "priority": 10}})
+    hive.put("high", tasks={"h": {"run": "x", "priority": 100, "concurrency": {"key": "k"}}})
+    hive.put("other", tasks={"o": {"run": "x", "priority": 5}})
+    hive.start("low")
+    hive.do(PauseQueue(project="default", key="k", paused=True))
+    mild = hive.start("mild")
+    hive.start("high")
+    hive.start("other")
+    assert hive.attempt(mild, "m").desired is Desired.RUN
+    hive.do(PauseQueue(project="default", key="k", paused=False))
+    assert hive.attempt(mild, "m").desired is Desired.STOP
+
+
 def test_only_as_much_is_stopped_as_is_needed() -> None:
     hive = JobsHive(cpus=4.0)
     low = {"run": "true", "preemptible": True, "for_each": [1, 2, 3, 4], "resources": {"cpus": 1}}
