@@ -9,6 +9,7 @@ every ask would make; the property tests compare.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from hivemind.model.node import Node
 from hivemind.scheduler.cluster import Cluster
@@ -17,7 +18,16 @@ from hivemind.scheduler.explanation import explain, fitting, refusals
 from hivemind.scheduler.filters import FILTERS
 from hivemind.scheduler.pool import Key, Pools
 from hivemind.scheduler.preference import Preference
-from hivemind.scheduler.scorers import SCORERS
+from hivemind.scheduler.scorers import SCORERS, Scorer
+
+
+class _View(NamedTuple):
+    """The nodes as one kind of ask sees them. `key`: of asks that are refused for the same reasons."""
+
+    kind: tuple[object, ...]
+    key: Key
+    preference: Preference
+    scorers: list[Scorer]
 
 
 class Scheduler:
@@ -30,34 +40,38 @@ class Scheduler:
         self._cluster = Cluster(nodes, uses, hints or Hints())
         self._pools = Pools(self._cluster, FILTERS, SCORERS)
         self._refusals: dict[Key, tuple[int, str]] = {}
+        self._view: _View | None = None
 
     def place(self, asks: Iterable[Ask]) -> list[Placement]:
         """One placement for each ask, in the order in which they were decided. Never raises for an ask."""
-        placements = []
-        kind: tuple[object, ...] | None = None
-        for ask in sorted(asks, key=_turn):
-            if kind != (kind := _kind(ask)):
-                key = self._pools.key(ask)
-                pool = self._pools.get(key, ask)
-                scorers = [s for s in SCORERS.values() if s.concerns(ask, self._cluster.hints)]
-                particular = [s for s in scorers if s.kind == "particular"]
-                favoured = self._pools.favoured(key, pool, ask)
-                wary = [f for f in FILTERS.values() if f.suspects is not None and f.concerns(ask)]
-                preference = Preference(self._cluster, pool, favoured, ask, wary, particular)
-                key = (key, *(getattr(ask, field) for f in wary for field in f.reads))
-            position = preference.choose(ask)
-            if position is None:
-                placements.append(Placement(ask=ask.id, explanation=self._why_not(key, ask)))
-                continue
-            node, load = self._cluster.nodes[position], self._cluster.loads[position]
-            scores = {s.name: s.score(node, load, ask, self._cluster.hints) for s in scorers}
-            fit = preference.fit
-            self._cluster.put(ask, position)
-            preference.placed(position)
-            placements.append(
-                Placement(ask=ask.id, node=node.id, explanation=self._why(fit, node, ask), scores=scores)
-            )
-        return placements
+        return [self._place(ask) for ask in sorted(asks, key=_turn)]
+
+    def _place(self, ask: Ask) -> Placement:
+        view = self._seen_by(ask)
+        position = view.preference.choose(ask)
+        if position is None:
+            return Placement(ask=ask.id, explanation=self._why_not(view.key, ask))
+        node, load = self._cluster.nodes[position], self._cluster.loads[position]
+        scores = {s.name: s.score(node, load, ask, self._cluster.hints) for s in view.scorers}
+        fit = view.preference.fit
+        self._cluster.put(ask, position)
+        view.preference.placed(position)
+        return Placement(ask=ask.id, node=node.id, explanation=self._why(fit, node, ask), scores=scores)
+
+    def _seen_by(self, ask: Ask) -> _View:
+        """Kept while asks of one kind come one after the other, in whatever number of calls."""
+        kind = _kind(ask)
+        if self._view is None or self._view.kind != kind:
+            key = self._pools.key(ask)
+            pool = self._pools.get(key, ask)
+            scorers = [s for s in SCORERS.values() if s.concerns(ask, self._cluster.hints)]
+            particular = [s for s in scorers if s.kind == "particular"]
+            favoured = self._pools.favoured(key, pool, ask)
+            wary = [f for f in FILTERS.values() if f.suspects is not None and f.concerns(ask)]
+            preference = Preference(self._cluster, pool, favoured, ask, wary, particular)
+            key = (key, *(getattr(ask, field) for f in wary for field in f.reads))
+            self._view = _View(kind, key, preference, scorers)
+        return self._view
 
     def _why(self, fit: int, node: Node, ask: Ask) -> str:
         reason = fitting(fit, len(self._cluster.nodes))
@@ -79,9 +93,10 @@ def _turn(ask: Ask) -> tuple[object, ...]:
 
 
 def _kind(ask: Ask) -> tuple[object, ...]:
-    """All that filters and scorers may look at: everything but id, priority and the nodes to avoid."""
+    """All that filters and scorers may look at: everything but id, priority and the nodes to avoid. No other stands
+    beside an attempt of a task in its app, so that does not matter."""
     return (
-        ask.app,
+        "" if ask.task else ask.app,
         ask.cpus,
         ask.memory,
         ask.image,
