@@ -26,6 +26,7 @@ def root(width: int) -> str:
         "A first look:\n"
         "  hivemind app deploy --image nginx:latest --name web-app --service web.local\n"
         "  hivemind app scale --name web-app --replicas 3\n"
+        "  hivemind job run etl.yaml    starts a run of that job, and follows it\n"
         "  hivemind COMMAND --help      shows a command's options and examples"
     )
     return "\n\n".join(parts) + "\n"

@@ -58,7 +58,7 @@ def as_error(found: list[Finding]) -> Invalid:
     told = [f"{line} ({one.hint})" if one.hint else line for line, one in zip(lines, found, strict=True)]
     shown = told[:20] + [f"and {len(told) - 20} more"] * (len(told) > 20)
     return Invalid(
-        f"{len(found)} mistakes: " + "; ".join(shown), hint="`hivemind job validate` shows their places"
+        f"{len(found)} mistakes: " + "; ".join(shown), hint="each begins with its place in the definition"
     )
 
 
