@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hivemind.cli.tables import printable
 from hivemind.errors import HivemindError, Invalid
 from hivemind.jobs.definition import Finding, findings
 from hivemind.model.job import JobDocument, JobManifest
@@ -28,13 +29,13 @@ class Mistake(NamedTuple):
 
     def shown(self) -> str:
         """`etl.yaml:12:5: message`, the line with a caret below it, and what to do."""
-        found = [f"{self.source}:{self.line}:{self.column}: {self.message}"]
-        text = self.text.replace("\t", " ")
+        found = [printable(f"{self.source}:{self.line}:{self.column}: {self.message}")]
+        text = printable(self.text)
         start = max(0, self.column - 60)
         if text.strip():
             found += [f"    {text[start : start + 96]}", f"    {' ' * (self.column - 1 - start)}^"]
         if self.hint:
-            found.append(f"    {self.hint}")
+            found.append(f"    {printable(self.hint)}")
         return "\n".join(found)
 
 

@@ -21,6 +21,11 @@ _HINTS = (
     ("mapping values are not allowed", "put a text that has ': ' in it into quotes, or below `|`"),
     ("cannot start any token", "put a text that begins with @, ` or % into quotes"),
 )
+DEEPEST = 100
+"""Mappings and lists within each other: what builds them calls itself, and has no other end than the stack's."""
+MOST_VALUES = 500_000
+"""In one text, what anchors stand for counted each time: a few lines of them can mean thousands of millions."""
+_LONGEST_NUMBER = 100
 _TABBED = re.compile(r" *\t")
 _RULES = (
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -42,6 +47,8 @@ class Loader(_CLoader):  # type: ignore[misc]
 
     def construct_yaml_int(self, node: ScalarNode) -> int:
         text = str(self.construct_scalar(node))
+        if len(text) > _LONGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
         if text.startswith(("0o", "0x")):
             return int(text, 0)
         return int(text)
@@ -122,11 +129,12 @@ def documents(text: str, source: str) -> Iterator[Located]:
     """Every document in `text` that is not empty. Raises `Invalid` naming `source` and the line."""
     number, lines = 0, text.splitlines()
     try:
+        _survey(text, source)
         loader = Loader(text)
         while loader.check_node():
             node = loader.get_node()
             number += 1
-            value = loader.construct_document(node)
+            value = _constructed(loader, node, source)
             if value is not None:
                 yield Located(value, node, number, lines)
     except yaml.MarkedYAMLError as error:
@@ -143,6 +151,49 @@ def documents(text: str, source: str) -> Iterator[Located]:
         raise Invalid(f"{where}: {problem}", hint=hint) from None
     except yaml.YAMLError as error:
         raise Invalid(f"{source} is not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _survey(text: str, source: str) -> None:
+    """Raises `Invalid` for what must not even be built. Nothing is, here: the parser only tells what comes."""
+    total, sizes = 0, dict[str | None, int]()
+    around: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=Loader):
+        where = f"{source}:{event.start_mark.line + 1}" if event.start_mark else source
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append((event.anchor, total))
+            if len(around) > DEEPEST:
+                raise Invalid(
+                    f"{where}: it is nested too deeply", hint=f"at most {DEEPEST} within each other"
+                )
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, began = around.pop()
+            if anchor:
+                sizes[anchor] = total - began
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in around):
+                raise Invalid(f"{where}: *{event.anchor} stands within itself", hint="write it out")
+            total += sizes.get(event.anchor, 0)
+        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+            sizes[event.anchor] = 1
+        total += 1
+        if total > MOST_VALUES:
+            raise Invalid(f"{where}: there are too many values", hint=f"the most is {MOST_VALUES:,}")
+
+
+def _constructed(loader: Loader, node: Node, source: str) -> Any:
+    try:
+        return loader.construct_document(node)
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        OverflowError,
+    ):  # a tag that its text does not fit
+        raise Invalid(
+            f"{source}:{node.start_mark.line + 1}: a value is not what its tag says",
+            hint="leave out tags such as !!int",
+        ) from None
 
 
 def dump(value: Any) -> str:

@@ -17,7 +17,7 @@ from hivemind.cli.jobs.following import follow
 from hivemind.cli.jobs.naming import is_file, only_job, within
 from hivemind.cli.output import age, show_data, show_list, table
 from hivemind.cli.plans import show_plan
-from hivemind.cli.tables import render
+from hivemind.cli.tables import printable, render
 from hivemind.cli.times import moment
 from hivemind.errors import Invalid, NotFound, nearest
 from hivemind.model.job import JOB, PRIORITIES, Input, JobDocument, JobManifest, Schedule
@@ -185,9 +185,9 @@ def describe(context: Context, job: JobDocument) -> None:
     paint = context.terminal.paint
     context.print(f"{paint(job.name, 'bold')}  {context.terminal.mood(job.state)}  definition {job.number}")
     if job.spec.description:
-        context.print(f"  {job.spec.description}")
+        context.print(f"  {printable(job.spec.description)}")
     for name, one in sorted(job.spec.inputs.items()):
-        context.print(f"  input {name}: {_told(one)}")
+        context.print(printable(f"  input {name}: {_told(one)}"))
     if job.next:
         context.print(f"  due next: {_when(job.next)}")
     for line in _triggers(job):

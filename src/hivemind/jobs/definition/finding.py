@@ -24,11 +24,16 @@ class Finding(NamedTuple):
         return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in self.path).lstrip(".")
 
 
+MOST = 1000
+"""Mistakes that are told at once."""
+
+
 class Findings:
     """Collects. What is looked at is the canonical form; `written` tells where its parts came from."""
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
+        self._known: set[Finding] = set()
         self._origins: dict[Path, Path] = {}
 
     def moved(self, canonical: Path, written: Path) -> None:
@@ -56,7 +61,8 @@ class Findings:
     def report(self, path: Path, message: str, hint: str = "", *, key: bool = False) -> None:
         """`path` is as written."""
         finding = Finding(path, message, hint, key)
-        if finding not in self.found:
+        if finding not in self._known and len(self._known) < MOST:
+            self._known.add(finding)
             self.found.append(finding)
 
     def add_error(self, path: Path, error: Invalid) -> None:

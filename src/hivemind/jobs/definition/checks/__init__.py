@@ -14,7 +14,7 @@ from hivemind.jobs.definition.checks import (
     triggers,
 )
 from hivemind.jobs.definition.checks.spots import groups
-from hivemind.jobs.definition.finding import Findings
+from hivemind.jobs.definition.finding import MOST, Findings
 from hivemind.jobs.definition.sound import fingerprint, is_sound, note_sound
 from hivemind.jobs.library import Library
 from hivemind.jobs.plan import Plan
@@ -28,7 +28,7 @@ def check(spec: JobSpec, findings: Findings, library: Library | None) -> None:
         return
     before = len(findings.found)
     _look_through(spec, findings, library)
-    if len(findings.found) == before:
+    if len(findings.found) == before < MOST:
         note_sound(known, library)
 
 
