@@ -63,25 +63,31 @@ def _takes_room(lane: Lane) -> bool:
 def _nodes(state: State, key: str, task: TaskRun, lane: Lane) -> tuple[str, ...]:
     """For each member of its gang one on which it would fit if no tasks ran there; empty: there are none such."""
     used = uses(state, but=key)
-    bare = {node: without(state, use, _attempts(state, node)) for node, use in state.uses().items()}
     found: list[str] = []
     for member in attempts(state, state.runs[task.run], task, lane):
         asked = ask(state, member, task, lane)
-        able = [
+        missing = {node: _missing(lane, state.nodes[node], use) for node, use in used.items()}
+        able = (
             node
-            for node in used
-            if (lane.share or node not in found) and fits(asked, state.nodes[node], bare[node])
-        ]
-        if not able:
+            for node in sorted(missing, key=lambda node: (missing[node], node))
+            if (lane.share or node not in found)
+            and fits(asked, state.nodes[node], _bare(state, node, lane, found.count(node)))
+        )
+        node = next(able, None)
+        if node is None:
             return ()
-        node = min(able, key=lambda node: (_missing(lane, state.nodes[node], used[node]), node))
-        used[node], bare[node] = more(used[node], lane), more(bare[node], lane)
+        used[node] = more(used[node], lane)
         found.append(node)
     return tuple(found)
 
 
-def _attempts(state: State, node: str) -> list[str]:
-    return [allocation.id for allocation in state.allocations_on(node) if allocation.for_job]
+def _bare(state: State, node: str, lane: Lane, members: int) -> Use:
+    """What would be set aside there but for tasks, with so many members of the gang."""
+    running = [allocation.id for allocation in state.allocations_on(node) if allocation.for_job]
+    use = without(state, state.uses()[node], running)
+    for _ in range(members):
+        use = more(use, lane)
+    return use
 
 
 def _missing(lane: Lane, node: Node, use: Use) -> float:
