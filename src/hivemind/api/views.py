@@ -25,7 +25,7 @@ from hivemind.api.documents import (
     secret_document,
 )
 from hivemind.api.jobs.documents import circuit_document, job_document, routine_document, run_document
-from hivemind.api.jobs.lookup import find_run, job_named
+from hivemind.api.jobs.lookup import find_run
 from hivemind.api.volume_documents import (
     backup_target_document,
     backup_targets,
@@ -186,7 +186,7 @@ VIEWS: dict[str, View[Any]] = {
         names=lambda j: (j.name,),
         id=lambda j: j.id,
         lookup=lambda backend, id: backend.state.jobs.get(id),
-        named=lambda backend, project, name: job_named(backend.state, project, name),
+        named=lambda backend, project, name: backend.state.find_job(project, name),
         project=lambda j: j.project,
         labels=lambda j: j.labels,
     ),

@@ -51,8 +51,7 @@ class JobHerald:
         self._events.append(f"job.{verb}", message, project=about.project, name=about.name, by=by)
 
     def _author(self, job: Job) -> str:
-        found = self._state.definitions.get(definition_key(job.id, job.number))
-        return found.by if found else ""
+        return self._state.definition(job.id, job.number).by
 
     def _run(self, change: Change) -> None:
         old: Run | None = change.old

@@ -16,7 +16,7 @@ from hivemind.model.base import encode
 from hivemind.model.job import JobManifest, JobSpec
 from hivemind.model.job_answers import Finding, Validation
 from hivemind.model.routine import RoutineManifest
-from hivemind.state.state import State
+from hivemind.state.jobs.routines import library
 
 if TYPE_CHECKING:
     from hivemind.jobs.definition import Finding as Mistake
@@ -52,11 +52,6 @@ def _check_routine(manifest: RoutineManifest, known: Library) -> None:
     routines.check(job, [], known, found)
     if found.found:
         raise as_error(found.found)
-
-
-def library(state: State, project: str) -> Library:
-    """The project's routines, by name."""
-    return {each.name: each for each in state.routines.values() if each.project == project}
 
 
 def checking_endpoints() -> list[Endpoint]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from hivemind.api.backend import Backend
-from hivemind.api.jobs.lookup import callers_of, definition, definition_of, runs_of, shown_inputs, tasks_of
+from hivemind.api.jobs.lookup import runs_of, shown_inputs, tasks_of
 from hivemind.errors import HivemindError
 from hivemind.jobs.plan import Plan
 from hivemind.jobs.schedule import next_time
@@ -23,9 +23,11 @@ from hivemind.model.run import (
     TaskState,
     task_key,
 )
+from hivemind.state.jobs import schedules as named
 from hivemind.state.jobs.circuits import needed
 from hivemind.state.jobs.explain import why, why_run
 from hivemind.state.jobs.lane import lane_of
+from hivemind.state.jobs.routines import calling_jobs
 from hivemind.state.state import State
 
 _NEXT = 5
@@ -36,7 +38,6 @@ _WAITING = (TaskState.PENDING, TaskState.BLOCKED, TaskState.QUEUED)
 def job_document(backend: Backend, job: Job) -> JobDocument:
     state = backend.state
     runs = runs_of(state, job.id)
-    newest = definition(state, job.id, job.name, job.number)
     due = [d.next[0] for d in schedules(state, job) if d.next and not d.paused]
     return JobDocument(
         project=job.project,
@@ -45,7 +46,7 @@ def job_document(backend: Backend, job: Job) -> JobDocument:
         labels=job.labels,
         version=job.version,
         number=job.number,
-        spec=newest.spec,
+        spec=state.job_spec(job),
         paused=job.paused,
         paused_schedules=job.paused_schedules,
         runs=job.runs,
@@ -64,26 +65,19 @@ def definition_document(name: str, found: Definition) -> DefinitionDocument:
     )
 
 
-def schedule_name(schedule: Schedule, index: int) -> str:
-    """A schedule without a name goes by its number among the job's."""
-    return schedule.name or str(index)
-
-
 def schedules(state: State, job: Job, count: int = 1) -> list[ScheduleDocument]:
     """Of a job, each with the next `count` of its times."""
-    spec = definition(state, job.id, job.name, job.number).spec
     made = []
-    for index, schedule in enumerate(spec.triggers.schedule):
-        name = schedule_name(schedule, index)
+    for name, schedule in named.schedules(state.job_spec(job)):
         seen = job.seen.get(name, 0)
         made.append(
             ScheduleDocument(
                 job=job.name,
                 name=name,
                 schedule=schedule,
-                next=_times(schedule, max(seen, state.time), f"{job.id}/{name}", count),
+                next=_times(schedule, max(seen, state.time), named.salt(job, name), count),
                 seen=seen,
-                paused=job.paused or schedule.paused or name in job.paused_schedules,
+                paused=named.paused(job, name, schedule),
             )
         )
     return made
@@ -165,14 +159,11 @@ def path_key(path: str) -> tuple[str, ...]:
 def task_document(backend: Backend, run: Run, task: TaskRun) -> TaskRunDocument:
     state = backend.state
     role, needs = _place(state, run, task.path)
-    reason = task.reason
-    if task.state in _WAITING:
-        reason = reason_of(state, task)
     return TaskRunDocument(
         path=task.path,
         role=role,  # type: ignore[arg-type]
         state=str(task.state),
-        reason=reason,
+        reason=reason_of(state, task),
         needs=needs,
         attempt=task.attempt,
         attempts=task.attempts,
@@ -193,7 +184,7 @@ def task_document(backend: Backend, run: Run, task: TaskRun) -> TaskRunDocument:
 def _place(state: State, run: Run, path: str) -> tuple[str, tuple[str, ...]]:
     """Its role, and the ids of the tasks that it needs."""
     try:
-        plan = Plan.of(definition_of(state, run).spec)
+        plan = Plan.of(state.definition_of(run).spec)
         node = plan.node(path)
     except (HivemindError, KeyError):
         return "task", ()
@@ -215,7 +206,7 @@ def routine_document(backend: Backend, routine: LibraryRoutine) -> RoutineDocume
         version=routine.version,
         number=routine.number,
         spec=routine.versions[str(routine.number)],
-        used_by=tuple(callers_of(backend.state, routine.project, routine.name)),
+        used_by=tuple(calling_jobs(backend.state, routine.project, routine.name)),
         created=routine.created,
         updated=routine.updated,
     )

@@ -21,7 +21,6 @@ from hivemind.api.jobs.deliveries import (
     event_of,
     genuine,
 )
-from hivemind.api.jobs.lookup import job_named
 from hivemind.api.jobs.raising import started
 from hivemind.api.jobs.suspects import Suspects
 from hivemind.errors import Conflict, HivemindError, NotFound, TooLarge, Unauthenticated
@@ -76,7 +75,7 @@ def _expected(call: Call) -> tuple[Webhook | None, bytes]:
 
 
 def _webhook(call: Call) -> Webhook | None:
-    job = job_named(call.state, call.params["project"], call.params["job"])
+    job = call.state.find_job(call.params["project"], call.params["job"])
     hooks = call.state.job_spec(job).triggers.webhook if job else ()
     wanted = call.params.get("name", "default")
     return next((hook for hook in hooks if hook.name == wanted), None)

@@ -6,28 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from hivemind.errors import Invalid, NotFound
-from hivemind.jobs.library import calls
 from hivemind.model.job import Definition, Job
 from hivemind.model.run import Run, TaskRun, task_key
-from hivemind.state.state import State, definition_key
+from hivemind.state.state import State
 
 _PREFIX = 4
 """An id may be shortened to so many letters, if they fit one thing only."""
-
-
-def find_job(state: State, project: str, name: str) -> Job:
-    """Raises `NotFound`."""
-    found = job_named(state, project, name)
-    if found is None:
-        raise NotFound(
-            f"there is no job {name[:200]!r} in project {project!r}", hint="hivemind job ls shows them"
-        )
-    return found
-
-
-def job_named(state: State, project: str, name: str) -> Job | None:
-    id = state.work.job_id(project, name)
-    return state.jobs.get(id) if id else None
 
 
 def find_run(state: State, project: str, word: str) -> Run:
@@ -37,7 +21,7 @@ def find_run(state: State, project: str, word: str) -> Run:
         return found
     if named := state.work.runs_named(project, word):
         return max((state.runs[id] for id in named), key=lambda run: run.created)
-    if job := job_named(state, project, word):
+    if job := state.find_job(project, word):
         newest = state.work.newest_run(job.id)
         if newest is None:
             raise NotFound(f"the job {word} has not run yet", hint=f"start it: hivemind job run {word}")
@@ -62,37 +46,9 @@ def runs_of(state: State, job: str) -> list[Run]:
     return [state.runs[id] for id in state.work.runs_of(job)]
 
 
-def definition_of(state: State, run: Run) -> Definition:
-    """The one that it began with. Raises `NotFound`."""
-    return definition(state, run.job, run.job_name, run.definition)
-
-
-def definition(state: State, job: str, name: str, number: int) -> Definition:
-    found = state.definitions.get(definition_key(job, number))
-    if found is None:
-        raise NotFound(
-            f"definition {number} of {name} is not kept any more",
-            hint=f"hivemind get job {name} shows the newest",
-        )
-    return found
-
-
 def definitions_of(state: State, job: Job) -> list[Definition]:
     """Those still kept, oldest first."""
-    return [state.definitions[definition_key(job.id, n)] for n in state.work.definition_numbers(job.id)]
-
-
-def callers_of(state: State, project: str, routine: str) -> list[str]:
-    """Names of the jobs of the project whose newest definition calls a routine of its library."""
-    found = []
-    for job in state.jobs.values():
-        if job.project == project:
-            spec = state.definitions[definition_key(job.id, job.number)].spec
-            # Calls of the library are resolved to `name@version`; what the job defines itself has no version.
-            called = calls(spec) | set(spec.routines)
-            if any(name == routine for name, at, _ in (use.partition("@") for use in called) if at):
-                found.append(job.name)
-    return sorted(found)
+    return [state.definition(job.id, n) for n in state.work.definition_numbers(job.id)]
 
 
 def tasks_of(state: State, run: Run) -> Iterable[TaskRun]:

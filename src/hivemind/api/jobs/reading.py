@@ -21,9 +21,7 @@ from hivemind.api.jobs.documents import (
 )
 from hivemind.api.jobs.logs import RunLogsQuery, follow_logs, read_logs
 from hivemind.api.jobs.lookup import (
-    definition_of,
     definitions_of,
-    find_job,
     find_run,
     find_task,
     runs_of,
@@ -48,6 +46,7 @@ from hivemind.model.run import RUN, Run, RunDocument, RunState, TaskRun, TaskRun
 from hivemind.state.jobs.dispatch import behind
 from hivemind.state.jobs.explain import why_run
 from hivemind.state.jobs.lane import lane_of
+from hivemind.state.jobs.runs import find_job
 from hivemind.state.state import State
 
 _STATES = {str(state) for state in TaskState}
@@ -115,7 +114,7 @@ def _run(call: Call) -> Run:
 
 async def _definition(call: Call) -> Response:
     run = _run(call)
-    return reply(definition_document(run.job_name, definition_of(call.state, run)))
+    return reply(definition_document(run.job_name, call.state.definition_of(run)))
 
 
 async def _tasks(call: Call) -> Response:
@@ -156,7 +155,7 @@ async def _history(call: Call) -> Response:
     """In the order in which it came about."""
     query: HistoryQuery = call.query
     run, after = _run(call), cursor_key(query.cursor)
-    order = Order(Plan.of(definition_of(call.state, run).spec))
+    order = Order(Plan.of(call.state.definition_of(run).spec))
     entries = [(key, "", mark) for key, mark in order.run(run.marks)] if not query.path else []
     for task in _under(call, run, query.path):
         entries += [(key, task.path, mark) for key, mark in order.task(task.path, task.marks)]
@@ -176,7 +175,7 @@ async def _history(call: Call) -> Response:
 
 async def _artifacts(call: Call) -> Response:
     run = _run(call)
-    plan = Plan.of(definition_of(call.state, run).spec)
+    plan = Plan.of(call.state.definition_of(run).spec)
     leaving = [t for t in tasks_of(call.state, run) if plan.node(t.path).task.artifacts]
     return reply(
         Page(items=[e for t in sorted(leaving, key=lambda t: path_key(t.path)) for e in _left(call, t)])

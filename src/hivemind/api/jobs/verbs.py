@@ -17,10 +17,9 @@ from hivemind.api.jobs.documents import (
     circuit_document,
     job_document,
     run_document,
-    schedule_name,
     waiting_approvals,
 )
-from hivemind.api.jobs.lookup import definition, find_job, find_run, find_task, runs_of
+from hivemind.api.jobs.lookup import find_run, find_task, runs_of
 from hivemind.errors import Conflict, Invalid, NotFound, Stale, TooLarge, WrongMedia
 from hivemind.jobs.inputs import check_value
 from hivemind.jobs.schedule import between
@@ -31,6 +30,8 @@ from hivemind.model.job import Ident, Input, Job, JobDocument, Priority
 from hivemind.model.job_answers import BackfillDocument, QueueDocument
 from hivemind.model.run import Run, RunDocument, input_context
 from hivemind.security.sealing import NONCE_BYTES
+from hivemind.state.jobs.runs import find_job
+from hivemind.state.jobs.schedules import TICKS, chosen
 from hivemind.state.operations import (
     Approve,
     Backfill,
@@ -110,8 +111,7 @@ class Nothing(Spec, frozen=True, kw_only=True):
 
 async def _start(call: Call) -> Response:
     job = _job(call)
-    spec = definition(call.state, job.id, job.name, job.number).spec
-    plain, sealed = _inputs(call, job, spec.inputs)
+    plain, sealed = _inputs(call, job, call.state.job_spec(job).inputs)
     key = call.body.key or call.connection.headers.get("idempotency-key", "")
     operation = StartRun(
         project=job.project, job=job.name, inputs=plain, sealed=sealed, priority=call.body.priority, key=key
@@ -160,22 +160,14 @@ async def _backfill(call: Call) -> Response:
 
 def _times(call: Call, job: Job) -> tuple[str, tuple[int, ...]]:
     """The schedule that is meant and its times; those of which there are runs are left out."""
-    spec = definition(call.state, job.id, job.name, job.number).spec
-    named = {schedule_name(s, n): s for n, s in enumerate(spec.triggers.schedule)}
     body = call.body
-    if not named:
-        raise Invalid(f"{job.name} has no schedule", hint="a backfill runs what a schedule would have run")
-    if not body.schedule and len(named) > 1:
-        raise Invalid(f"{job.name} has several schedules", hint=f"name one: {', '.join(sorted(named))}")
-    name = body.schedule or next(iter(named))
-    if name not in named:
-        raise NotFound(f"{job.name} has no schedule {name!r}", hint=f"it has {', '.join(sorted(named))}")
+    name, schedule = chosen(call.state, job, body.schedule)
     there = {
         run.start.time
         for run in runs_of(call.state, job.id)
-        if run.start.kind in ("schedule", "backfill") and run.start.source == name
+        if run.start.kind in TICKS and run.start.source == name
     }
-    times = [time for time in between(named[name], body.since, body.until) if time not in there]
+    times = [time for time in between(schedule, body.since, body.until) if time not in there]
     return name, tuple(reversed(times) if body.newest_first else times)
 
 

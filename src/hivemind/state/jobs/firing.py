@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hivemind.errors import Conflict, HivemindError, Invalid, NotFound
+from hivemind.errors import HivemindError, Invalid
 from hivemind.jobs import schedule as times
 from hivemind.model.job import Job, Schedule
 from hivemind.model.principal import Principal
 from hivemind.model.run import Start
 from hivemind.state.jobs.book import workflow
 from hivemind.state.jobs.runs import find_job, run_id, skip, start_run
-from hivemind.state.jobs.schedules import TICKS, schedules
+from hivemind.state.jobs.schedules import TICKS, chosen, paused, salt, schedules
 from hivemind.state.operations import Backfill
 from hivemind.state.state import Outcome, State
 
@@ -23,15 +23,6 @@ _WAITING_LIMIT = 100
 """Runs of one schedule that wait for each other; the times of a job that is too slow for it must not pile up."""
 _BACKFILL_LIMIT = 1000
 """Runs that one backfill starts."""
-
-
-def salt(job: Job, name: str) -> str:
-    """What jitter follows from, beside the time."""
-    return f"{job.id}/{name}"
-
-
-def paused(job: Job, name: str, schedule: Schedule) -> bool:
-    return job.paused or schedule.paused or name in job.paused_schedules
 
 
 # -- timers --------------------------------------------------------------------------------------------------
@@ -120,7 +111,7 @@ def _others(state: State, job: Job, name: str) -> list[str]:
 def backfill(state: State, operation: Backfill, who: Principal) -> Outcome:
     """`Outcome.id`: ids of the runs that were started, separated by commas."""
     job = find_job(state, operation.project, operation.job)
-    name, schedule = _chosen(state, job, operation.schedule)
+    name, schedule = chosen(state, job, operation.schedule)
     if operation.until <= operation.since:
         raise Invalid("the backfill ends before it begins", hint="give --since a time before --until")
     ticks = times.between(schedule, operation.since, operation.until)
@@ -140,17 +131,3 @@ def backfill(state: State, operation: Backfill, who: Principal) -> Outcome:
         run = start_run(state, job, start, schedule.inputs, "", by_hand=True)
         started.append(run.id)
     return Outcome(id=",".join(started))
-
-
-def _chosen(state: State, job: Job, wanted: str) -> tuple[str, Schedule]:
-    known = dict(schedules(state.job_spec(job)))
-    if not known:
-        raise Conflict(f"job {job.name!r} has no schedule", hint="on: schedule: gives it one")
-    if not wanted and len(known) > 1:
-        raise Invalid(f"job {job.name!r} has {len(known)} schedules", hint=f"name one of {', '.join(known)}")
-    name = wanted or next(iter(known))
-    if name not in known:
-        raise NotFound(
-            f"job {job.name!r} has no schedule {name!r}", hint=f"its schedules: {', '.join(known)}"
-        )
-    return name, known[name]

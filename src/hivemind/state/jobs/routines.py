@@ -92,15 +92,21 @@ def delete(state: State, operation: DeleteRoutine, who: Principal) -> Outcome:
 
 def callers(state: State, project: str, name: str) -> list[str]:
     """Jobs and routines of the project that call any version of it."""
-    found = []
-    for job in state.jobs.values():
-        if job.project == project:
-            spec = state.job_spec(job)
-            called = (calls(spec) | spec.routines.keys()) if spec.routines else calls(spec)
-            if any(uses.startswith(f"{name}@") for uses in called):
-                found.append(f"job {job.name}")
+    found = [f"job {job}" for job in calling_jobs(state, project, name)]
     for routine in library(state, project).values():
         newest = routine.versions[str(routine.number)]
         if any((step.uses or "").partition("@")[0] == name for step in newest.steps):
             found.append(f"routine {routine.name}")  # type: ignore[attr-defined]
+    return sorted(found)
+
+
+def calling_jobs(state: State, project: str, name: str) -> list[str]:
+    """Names of the jobs of the project that do. Calls of the library are resolved to `name@version`; what a job
+    defines itself has no version."""
+    found = []
+    for job in state.jobs.values():
+        if job.project == project:
+            spec = state.job_spec(job)
+            if any(uses.startswith(f"{name}@") for uses in calls(spec) | spec.routines.keys()):
+                found.append(job.name)
     return sorted(found)
