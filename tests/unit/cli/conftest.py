@@ -85,6 +85,7 @@ class FakeHive:
         )
         self.principals = FakePrincipals()
         self.images = FakeList([image()])
+        self.runs = FakeList([])
 
     def collection(self, resource: Any) -> Any:
         return getattr(self, resource.plural)
