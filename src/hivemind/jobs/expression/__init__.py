@@ -14,11 +14,11 @@ from hivemind.errors import Invalid
 from hivemind.jobs.expression.budget import RECALLED, Budget, Refused
 from hivemind.jobs.expression.lexer import Stumble
 from hivemind.jobs.expression.nodes import Name, Node, Path, Work
-from hivemind.jobs.expression.sealed import Sealed
+from hivemind.jobs.expression.sealed import Sealed, holds_secret
 from hivemind.jobs.expression.template import OPEN, Template, expression, paths, template
 from hivemind.jobs.expression.values import as_text, plain, truthy
 
-__all__ = ["Sealed", "check", "evaluate", "references", "render", "truth"]
+__all__ = ["Sealed", "check", "evaluate", "holds_secret", "references", "render", "truth"]
 
 
 def evaluate(text: str, scope: Mapping[str, Any]) -> Any:

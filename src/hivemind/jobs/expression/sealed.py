@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 
@@ -14,3 +17,10 @@ class Sealed(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Sealed(***)"
+
+
+def holds_secret(value: Any) -> bool:
+    """Whether it is one, or has one in it at any depth."""
+    if isinstance(value, Mapping):
+        return any(map(holds_secret, value.values()))
+    return any(map(holds_secret, value)) if isinstance(value, list | tuple) else isinstance(value, Sealed)

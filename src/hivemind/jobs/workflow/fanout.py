@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from hivemind.errors import Invalid
-from hivemind.jobs.expression import Sealed, evaluate, render
+from hivemind.jobs.expression import evaluate, holds_secret, render
 from hivemind.jobs.matrix import combinations
 from hivemind.jobs.plan import Node, member
 from hivemind.jobs.workflow.shelving import shelved
@@ -71,7 +71,9 @@ def _items(task: Task, scope: Mapping[str, Any]) -> list[Any]:
     if task.for_each is not None:
         return _list("for_each", task.for_each, scope)
     values = {name: _list(f"matrix.{name}", given, scope) for name, given in task.matrix.items()}
-    return combinations(values, render(task.include, scope), render(task.exclude, scope), MOST)
+    include, exclude = render(task.include, scope), render(task.exclude, scope)
+    _refuse_secrets("the matrix", [include, exclude])
+    return combinations(values, include, exclude, MOST)
 
 
 def _list(what: str, given: Any, scope: Mapping[str, Any]) -> list[Any]:
@@ -80,6 +82,10 @@ def _list(what: str, given: Any, scope: Mapping[str, Any]) -> list[Any]:
         raise Invalid(
             f"{what} is no list", hint="lists are written [1, 2]; an output of type list gives one, too"
         )
-    if any(isinstance(each, Sealed) for each in found):
-        raise Invalid(f"{what} holds a secret, and items can be seen by everyone")
+    _refuse_secrets(what, found)
     return found
+
+
+def _refuse_secrets(what: str, items: Any) -> None:
+    if holds_secret(items):
+        raise Invalid(f"{what} holds a secret, and items can be seen by everyone")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.jobs.book import MOST_TASKS
-from hivemind.jobs.expression import Sealed
+from hivemind.jobs.expression import holds_secret
 from hivemind.jobs.plan import Plan
 from hivemind.jobs.queue import rank
 from hivemind.jobs.workflow import Workflow
@@ -95,7 +95,7 @@ class StateBook:
         if run.depth >= DEPTH_LIMIT:
             raise Conflict(f"{run.name} is {run.depth} jobs deep in others", hint="no job may call itself")
         for name, value in inputs.items():
-            if isinstance(value, Sealed):
+            if holds_secret(value):
                 raise Invalid(
                     f"the secret {name} cannot be passed on to the job {job}",
                     hint="let that job take it from a secret of the project, with env_from",

@@ -162,3 +162,23 @@ def test_a_constraint_is_not_looked_at_without_end(hive: JobsHive) -> None:
     """Each further blank was once tried with all the others."""
     outcome = hive.deploy(constraints=("node.name==a" + " " * 300_000 + "b",), refused=True)
     assert "500 characters" in outcome.message
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"run": "true", "for_each": [["${{ inputs.p }}"]]},
+        {"run": "true", "matrix": {"a": [{"b": "${{ inputs.p }}"}]}},
+        {"run": "true", "matrix": {"a": [1]}, "include": [{"b": "${{ inputs.p }}"}]},
+        {"job": "other", "with": {"x": ["${{ inputs.p }}"]}},
+    ],
+)
+def test_a_secret_is_hidden_in_no_list(hive: JobsHive, task: dict[str, object]) -> None:
+    """It would be kept where everybody sees it, and be another thing after a restart."""
+    hive.put("other", inputs={"x": {"type": "list"}}, tasks={"a": {"run": "true"}})
+    hive.put(inputs={"p": {"secret": True}}, tasks={"a": task})
+    outcome = hive.do(StartRun(project="default", job="job", sealed={"p": b"SECRET"}))
+    failed = hive.task(outcome.id, "a")
+    assert failed.state is TaskState.FAILED and "secret" in failed.reason
+    assert not hive.state.items and not hive.attempts()
+    hive.restart()
