@@ -13,12 +13,14 @@ daemon answers. An object of this class may be shared between threads; each stre
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 from hivemind.client.collection import Collection
-from hivemind.client.connection import DEFAULT_ENDPOINT, Connection, understood
+from hivemind.client.connection import Connection, understood
+from hivemind.client.endpoint import default_endpoint
 from hivemind.client.images import Images, Registries
 from hivemind.client.jobs import Circuits, Jobs, Runs, WorkQueue
 from hivemind.client.nouns import Allocations, Apps, Contents, Nodes
@@ -42,12 +44,17 @@ class Hivemind:
 
     `endpoint`: `unix:///path/of/a.sock`, `http://host:port` or `https://host:port`. `token`: needed for all
     but the unix socket. `ca`: a file of PEM certificates to trust instead of the system's. `timeout`: seconds
-    that the daemon may stay silent.
+    that the daemon may stay silent. Without `endpoint`, `HIVEMIND_HOST`, `HIVEMIND_TOKEN` and `HIVEMIND_CA` count as
+    they do for the command line; without these it is this machine's daemon.
     """
 
     def __init__(
-        self, endpoint: str = DEFAULT_ENDPOINT, *, token: str = "", ca: str = "", timeout: float = 60.0
+        self, endpoint: str | None = None, *, token: str = "", ca: str = "", timeout: float = 60.0
     ) -> None:
+        if endpoint is None:
+            endpoint = os.environ.get("HIVEMIND_HOST") or default_endpoint()
+            token = token or os.environ.get("HIVEMIND_TOKEN", "")
+            ca = ca or os.environ.get("HIVEMIND_CA", "")
         self._connection = Connection(endpoint, token=token, ca=ca, timeout=timeout)
         self.endpoint = endpoint
         self.apps = Apps(self._connection)

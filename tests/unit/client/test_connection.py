@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hivemind.client import Hivemind
+from hivemind.client.endpoint import default_endpoint
 from hivemind.client.http import Broken, Exchange
 from hivemind.errors import HivemindError, Invalid, TimedOut, Unavailable
 
@@ -122,3 +123,12 @@ def test_an_answer_in_any_pieces(cut: Callable[[bytes], list[bytes]]) -> None:
     with pytest.raises((Broken, OSError)):
         exchange.ask("GET", "/", {}, None)
     exchange.close()
+
+
+def test_without_an_endpoint_it_goes_where_the_command_line_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(whole(STATUS)) as endpoint:
+        monkeypatch.setenv("HIVEMIND_HOST", endpoint)
+        with Hivemind() as hive:
+            assert hive.status().node_name == "node-1"
+    monkeypatch.delenv("HIVEMIND_HOST")
+    assert Hivemind().endpoint == default_endpoint()
