@@ -97,8 +97,8 @@ class Traces:
         for place in _RECORDS:
             for path in _listed(self._home / place):
                 yield Trace("record", path.name, _owner(path.name))
-        for places, kind in _DIRECTORIES.items():
-            for path in self._home.glob(places):
+        for pattern, kind in _DIRECTORIES.items():
+            for path in self._home.glob(pattern):
                 yield Trace(kind, path.name, _owner(path.name))
         for device in _loop_devices():
             if self._home in (file := Path(device["back-file"] or "")).parents:

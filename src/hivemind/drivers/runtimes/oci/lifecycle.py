@@ -272,7 +272,9 @@ def _holds_open(pid: int, file: Path) -> bool:
         return any(os.path.samestat(os.stat(fd), wanted) for fd in Path(f"/proc/{pid}/fd").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return False
-    except PermissionError:  # this daemon may not look into other processes: then the fifo's being there must do
+    except (
+        PermissionError
+    ):  # this daemon may not look into other processes: then the fifo's being there must do
         return True
 
 
