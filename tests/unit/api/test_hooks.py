@@ -135,6 +135,23 @@ def test_a_timestamp_is_signed_and_must_be_of_now(hooked: Running) -> None:
     assert stamped(now, signed=now - 400)[0] == 401
 
 
+def test_a_recording_under_another_name_starts_nothing(hooked: Running) -> None:
+    """Nothing signs the headers that name a delivery."""
+
+    def sent(name: str, body: bytes, stamp: str) -> Any:
+        signed = {"X-Hivemind-Timestamp": stamp, "X-Hivemind-Signature": sign(KEY, body, stamp)}
+        return post(hooked, "/v1/hooks/default/deploy", body, {**signed, name: "other"})
+
+    now, body = int(time.time()), json.dumps(PUSH).encode()
+    first = sent("Idempotency-Key", body, str(now))
+    assert first[0] == 202
+    assert sent("X-GitHub-Delivery", body, str(now)) == first == sent("X-Hivemind-Notice", body, str(now))
+    named = json.dumps({**PUSH, "id": "other"}).encode()
+    again = sent("X-Hivemind-Notice", named, str(now))
+    assert again[0] == 202 and again != first
+    assert sent("X-Hivemind-Notice", named, str(now - 1)) == again, "what the body says itself is known again"
+
+
 @pytest.mark.parametrize(
     ("media", "body", "seen"),
     [

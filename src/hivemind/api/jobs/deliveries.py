@@ -38,14 +38,19 @@ def _recent(timestamp: str, now: float) -> bool:
     return timestamp.isascii() and timestamp.isdigit() and abs(int(timestamp[:12]) - now) <= TOLERANCE
 
 
-def event_key(headers: Headers, body: bytes) -> str:
-    """What the same delivery has again. Without an id and a timestamp two requests are two events, however alike."""
+def event_key(headers: Headers, body: bytes, event: object) -> str:
+    """What the same delivery has again. Without an id and a timestamp two requests are two events, however alike.
+
+    No signature covers the headers that name a delivery. So of a request with a timestamp they count only if the signed
+    body says the same: otherwise whoever has recorded it could send it again under another name."""
+    stamped = headers.get(TIMESTAMP) and headers.get(SIGNATURE)
     for name in DELIVERY:
         if given := headers.get(name):
             if len(given) > _NAME_LIMIT or not given.isascii():
                 raise Invalid(f"{name} is too long or not ASCII", hint="send up to 200 letters and digits")
-            return given
-    if headers.get(TIMESTAMP) and headers.get(SIGNATURE):
+            if not stamped or (isinstance(event, dict) and event.get("id") == given):
+                return given
+    if stamped:
         return hashlib.sha256(f"{headers[TIMESTAMP]}.".encode() + body).hexdigest()
     return secrets.token_hex(16)
 

@@ -50,7 +50,7 @@ async def _deliver(call: Call) -> Response:
         job=call.params["job"],
         source=webhook.name,
         payload=event,
-        key=event_key(request.headers, body),
+        key=event_key(request.headers, body, event),
     )
     try:
         outcome = await call.backend.report(operation)
