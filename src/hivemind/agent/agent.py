@@ -224,7 +224,6 @@ class Agent:
                 self.attempts.run_changed(change.key, change.new)
             elif change.table == "apps":
                 self.endpoints.changed()
-            if change.table == "apps":
                 self._wake_waiting()
             elif change.table == "revisions" and change.new is not None:
                 self._wake_needed(change.new)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from hivemind.errors import Invalid
+from hivemind.jobs.inputs import fits
 from hivemind.model.job import OutputSpec
 from hivemind.model.json_text import decode_value
 
@@ -22,13 +23,6 @@ MOST_A_VALUE = 64 * 1024
 MOST_IN_ALL = 256 * 1024
 """Bytes. Outputs are agreed on and kept by every node; what is larger is an artifact."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
-_TYPES: dict[str, tuple[type, ...]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "list": (list,),
-    "object": (dict,),
-}
 
 
 def parse_outputs(text: str, specs: Mapping[str, OutputSpec] = {}) -> dict[str, Any]:
@@ -48,11 +42,7 @@ def parse_outputs(text: str, specs: Mapping[str, OutputSpec] = {}) -> dict[str, 
 
 def typed(name: str, text: str, spec: OutputSpec) -> Any:
     """The value that `text` stands for. Raises `Invalid` for one of another type, and for one too large."""
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_A_VALUE:
-        raise Invalid(
-            f"the output {name} is larger than {MOST_A_VALUE // 1024} KiB",
-            hint="keep large results as an artifact",
-        )
+    _check_size(name, text)
     if spec.type == "string":
         return text
     try:
@@ -62,9 +52,17 @@ def typed(name: str, text: str, spec: OutputSpec) -> Any:
             f"the output {name} is {_brief(text)}, which is not JSON: {error}",
             hint=f"its type is {spec.type}: write it as JSON, or leave out the type",
         ) from None
-    if not isinstance(value, _TYPES[spec.type]) or (isinstance(value, bool) and spec.type != "boolean"):
+    if not fits(value, spec.type):
         raise Invalid(f"the output {name} is {_brief(text)}, and its type is {spec.type}")
     return value
+
+
+def _check_size(name: str, text: str) -> None:
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_A_VALUE:
+        raise Invalid(
+            f"the output {name} is larger than {MOST_A_VALUE // 1024} KiB",
+            hint="keep large results as an artifact",
+        )
 
 
 def _read(lines: list[str]) -> dict[str, str]:
@@ -90,11 +88,7 @@ def _read(lines: list[str]) -> dict[str, str]:
             raise Invalid(
                 f"an output cannot be called {_brief(name)}", hint="letters, digits and _; at most 63"
             )
-        if len(rest.encode("utf-8", "surrogatepass")) > MOST_A_VALUE:
-            raise Invalid(
-                f"the output {name} is larger than {MOST_A_VALUE // 1024} KiB",
-                hint="keep large results as an artifact",
-            )
+        _check_size(name, rest)
         found[name] = rest
     return found
 

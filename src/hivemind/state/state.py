@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,10 +39,9 @@ from hivemind.scheduler.contract import Use
 from hivemind.state.deadlines import Deadlines
 from hivemind.state.jobs.index import WorkIndex
 from hivemind.state.jobs.specs import attempt_lane, attempt_spec
+from hivemind.state.multimap import add, drop
 from hivemind.state.operations import Operation
 from hivemind.state.tables import Change, Table, Tables
-
-M = TypeVar("M")
 
 _REPLIES_KEPT = 256
 """Outcomes remembered for each signer, so that a repeated operation is answered and not done again."""
@@ -461,12 +460,12 @@ class State:
 
     def _reindex_allocation(self, old: Allocation | None, new: Allocation | None) -> None:
         if old:
-            _drop(self._by_node, old.node, old.id)
+            drop(self._by_node, old.node, old.id)
             self._uses.pop(old.node, None)
         if new:
             self._uses.pop(new.node, None)
             if new.node:
-                self._by_node.setdefault(new.node, set()).add(new.id)
+                add(self._by_node, new.node, new.id)
         changed = new or old
         if changed and not changed.for_job:
             self._reindex_replica(old, new)
@@ -496,23 +495,23 @@ class State:
 
     def _reindex_deployment(self, old: Deployment | None, new: Deployment | None) -> None:
         if old:
-            _drop(self._deployments, old.app, old.id)
+            drop(self._deployments, old.app, old.id)
             if self._running.get(old.app) == old.id:
                 del self._running[old.app]
         if new:
-            self._deployments.setdefault(new.app, set()).add(new.id)
+            add(self._deployments, new.app, new.id)
             if new.state is DeploymentState.RUNNING:
                 self._running[new.app] = new.id
 
     def _reindex_revision(self, key: str, old: Revision | None, new: Revision | None) -> None:
         if old:
-            _drop(self._revisions, old.app, key)
+            drop(self._revisions, old.app, key)
             for index, name in self._mentioned(old):
-                _drop(index, name, key)
+                drop(index, name, key)
         if new:
-            self._revisions.setdefault(new.app, set()).add(key)
+            add(self._revisions, new.app, key)
             for index, name in self._mentioned(new):
-                index.setdefault(name, set()).add(key)
+                add(index, name, key)
 
     def _mentioned(self, revision: Revision) -> Iterator[tuple[dict[str, set[str]], str]]:
         """What it names, each with the index that finds the revision by that."""
@@ -526,9 +525,9 @@ class State:
 
     def _reindex_content(self, old: Content | None, new: Content | None) -> None:
         if old:
-            _drop(self._numbers, bundle_key(old.kind, old.project, old.name), old.number)
+            drop(self._numbers, bundle_key(old.kind, old.project, old.name), old.number)
         if new:
-            self._numbers.setdefault(bundle_key(new.kind, new.project, new.name), set()).add(new.number)
+            add(self._numbers, bundle_key(new.kind, new.project, new.name), new.number)
 
 
 def revision_key(app: str, number: int) -> str:
@@ -550,11 +549,3 @@ def bundle_key(kind: str, project: str, name: str) -> str:
 
 def content_key(kind: str, project: str, name: str, number: int) -> str:
     return f"{kind}/{project}/{name}/{number:08d}"
-
-
-def _drop(index: dict[str, set[M]], key: str, member: M) -> None:
-    members = index.get(key)
-    if members:
-        members.discard(member)
-        if not members:
-            del index[key]

@@ -42,14 +42,14 @@ def end(turn: Turn, task: TaskRun, rank: int, how: Ended) -> None:
     task = replace(
         task,
         ended_members=(*task.ended_members, rank),
-        ending=_attempt(turn, task, how) if first and (rank == 0 or not _ended_well(how)) else task.ending,
+        ending=_attempt(turn, task, how) if first and (rank == 0 or not _well(how)) else task.ending,
         outputs=how.outputs if rank == 0 else task.outputs,
     )
     if len(task.ended_members) == len(task.allocations):
         _conclude(turn, task)
         return
     turn.put(task)
-    if first and not _ended_well(how):
+    if first and not _well(how):
         turn.book.halt(task, f"member {rank} of its gang ended: {shown(how)}")
 
 
@@ -149,9 +149,5 @@ def _attempt(turn: Turn, task: TaskRun, how: Ended) -> Attempt:
     )
 
 
-def _ended_well(how: Ended) -> bool:
-    return how.cause == "exit" and how.exit_code == 0
-
-
-def _well(attempt: Attempt) -> bool:
-    return attempt.cause == "exit" and attempt.exit_code == 0
+def _well(ended: Ended | Attempt) -> bool:
+    return ended.cause == "exit" and ended.exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hivemind.model.circuit import CircuitRecord
+from hivemind.state.multimap import add, drop
 
 _NONE: frozenset[str] = frozenset()
 
@@ -20,13 +21,10 @@ class Broken:
     def reindex(self, old: CircuitRecord | None, new: CircuitRecord | None) -> None:
         if old is not None and _matters(old):
             for task in old.tasks:
-                names = self._names[old.project, task]
-                names.discard(old.name)
-                if not names:
-                    del self._names[old.project, task]
+                drop(self._names, (old.project, task), old.name)
         if new is not None and _matters(new):
             for task in new.tasks:
-                self._names.setdefault((new.project, task), set()).add(new.name)
+                add(self._names, (new.project, task), new.name)
 
 
 def _matters(circuit: CircuitRecord) -> bool:

@@ -23,10 +23,10 @@ from hivemind.state.jobs.broken import Broken
 from hivemind.state.jobs.families import Families
 from hivemind.state.jobs.lane import lane_of
 from hivemind.state.jobs.triggers import Triggers
+from hivemind.state.multimap import add, drop
 from hivemind.state.tables import Change
 
 M = TypeVar("M")
-E = TypeVar("E")
 N = TypeVar("N", tuple[int, str], tuple[int, int, str])
 Numbered = tuple[int, int, str]
 """When a run ended (ms), its number, its id."""
@@ -212,9 +212,9 @@ class WorkIndex:
         new: Definition | None = change.new
         definition: Definition = new or change.old
         if new:
-            self._numbers.setdefault(new.job, set()).add(new.number)
+            add(self._numbers, new.job, new.number)
         else:
-            _drop(self._numbers, definition.job, definition.number)
+            drop(self._numbers, definition.job, definition.number)
         self._forget_specs(definition)
 
     def _forget_specs(self, definition: Definition) -> None:
@@ -251,9 +251,9 @@ class WorkIndex:
             self._queue_run(run)
             return
         if run.key:
-            self._begun_by_key.setdefault((run.project, run.key), set()).add(run.id)
+            add(self._begun_by_key, (run.project, run.key), run.id)
         if run.start.kind in ("schedule", "backfill"):
-            self._begun_by_source.setdefault((run.job, run.start.source), set()).add(run.id)
+            add(self._begun_by_source, (run.job, run.start.source), run.id)
 
     def _run_out(self, run: Run) -> None:
         self._known_runs.discard(run.id)
@@ -277,8 +277,8 @@ class WorkIndex:
             del self._live_runs[run.job]
         self.runs.drop(run.id)
         if run.state is not RunState.QUEUED:
-            _drop(self._begun_by_key, (run.project, run.key), run.id)
-            _drop(self._begun_by_source, (run.job, run.start.source), run.id)
+            drop(self._begun_by_key, (run.project, run.key), run.id)
+            drop(self._begun_by_source, (run.job, run.start.source), run.id)
             self.runs.wake(("key", run.project, run.key))
             self.runs.wake(("source", run.job, run.start.source))
 
@@ -342,7 +342,7 @@ class WorkIndex:
         self._running.add(key)
         self._by_project[lane.project] += 1
         if lane.key:
-            self._by_key.setdefault((lane.project, lane.key), set()).add(key)
+            add(self._by_key, (lane.project, lane.key), key)
         if lane.preemptible:
             self._preemptible.add(key)
 
@@ -352,7 +352,7 @@ class WorkIndex:
         self._preemptible.discard(key)
         self._by_project[lane.project] -= 1
         if lane.key:
-            _drop(self._by_key, (lane.project, lane.key), key)
+            drop(self._by_key, (lane.project, lane.key), key)
             self.tasks.wake(("key", lane.project, lane.key))
         self.tasks.wake(("project", lane.project))
 
@@ -360,9 +360,9 @@ class WorkIndex:
         old: Allocation | None = change.old
         new: Allocation | None = change.new
         if old is not None and old.makes_room_for:
-            _drop(self._preempting, old.makes_room_for, old.id)
+            drop(self._preempting, old.makes_room_for, old.id)
         if new is not None and new.makes_room_for:
-            self._preempting.setdefault(new.makes_room_for, set()).add(new.id)
+            add(self._preempting, new.makes_room_for, new.id)
         if new is not None and new.for_job:
             self._attempts.add(new.id)
         elif new is None and old is not None and old.for_job:
@@ -448,14 +448,6 @@ def _same_place(old: Run, new: Run) -> bool:
 def _turn(task: TaskRun | None) -> tuple[int, str, int] | None:
     """Where it stands in the queue; None: nowhere."""
     return (task.rank, task.lane, task.index) if task is not None and task.state is TaskState.QUEUED else None
-
-
-def _drop(index: dict[M, set[E]], key: M, member: E) -> None:
-    members = index.get(key)
-    if members:
-        members.discard(member)
-        if not members:
-            del index[key]
 
 
 def _take(index: dict[M, list[N]], key: M, entry: N) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from hivemind.model.job import JobSpec
+from hivemind.state.multimap import add, drop
 
 if TYPE_CHECKING:
     from hivemind.model.job import Job
@@ -38,11 +39,9 @@ class Triggers:
             wanted = frozenset(_occasions(job.project, state.job_spec(job)) if job else ())
             known = self._occasions.pop(id, frozenset())
             for gone in known - wanted:
-                self._jobs[gone].discard(id)
-                if not self._jobs[gone]:
-                    del self._jobs[gone]
+                drop(self._jobs, gone, id)
             for new in wanted - known:
-                self._jobs.setdefault(new, set()).add(id)
+                add(self._jobs, new, id)
             if wanted:
                 self._occasions[id] = wanted
         self._changed.clear()
