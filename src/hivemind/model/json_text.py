@@ -4,7 +4,6 @@ and on who asks, whether a value can be read, and state must come out the same e
 from __future__ import annotations
 
 import re
-from array import array
 from itertools import accumulate
 from typing import Any, Final
 
@@ -40,4 +39,4 @@ def is_deep(data: bytes, most: int) -> bool:
     if data.count(b"[") + data.count(b"{") <= most:
         return False
     steps = _TEXT.sub(b"", data).translate(_STEPS, _OTHERS)
-    return max(accumulate(array("b", steps)), default=0) > most
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > most
