@@ -68,10 +68,9 @@ class TaskBox:
         template = order.pop("template", {})
         spec = AppSpec(
             image=image, command=("sh", "-c", script), runtime="fake" if image else "process",
-            **template,
+            stop=Stop(grace=grace), **template,
         )  # fmt: skip
-        stop = Stop(grace=grace)
-        self.orders[run, path] = Order(template=spec, timeout=timeout, stop=stop, rank=rank, **order)
+        self.orders[run, path] = Order(template=spec, timeout=timeout, **order)
         size = self.orders[run, path].size
         members = tuple(derive_id("attempt", run, path, attempt, each) for each in range(size))
         task = TaskRun(run=run, path=path, state=TaskState.RUNNING, attempt=attempt, allocations=members)

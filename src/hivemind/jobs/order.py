@@ -27,7 +27,7 @@ from hivemind.jobs.script import script_of
 from hivemind.jobs.variables import Variables
 from hivemind.model.app import AppSpec, Restart
 from hivemind.model.job import Artifact, JobSpec, OutputSpec, Task
-from hivemind.model.template import Resources, Stop
+from hivemind.model.template import Resources
 
 OUTPUT = "HIVEMIND_OUTPUT"
 STEPS = "HIVEMIND_STEPS"
@@ -50,16 +50,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: tuple[Artifact, ...] = ()
     timeout: float = 0.0
     """Seconds; 0: none."""
-    stop: Stop = Stop()
     executor: str = "hive"
     options: dict[str, Any] = {}
-    rank: int = 0
     size: int = 1
     """Members of its gang."""
-    circuits: tuple[str, ...] = ()
 
 
-def spec_of(task: Task, image: str = "", *, priority: int = 50) -> AppSpec:
+def spec_of(task: Task, image: str = "") -> AppSpec:
     """What the scheduler and the agent need to know of an attempt's place, with `image` rendered already. What an
     engine runs takes nothing of the node that hands it over."""
     runtime = "process" if task.runtime == "auto" and not image else task.runtime
@@ -78,7 +75,6 @@ def spec_of(task: Task, image: str = "", *, priority: int = 50) -> AppSpec:
         network=task.network,
         restart=Restart(policy="no"),
         constraints=task.constraints,
-        priority=priority,
     )
 
 
@@ -125,12 +121,9 @@ def order(
         outputs=task.outputs,
         artifacts=task.artifacts,
         timeout=task.timeout,
-        stop=task.stop,
         executor=task.executor,
         options={name: render(value, scope) for name, value in task.options.items()},
-        rank=rank,
         size=task.nodes,
-        circuits=task.circuits,
     )
 
 

@@ -184,13 +184,13 @@ class Attempt:
         order = self.order()
         if allocation.desired is Desired.STOP:
             self.observe(Phase.STOPPING, allocation.reason)
-            await self.end(container, 0.0 if allocation.kill else order.stop.grace)
+            await self.end(container, 0.0 if allocation.kill else order.template.stop.grace)
             return
         left = self._left(order, container)
         if left is not None and left <= 0:
             self._collecting.note_late(order)
             self.observe(Phase.STOPPING, "its time is over")
-            await self.end(container, order.stop.grace)
+            await self.end(container, order.template.stop.grace)
             return
         self.observe(Phase.RUNNING)
         await self._woken(left)

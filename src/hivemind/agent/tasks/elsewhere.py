@@ -180,7 +180,7 @@ class Elsewhere(Attempt):
             gpus=resources.gpus,
             nodes=order.size,
             timeout=order.timeout,
-            grace=order.stop.grace,
+            grace=order.template.stop.grace,
             options=order.options,
         )  # fmt: skip
 

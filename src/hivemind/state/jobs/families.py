@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 
 from hivemind.jobs.plan import parent_of
 from hivemind.model.run import TaskRun, TaskState
@@ -35,10 +35,6 @@ class Families:
 
     def _count(self, task: TaskRun, by: int) -> None:
         self._tallies.setdefault(task.run, {}).setdefault(parent_of(task.path), Counter())[task.state] += by
-
-    def runs(self) -> Iterator[str]:
-        """Ids of the runs that have task runs."""
-        return iter(self._paths)
 
     def paths(self, run: str) -> Set[str]:
         """Of all its task runs, groups and fan-outs included."""

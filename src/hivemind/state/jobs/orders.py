@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from hivemind.errors import NotFound
 from hivemind.jobs.context import scope
 from hivemind.jobs.order import Order, order
 from hivemind.model.allocation import Allocation
 from hivemind.model.run import task_key
 from hivemind.state.jobs.book import StateBook
-from hivemind.state.jobs.lane import lane_of
 from hivemind.state.state import State
 
 
 def order_of(state: State, allocation: Allocation) -> Order:
     """Raises `NotFound` when its run is not kept any more, `Invalid` when an expression of it fails: then the attempt
     ends with cause `start`."""
-    task = state.task_runs.get(task_key(allocation.run, allocation.path))
-    if task is None or allocation.run not in state.runs:
+    if task_key(allocation.run, allocation.path) not in state.task_runs or allocation.run not in state.runs:
         raise NotFound(f"the run of attempt {allocation.id} is not kept any more")
     book = StateBook(state, allocation.run)
     node = book.plan.node(allocation.path)
-    found = order(
+    return order(
         book.spec,
         allocation.path,
         node.task,
@@ -30,4 +26,3 @@ def order_of(state: State, allocation: Allocation) -> Order:
         attempt=allocation.attempt,
         rank=allocation.slot,
     )
-    return replace(found, circuits=lane_of(task.lane).circuits)

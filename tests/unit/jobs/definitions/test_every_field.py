@@ -72,7 +72,7 @@ READ = {
     },
     "Schedule": {
         "name": "state/jobs/schedules.py", "overlap": "state/jobs/firing.py", "inputs": "state/jobs/firing.py",
-        "paused": "state/jobs/firing.py",
+        "paused": "state/jobs/schedules.py",
         **dict.fromkeys(
             ("cron", "every", "at", "timezone", "missed", "window", "jitter", "since", "until"), "jobs/schedule.py"
         ),
