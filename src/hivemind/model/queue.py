@@ -15,7 +15,7 @@ class PausedQueue(Record, frozen=True, kw_only=True):
 
 
 class RecentStart(Record, frozen=True, kw_only=True):
-    """A task with a limited rate was given a place. Kept by `<project>/<key>/<time>/<task run>` as long as it counts."""
+    """A task with a limited rate was given a place. Kept by `<project>/<key>/<time>/<task run>` while it counts."""
 
     project: str
     key: str
