@@ -59,9 +59,10 @@ class Enclosure:
         assert self._outer.stdout is not None
         self._outer.stdout.close()
 
-    def run(self, *command: str, env: Mapping[str, str] | None = None) -> str:
-        """Runs it inside to its end; what it printed. Raises with its complaints when it fails."""
-        done = subprocess.run(self.inside(command), env=env, capture_output=True, text=True)
+    def run(self, *command: str, env: Mapping[str, str] | None = None, seconds: float | None = None) -> str:
+        """Runs it inside to its end; what it printed. Raises with its complaints when it fails, and `TimeoutExpired`
+        when it takes longer than `seconds`."""
+        done = subprocess.run(self.inside(command), env=env, capture_output=True, text=True, timeout=seconds)
         if done.returncode:
             raise RuntimeError(f"{command[0]} failed ({done.returncode}): {done.stderr.strip()[-2000:]}")
         return done.stdout
