@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 
-from hivemind.agent.notices.contract import Undelivered
+from hivemind.agent.notices.contract import Courier, Undelivered
 from hivemind.errors import HivemindError
 from hivemind.model.notice import Notice
 from hivemind.security.sealing import Vault
@@ -125,7 +125,7 @@ class Postman:
         """Why it was not delivered; empty: it was."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                courier = import_module(f"hivemind.agent.notices.{_kind(notice)}").deliver
+                courier: Courier = import_module(f"hivemind.agent.notices.{_kind(notice)}").deliver
                 await asyncio.to_thread(courier, notice, lambda text: self._resolved(notice.project, text))
         except Undelivered as error:
             return str(error)

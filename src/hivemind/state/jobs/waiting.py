@@ -9,7 +9,6 @@ from hivemind.state.jobs.limits import Held, paused
 from hivemind.state.jobs.runs import in_the_way, skip
 from hivemind.state.state import State
 
-
 _ENOUGH = 20_000
 """Changes of one batch after which further runs begin in the next: everybody waits for a batch to be dealt with."""
 
