@@ -39,7 +39,9 @@ def test_what_a_word_means(word: str, how: Ended, meant: bool) -> None:
     assert not matches([], how, 1)
 
 
-@pytest.mark.parametrize("word", ["exit:", "exit:x", "exit:1000", "signal:NONE", "signal:9", "exit_code >", ""])
+@pytest.mark.parametrize(
+    "word", ["exit:", "exit:x", "exit:1000", "signal:NONE", "signal:9", "exit_code >", ""]
+)
 def test_what_is_no_word(word: str) -> None:
     with pytest.raises(Invalid):
         check(word)
