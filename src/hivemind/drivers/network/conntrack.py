@@ -26,7 +26,7 @@ from hivemind.drivers.network.netlink import (
 
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2
 _HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)
-_ORIGINAL, _REPLY, _ID = 1, 2, 12
+_ORIGINAL, _REPLY = 1, 2
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SOURCE, _IP_DESTINATION = 1, 2
 _PROTO_NUMBER, _PROTO_SOURCE_PORT, _PROTO_DESTINATION_PORT = 1, 2, 3
@@ -53,8 +53,9 @@ def forget(wanted: Callable[[Flow], bool]) -> int:
             raw = attributes(payload[len(_HEADER) :])
             flow = _flow(raw)
             if flow is not None and wanted(flow):
-                # Named by its id, too: a client may by now use the same ports for a connection to somebody else.
-                body = _HEADER + attribute(_ORIGINAL | 0x8000, raw[_ORIGINAL]) + attribute(_ID, raw[_ID])
+                # Named by who answers: a client may by now use the same ports for a connection to somebody else,
+                # and the kernel's id of a flow is that of the memory it is kept in.
+                body = _HEADER + attribute(_REPLY | 0x8000, raw[_REPLY])
                 gone = frozenset({errno.ENOENT})  # It may have ended by itself meanwhile.
                 doomed.append(Request(_DELETE, 0, body, "end a tracked connection", gone))
         for batch in in_batches(doomed):
