@@ -143,9 +143,9 @@ def test_what_a_container_cannot_reach_opens_a_circuit_and_closes_it_when_it_is_
     worker.cli("job", "run", "pull", "-d")
 
     def look() -> CircuitDocument:
-        [found] = [c for c in worker.client.circuits.list() if c.detected]
-        assert found.state == "open"
-        return found
+        detected = [c for c in worker.client.circuits.list() if c.detected]
+        assert [c.state for c in detected] == ["open"]
+        return detected[0]
 
     found = eventually(look, "the circuit open", 60)
     assert found.name == f"{address}:5432" and found.reason == f"{address}:5432: refused"

@@ -8,7 +8,7 @@ import pytest
 
 from hivemind.errors import Forbidden
 from hivemind.model.principal import Role
-from hivemind.security.authority import FACTS, NEEDED, may
+from hivemind.security.authority import EITHER, FACTS, NEEDED, may
 from hivemind.state.operations import AnyOperation
 
 
@@ -31,15 +31,15 @@ def test_every_operation_has_a_line() -> None:
 
 def test_roles_ascend() -> None:
     assert allowed(Role.VIEWER) == set()
-    assert allowed(Role.OPERATOR) == {
-        tag for tag in NEEDED if tag.partition(".")[0] in ("app", "content", "volume", "snapshot")
-    }
+    work = ("app", "content", "volume", "snapshot", "job", "run", "queue", "routine", "circuit", "event")
+    assert allowed(Role.OPERATOR) == {tag for tag in NEEDED if tag.partition(".")[0] in work}
     assert allowed(Role.ADMIN) == set(NEEDED)
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_nodes_say_facts_and_nothing_else(role: Role) -> None:
-    assert allowed(role, is_node=True) == FACTS
+def test_nodes_say_facts_and_what_they_notice_and_nothing_else(role: Role) -> None:
+    assert allowed(role, is_node=True) == FACTS | EITHER
+    assert {"event.raise"} == EITHER
 
 
 def test_an_unknown_operation_is_for_nobody() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import io
 import re
-import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from hivemind.cli.archives import stream_of, unpack
 from hivemind.cli.context import Context
 from hivemind.cli.jobs import tree
 from hivemind.cli.jobs.canvas import Canvas
@@ -323,32 +323,12 @@ def _within(path: str, around: str) -> bool:
 
 def _unpack(pieces: Iterator[bytes], into: Path) -> None:
     """Nothing of an archive gets outside of that directory, whatever it says."""
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        with tarfile.open(fileobj=_Pieces(pieces), mode="r|") as archive:
-            archive.extractall(into, filter="data")
-    except tarfile.TarError as error:
-        raise Corrupt(f"the archive cannot be unpacked: {error}", hint="fetch it again") from None
-    except OSError as error:
-        raise Invalid(f"{into} cannot be written: {error.strerror or error}") from None
-
-
-class _Pieces(io.RawIOBase):
-    """What comes piece by piece, as a file that is read once."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._left) < size:
-            piece = next(self._pieces, None)
-            if piece is None:
-                break
-            self._left += piece
-        taken = self._left if size < 0 else self._left[:size]
-        self._left = self._left[len(taken) :]
-        return taken
+    with closing(stream_of(pieces)) as archive:
+        first = archive.next()
+        if first is None:
+            raise Corrupt("the archive of an artifact is empty", hint="fetch it again")
+        try:
+            into.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Invalid(f"{into} cannot be written: {error.strerror}") from None
+        unpack(archive, first, str(into), first.name.rstrip("/").rsplit("/", 1)[-1], owners=False)
