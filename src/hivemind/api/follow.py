@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from starlette.websockets import WebSocket
 
@@ -19,17 +21,21 @@ _QUEUE = 256
 
 
 async def follow(call: Call, socket: WebSocket, source: Source) -> None:
-    follower = Follower(call, source)
+    await send_while_there(socket, Follower(call, source).run)
+
+
+async def send_while_there(socket: WebSocket, send: Callable[[WebSocket], Coroutine[Any, Any, None]]) -> None:
+    """Accepts, and sends until that is done or whoever follows has left."""
     await socket.accept()
     listening = asyncio.create_task(_until_closed(socket))
-    sending = asyncio.create_task(follower.run(socket))
+    sending = asyncio.create_task(send(socket))
     try:
         await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             sending.result()
             await socket.close(1000)
     finally:
-        await _end([listening, sending])
+        await end_all([listening, sending])
 
 
 async def _until_closed(socket: WebSocket) -> None:
@@ -73,7 +79,7 @@ class Follower:
                     raise self.failure
             finally:
                 undo()
-                await _end([gathering, *self.feeds.values()])
+                await end_all([gathering, *self.feeds.values()])
 
     async def _gather(self, bell: asyncio.Event) -> None:
         """Lets new replicas join; says the end once none can come and all have ended."""
@@ -110,7 +116,7 @@ class Follower:
                 await self.queue.put(entry)
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def end_all(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

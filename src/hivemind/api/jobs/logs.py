@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocket
 
 from hivemind.api.endpoint import Call, encode_line
+from hivemind.api.follow import end_all, send_while_there
 from hivemind.api.jobs.lookup import find_run, find_task, tasks_of
 from hivemind.api.jobs.watching import Watcher, watching
 from hivemind.api.logs import Marks, Reading
@@ -159,28 +160,7 @@ async def follow_logs(call: Call, socket: WebSocket) -> None:
     run = find_run(call.state, call.params["project"], call.params["name"])
     if call.query.until:
         raise Invalid("what is followed has no end in time", hint="leave out `until`, or do not follow")
-    follower = _Follower(call, Wanted(call, run))
-    await socket.accept()
-    listening = asyncio.create_task(_until_closed(socket))
-    sending = asyncio.create_task(follower.run(socket))
-    try:
-        await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
-        if sending.done():
-            sending.result()
-            await socket.close(1000)
-    finally:
-        await _end([listening, sending])
-
-
-async def _until_closed(socket: WebSocket) -> None:
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await send_while_there(socket, _Follower(call, Wanted(call, run)).run)
 
 
 class _Follower:
@@ -215,7 +195,7 @@ class _Follower:
                 if self.failure:
                     raise self.failure
             finally:
-                await _end([gathering, *self.feeds.values()])
+                await end_all([gathering, *self.feeds.values()])
 
     async def _gather(self, watcher: Watcher, bell: asyncio.Event) -> None:
         """Lets new attempts join; says the end once none can come and all was read."""
