@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar, cast
 
 from hivemind.drivers.network import netns
@@ -34,6 +37,29 @@ def within(path: str, work: Callable[[], T]) -> T:
     if failed:
         raise failed[0]
     return result[0]
+
+
+@contextmanager
+def another_machine(pin: Path, *, rules: str = "") -> Iterator[str]:
+    """A namespace that is another machine, 192.0.2.9, on a wire to ours, 192.0.2.1; nft `rules` guard what comes in."""
+    netns.create(pin, lambda: None)
+    _run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", str(pin))
+    _run("ip", "address", "add", "192.0.2.1/24", "dev", "wire")
+    _run("ip", "link", "set", "wire", "up")
+
+    def furnish() -> None:
+        _run("ip", "address", "add", "192.0.2.9/24", "dev", "wire")
+        _run("ip", "link", "set", "wire", "up")
+        if rules:
+            _run("nft", f"table ip gate {{ chain in {{ type filter hook input priority 0; {rules}; }}; }}")
+
+    within(str(pin), furnish)
+    yield str(pin)
+    netns.delete(pin)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
 
 
 async def serve_tcp(attachment: Attachment, port: int) -> asyncio.Server:

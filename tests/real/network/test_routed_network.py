@@ -19,12 +19,21 @@ from pathlib import Path
 
 import pytest
 
-from hivemind.drivers.network import conntrack, netns
+from hivemind.drivers.network import conntrack
 from hivemind.drivers.network.contract import Published
 from hivemind.drivers.network.nftables import Nft, NftError
 from hivemind.drivers.network.routed import RoutedNetwork
 from hivemind.errors import Conflict, Invalid, Unavailable, Unsupported
-from network_traffic import ask_tcp, ask_udp, connect, datagram_client, serve_tcp, serve_udp, within
+from network_traffic import (
+    another_machine,
+    ask_tcp,
+    ask_udp,
+    connect,
+    datagram_client,
+    serve_tcp,
+    serve_udp,
+    within,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -51,20 +60,8 @@ async def network(tmp_path: Path) -> AsyncIterator[RoutedNetwork]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[str]:
-    """A namespace that is another machine, 192.0.2.9, on a wire to ours, 192.0.2.1."""
-    pin = tmp_path / "outside"
-    netns.create(pin, lambda: None)
-    run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", str(pin))
-    run("ip", "address", "add", "192.0.2.1/24", "dev", "wire")
-    run("ip", "link", "set", "wire", "up")
-
-    def furnish() -> None:
-        run("ip", "address", "add", "192.0.2.9/24", "dev", "wire")
-        run("ip", "link", "set", "wire", "up")
-
-    within(str(pin), furnish)
-    yield str(pin)
-    netns.delete(pin)
+    with another_machine(tmp_path / "outside") as pin:
+        yield pin
 
 
 def traces() -> dict[str, object]:

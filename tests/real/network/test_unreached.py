@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hivemind.drivers.network import netns
 from hivemind.drivers.network.routed import RoutedNetwork
-from network_traffic import ask_tcp, datagram_client, serve_tcp, within
+from network_traffic import another_machine, ask_tcp, datagram_client, serve_tcp, within
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -33,22 +32,10 @@ async def network(tmp_path: Path) -> AsyncIterator[RoutedNetwork]:
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[str]:
     """Another machine, 192.0.2.9: port 81 drops, 82 is filtered, 83 is reset by its filter, 84 is served by no one."""
-    pin = tmp_path / "outside"
-    netns.create(pin, lambda: None)
-    run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", str(pin))
-    run("ip", "address", "add", "192.0.2.1/24", "dev", "wire")
-    run("ip", "link", "set", "wire", "up")
-
-    def furnish() -> None:
-        run("ip", "address", "add", "192.0.2.9/24", "dev", "wire")
-        run("ip", "link", "set", "wire", "up")
-        rules = "tcp dport 81 drop; tcp dport 82 reject with icmp type host-prohibited;"
-        rules += " tcp dport 83 reject with tcp reset"
-        run("nft", f"table ip gate {{ chain in {{ type filter hook input priority 0; {rules}; }}; }}")
-
-    within(str(pin), furnish)
-    yield str(pin)
-    netns.delete(pin)
+    rules = "tcp dport 81 drop; tcp dport 82 reject with icmp type host-prohibited;"
+    rules += " tcp dport 83 reject with tcp reset"
+    with another_machine(tmp_path / "outside", rules=rules) as pin:
+        yield pin
 
 
 def knock(path: str, address: str, port: int, patience: float = 5.0) -> str:
