@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,10 +14,6 @@ from hivemind.drivers.network.routed import RoutedNetwork
 from network_traffic import another_machine, ask_tcp, datagram_client, serve_tcp, within
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
-
-
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture
