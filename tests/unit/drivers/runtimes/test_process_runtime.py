@@ -212,6 +212,28 @@ async def test_what_a_slow_shim_starts_for_a_daemon_that_was_killed_is_known_to_
     runtime._held.clear()
 
 
+async def test_a_start_between_the_greeting_and_the_listening_is_not_taken_for_a_leftover(
+    tmp_path: Path, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(runtime, FOREVER)
+    line = runtime._shim.dial()
+    assert line is not None
+    line.settimeout(20)
+    assert b'"c.0"' in line.recv(65536, socket.MSG_PEEK)
+    line.setblocking(False)
+    await run(runtime, FOREVER, "late.0")
+    await runtime.close()
+    second = ProcessRuntime(tmp_path / "state", tmp_path / "run")
+    monkeypatch.setattr(second._shim, "dial", lambda: line)
+    await second.open()
+    monkeypatch.undo()
+    assert {container.id: container.status for container in await second.list()} == dict.fromkeys(
+        ("c.0", "late.0"), Status.RUNNING
+    )
+    await second.destroy()
+    runtime._held.clear()
+
+
 async def test_a_start_whose_caller_gave_up_can_be_removed(runtime: ProcessRuntime) -> None:
     await runtime.create(spec(FOREVER))
     starting = asyncio.ensure_future(runtime.start("c.0"))

@@ -76,8 +76,8 @@ class ShimClient:
     async def connect(self, *, start: bool) -> list[str] | None:
         """The ids of what ran in the shim when the line was made; None when there is no shim and `start` is false.
 
-        The list is a little older than the listening: what ended in between is told to nobody, so a recorded exit
-        outweighs the list. Raises `Unavailable` when there is a shim that does not answer."""
+        A shim of an earlier version gives the list a little before it listens: what ended in between is told to
+        nobody, so a recorded exit outweighs the list. Raises `Unavailable` when a shim does not answer."""
         async with self._connecting:
             try:
                 async with asyncio.timeout(_CONNECT):
@@ -139,7 +139,9 @@ class ShimClient:
             await loop.create_unix_connection(lambda: line, sock=sock)
             self._greeting = await line.greeting
             line.send({"n": 0, "do": "listen"})
-            await line.listening  # from here on it tells
+            # From here on it tells. The list is of this instant too: what a daemon that was killed had asked for may
+            # have been started since the greeting.
+            self._greeting |= await line.listening
         except OSError:
             line.abort()
             return False

@@ -12,7 +12,8 @@ recorded yet}}`. Requests carry a number `n`, which the answer repeats; they may
                               -> {"pid": …, "start_time": …, "started": …, "boot": …, "tag": …}
                               or {"errno": …, "stage": …}
     {"n": 2, "do": "kill", "id": …, "signal": 15, "all": false}  -> {}
-    {"n": 3, "do": "listen"}  -> {}, and from then on {"event": "exited", "id": …, "exit": …}
+    {"n": 3, "do": "listen"}  -> {"running": …, "ended": …} as in the greeting, and from then on
+                              {"event": "exited", "id": …, "exit": …}
     {"n": 4, "do": "exec", "beside": id, "order": …}, with three file descriptors
                               -> {"pid": …}, later {"event": "exec", "code": …};
                               {"do": "hush"} or closing the connection kills what it started
@@ -205,7 +206,11 @@ class Shim:
 
     def _listen(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         connection.listens = True
-        return {}
+        return self._inventory()
+
+    def _inventory(self) -> dict[str, Any]:
+        ended = {id: exit for id, (_, exit) in self._unrecorded.items()}
+        return {"running": list(self._by_id), "ended": ended}
 
     def _leave(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         self._quit = True
@@ -343,8 +348,7 @@ class Shim:
         self._connections.add(connection)
         self._watch(connection.fd, lambda mask: self._talk(connection, mask))
         greeting = {"version": VERSION, "pid": os.getpid(), "tags": self._families.tagged}
-        ended = {id: exit for id, (_, exit) in self._unrecorded.items()}
-        self._send(connection, greeting | {"running": list(self._by_id), "ended": ended})
+        self._send(connection, greeting | self._inventory())
 
     def _turn_away(self) -> None:
         """No descriptor is left: whoever waits at the door would wake us for ever."""
