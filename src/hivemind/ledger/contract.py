@@ -7,10 +7,11 @@ A batch is durable before anyone hears of it: `submit` returns after it was agre
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
+from hivemind.model.hive import Engine
 from hivemind.security.envelope import Envelope
 from hivemind.state.state import Outcome, State
 
@@ -31,6 +32,32 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
 
 
+class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How agreement goes, as this node sees it. PBFT's words where that is the engine."""
+
+    engine: Engine
+    role: Literal["alone", "voter", "learner"]
+    epoch: int = 0
+    voters: tuple[str, ...] = ()
+    """Ids of nodes."""
+    view: int = 0
+    primary: str = ""
+    sequence: int = 0
+    """Applied here."""
+    agreed: int = 0
+    """The highest known to be agreed; what is between is this node's lag."""
+    checkpoint: int = 0
+    """The highest that is certified."""
+    can_decide: bool = True
+    """Enough voters were heard of lately for new decisions."""
+    why_not: str = ""
+    """For people: who is missing."""
+    heard: dict[str, int] = {}
+    """Voter -> milliseconds since 1970 when it was last heard of."""
+    evidence: tuple[str, ...] = ()
+    """What other voters were caught at, in words."""
+
+
 class Ledger(Protocol):
     state: State
     """Read it freely; only the ledger changes it."""
@@ -41,5 +68,7 @@ class Ledger(Protocol):
 
     def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
         """Calls back after each applied batch, in order, in the loop's turn; returns the undo."""
+
+    def status(self) -> LedgerStatus: ...
 
     async def close(self) -> None: ...

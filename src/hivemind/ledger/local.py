@@ -19,7 +19,7 @@ import msgspec
 
 from hivemind.errors import HivemindError, Invalid, TooLarge, Unauthenticated, Unavailable, from_code
 from hivemind.ledger import chain
-from hivemind.ledger.contract import Batch, Receipt
+from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
 from hivemind.ledger.lock import DirectoryLock
 from hivemind.ledger.log import Checkpoint, Log
 from hivemind.ledger.replay import replay
@@ -129,6 +129,18 @@ class LocalLedger:
     def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    def status(self) -> LedgerStatus:
+        sequence = self.state.sequence
+        return LedgerStatus(
+            engine="local",
+            role="alone",
+            sequence=sequence,
+            agreed=sequence,
+            checkpoint=sequence,
+            can_decide=self._broken is None,
+            why_not=self._broken.message if self._broken else "",
+        )
 
     async def close(self) -> None:
         """Finishes what was submitted, writes a checkpoint and lets go of the directory. Twice is once."""

@@ -1,0 +1,85 @@
+"""The hive: what was agreed about itself. Who decides, since when, and who may join."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hivemind.model.base import Record
+
+Engine = Literal["local", "pbft", "etcd"]
+NodeRole = Literal["member", "worker", "witness"]
+"""A member decides (while voters are wanted) and runs work, and root on it administers the hive; a worker only runs
+work; a witness only decides."""
+
+
+class Epoch(Record, frozen=True, kw_only=True):
+    """A set of voters. Epochs follow each other without a gap; a sequence belongs to the last one that began at or
+    before it."""
+
+    number: int
+    since: int
+    """The first sequence that it decides."""
+    voters: tuple[str, ...]
+    """Ids of nodes, sorted."""
+
+
+class Hive(Record, frozen=True, kw_only=True):
+    """The one record of the table `hives`, by the hive's id. There is none before a hive has more than its
+    founder: then that one decides alone."""
+
+    id: str
+    name: str
+    lineage: int = 0
+    """Raised by each recovery by force: what an older lineage says does not count."""
+    engine: Engine = "local"
+    max_voters: int = 7
+    require_bft: bool = False
+    """Refuses whatever would leave fewer than four voters."""
+    rotation: int = 0
+    """Milliseconds after which the longest-serving voter makes room for another member; 0: never."""
+    rebalance: bool = False
+    """Whether replicas move to nodes that joined."""
+    epoch: Epoch
+    """The one that decides now."""
+    next: Epoch | None = None
+    """Agreed, and not yet begun; as long as there is one no other change of voters is taken on."""
+    protocol: int = 1
+    """The version that all nodes understand."""
+
+
+class JoinToken(Record, frozen=True, kw_only=True):
+    """A permission to join, in the table `join_tokens`. `id`: the public key of the token, which is the private
+    one: who holds it proves it by signing the new node's key."""
+
+    id: str
+    role: NodeRole = "member"
+    uses: int = 1
+    """How many more nodes may join with it."""
+    expires: int
+    """Milliseconds since 1970."""
+    created: int = 0
+    by: str = ""
+
+
+class Accusation(Record, frozen=True, kw_only=True):
+    """A node's word that it does not reach another one any more, in the table `accusations` by
+    `<accused>/<accuser>`."""
+
+    accused: str
+    accuser: str
+    incarnation: int
+    """Which start of the accused it is about: an accusation of an earlier one is void."""
+    time: int
+
+
+class Expulsion(Record, frozen=True, kw_only=True):
+    """A node that was caught lying, or was told to go, in the table `expulsions` by its id: it never comes back with
+    that key."""
+
+    id: str
+    name: str
+    reason: str
+    proof: bytes = b""
+    """Two of its own statements that contradict each other, see `protocols.pbft`; empty when a person decided."""
+    time: int
+    by: str = ""
