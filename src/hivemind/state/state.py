@@ -424,6 +424,16 @@ class State:
         other.work.settled()
         return other
 
+    def take_over(self, snapshot: bytes) -> None:
+        """Becomes, in place, what `snapshot` holds: hive, sequence and time too. Whoever holds this state or one of
+        its tables goes on with it; afterwards `changes` holds every record that differs. Raises what `restore` does,
+        and then nothing has changed."""
+        other = type(self).restore(snapshot)
+        self.tables.take(other.tables)
+        for name, value in vars(other).items():
+            if not isinstance(value, Table | Tables):
+                setattr(self, name, value)
+
     def _settle_replies(self) -> None:
         """Loading goes by key; replies are forgotten by age."""
         for keys in self._by_signer.values():

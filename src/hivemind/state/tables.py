@@ -104,6 +104,21 @@ class Tables:
             for key, raw in rows.items():
                 self._store(Change(name, key, None, decode(bytes(raw), table.type)))
 
+    def take(self, other: Tables) -> None:
+        """Has the records of the other from now on; the log says which ones differ. Each table stays the object
+        that it is. The other is used up."""
+        self.log[:] = self._differences(other)
+        for name, table in self._tables.items():
+            table._rows = other._tables[name]._rows
+        self._tree, self._unhashed = other._tree, other._unhashed
+
+    def _differences(self, other: Tables) -> Iterator[Change]:
+        for name, table in self._tables.items():
+            old, new = table._rows, other._tables[name]._rows
+            for key in sorted(old.keys() | new.keys()):
+                if old.get(key) != new.get(key):
+                    yield Change(name, key, old.get(key), new.get(key))
+
     def copy_to(self, other: Tables) -> None:
         """Records are frozen, so a copy shares them."""
         for name, table in self._tables.items():
