@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from hivemind.model.base import Record
+
+PROTOCOL: Final = 1
+"""The version of what nodes say to each other that this program speaks."""
+PIPELINE: Final = 64
+"""How many sequences may be under way at a time. A change of voters begins that far ahead of where it was agreed, so
+nothing that is under way already is decided by others than it began with."""
 
 Engine = Literal["local", "pbft", "etcd"]
 NodeRole = Literal["member", "worker", "witness"]
@@ -21,6 +27,10 @@ class Epoch(Record, frozen=True, kw_only=True):
     """The first sequence that it decides."""
     voters: tuple[str, ...]
     """Ids of nodes, sorted."""
+    time: int = 0
+    """Milliseconds: when it was agreed."""
+    reason: str = ""
+    """Who came or went, and why."""
 
 
 class Hive(Record, frozen=True, kw_only=True):
@@ -31,7 +41,8 @@ class Hive(Record, frozen=True, kw_only=True):
     name: str
     lineage: int = 0
     """Raised by each recovery by force: what an older lineage says does not count."""
-    engine: Engine = "local"
+    engine: Engine = "pbft"
+    """What agrees once there is more than one voter; one alone needs none."""
     max_voters: int = 7
     require_bft: bool = False
     """Refuses whatever would leave fewer than four voters."""
@@ -44,7 +55,10 @@ class Hive(Record, frozen=True, kw_only=True):
     next: Epoch | None = None
     """Agreed, and not yet begun; as long as there is one no other change of voters is taken on."""
     protocol: int = 1
-    """The version that all nodes understand."""
+    """The version that all nodes understand. It never falls: nodes that understand only less are refused."""
+    version: int = 1
+    """Counts what people changed."""
+    created: int = 0
 
 
 class JoinToken(Record, frozen=True, kw_only=True):
@@ -55,6 +69,8 @@ class JoinToken(Record, frozen=True, kw_only=True):
     role: NodeRole = "member"
     uses: int = 1
     """How many more nodes may join with it."""
+    used: int = 0
+    """How many did."""
     expires: int
     """Milliseconds since 1970."""
     created: int = 0

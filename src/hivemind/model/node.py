@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from hivemind.model.base import Document, Record, Spec
+from hivemind.model.hive import NodeRole
 from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
 
@@ -31,9 +32,46 @@ class Node(Record, frozen=True, kw_only=True):
     schedulable: bool = True
     """False once cordoned or drained."""
     drained: bool = False
+    deadline: int = 0
+    """Milliseconds: when what is still there although it is drained is taken as stopped hard; 0: never."""
     version: int = 1
     joined: int = 0
     updated: int = 0
+    role: NodeRole = "member"
+    addresses: tuple[str, ...] = ()
+    """`host:port` at which other nodes reach its daemon, the best first."""
+    subnet: str = ""
+    """From which its allocations get their addresses; empty on networks that are not routed."""
+    incarnation: int = 0
+    """Of its present life in the hive; an accusation of an earlier one is void."""
+    protocol: int = 1
+    """The highest version of what nodes say to each other that it understands."""
+    position: tuple[int, ...] = ()
+    height: int = 0
+    """Where it stands in the network, in microseconds: see `protocols.vivaldi`."""
+    expected: bool = False
+    """Let in, and has not said yet what it offers."""
+    token: str = ""
+    """With which it joined."""
+    lost: int = 0
+    """Milliseconds: since when the hive goes on without it; 0: it is there."""
+    losses: int = 0
+    """How often it was lost lately."""
+    held_until: int = 0
+    """Milliseconds: it was lost too often to be given anything new before that."""
+    leaving: int = 0
+    """Milliseconds: since when it is on its way out; 0: it stays."""
+    ready: int = 0
+    """Milliseconds: since when it can be a voter; 0: it cannot."""
+    served: int = 0
+    """Milliseconds: when it last began or ceased to be a voter; 0: it never was one."""
+    adopted: bool = False
+    """What it had agreed with itself before it joined is the hive's now."""
+
+    @property
+    def away(self) -> bool:
+        """Nothing of it counts, for the time being or for ever."""
+        return bool(self.lost) or self.expected
 
 
 class NodeManifest(Spec, frozen=True, kw_only=True):

@@ -53,25 +53,44 @@ NEEDED: Final[dict[str, Role]] = {
     "registry.delete": Role.ADMIN,
     "node.update": Role.ADMIN,
     "node.drain": Role.ADMIN,
+    "node.expel": Role.ADMIN,
+    "hive.found": Role.ADMIN,
+    "hive.configure": Role.ADMIN,
+    "hive.leave": Role.ADMIN,
+    "hive.adopt": Role.ADMIN,
+    "jointoken.put": Role.ADMIN,
+    "jointoken.delete": Role.ADMIN,
     "principal.register": Role.ADMIN,
     "principal.revoke": Role.ADMIN,
 }
 """Operations of people, by their tag. What is not listed is allowed to nobody."""
 
 FACTS: Final[frozenset[str]] = frozenset(
-    {"node.register", "allocations.report", "volumes.report", "notices.report"}
+    {
+        "node.register",
+        "node.accuse",
+        "node.acquit",
+        "allocations.report",
+        "volumes.report",
+        "notices.report",
+        "coordinates.report",
+        "hive.join",
+        "hive.ready",
+        "hive.evidence",
+    }
 )
-"""Operations by which a node speaks about itself."""
+"""Operations by which a node says what it knows: of itself, of others that it cannot reach, of one that turned to it
+and proves that it was let in, of one that was caught."""
 
-EITHER: Final[frozenset[str]] = frozenset({"event.raise"})
-"""What people wish and nodes notice alike."""
+EITHER: Final[frozenset[str]] = frozenset({"event.raise", "hive.leave"})
+"""What people wish, and nodes notice or wish for themselves, alike."""
 
 
 def may(role: Role, operation: str, *, is_node: bool = False) -> None:
     """Returns if a principal of that role, or a node, may submit the operation; raises `Forbidden`."""
     if operation in FACTS:
         if not is_node:
-            raise Forbidden(f"{operation} is a report that only a node makes, about itself")
+            raise Forbidden(f"{operation} is a report that only a node makes")
         return
     needed = NEEDED.get(operation)
     if needed is None:

@@ -15,12 +15,13 @@ from hivemind.model.app import AppManifest
 from hivemind.model.backup import BackupTargetManifest
 from hivemind.model.base import encode
 from hivemind.model.content import ContentKind, Piece
+from hivemind.model.hive import PROTOCOL, Engine, NodeRole
 from hivemind.model.image_registry import RegistryManifest
 from hivemind.model.job import JobManifest
 from hivemind.model.mount import Key
 from hivemind.model.names import Name
 from hivemind.model.node import NodeManifest
-from hivemind.model.principal import Principal
+from hivemind.model.principal import Principal, PublicKey
 from hivemind.model.project import ProjectManifest
 from hivemind.model.routine import RoutineManifest
 from hivemind.model.run import Cause
@@ -64,6 +65,15 @@ class RegisterNode(Operation, frozen=True, kw_only=True, tag="node.register"):
     task_slots: int = 16
     """How many attempts of tasks it runs at a time, whatever they ask for."""
     executors: tuple[str, ...] = ("hive",)
+    addresses: tuple[str, ...] = ()
+    """`host:port` at which other nodes reach its daemon, the best first."""
+    subnet: str = ""
+    """From which its allocations get their addresses: `10.42.7.0/24`."""
+    incarnation: int = 0
+    """Given at each start of the daemon and at each return, higher than ever before: it ends what was said of an
+    earlier one."""
+    protocol: int = PROTOCOL
+    """The highest version of what nodes say to each other that it understands."""
 
 
 class UpdateNode(Operation, frozen=True, kw_only=True, tag="node.update"):
@@ -75,6 +85,131 @@ class DrainNode(Operation, frozen=True, kw_only=True, tag="node.drain"):
     """Unschedulable, and every allocation on it is moved or stopped."""
 
     name: str
+    deadline: int = 0
+    """Milliseconds from now after which what is still there is taken as stopped hard; 0: it has for ever."""
+
+
+class ReportCoordinates(Operation, frozen=True, kw_only=True, tag="coordinates.report"):
+    """Where a node stands in the network (Vivaldi, rounded to microseconds), told rarely: when it moved by much."""
+
+    node: str
+    position: tuple[int, ...]
+    """Microseconds in each dimension."""
+    height: int = 0
+    """Microseconds that every way to it takes longer."""
+
+
+class FoundHive(Operation, frozen=True, kw_only=True, tag="hive.found"):
+    """Makes of a node that was alone a hive that others may join. Until the next one decides with it, it decides
+    alone."""
+
+    name: Name
+    node: str
+    """Id of the founding node, the only one there is."""
+    engine: Engine = "pbft"
+    """What is to agree once there are two voters."""
+    max_voters: int = 7
+    require_bft: bool = False
+    rotation: int = 0
+    rebalance: bool = False
+
+
+class ConfigureHive(Operation, frozen=True, kw_only=True, tag="hive.configure"):
+    """What is None stays as it is."""
+
+    name: Name | None = None
+    max_voters: int | None = None
+    require_bft: bool | None = None
+    rotation: int | None = None
+    rebalance: bool | None = None
+    if_version: int | None = None
+
+
+class PutJoinToken(Operation, frozen=True, kw_only=True, tag="jointoken.put"):
+    id: PublicKey
+    role: NodeRole = "member"
+    uses: int = 1
+    expires: int
+    """Milliseconds since 1970."""
+
+
+class DeleteJoinToken(Operation, frozen=True, kw_only=True, tag="jointoken.delete"):
+    """By its id or the beginning of it."""
+
+    id: str
+
+
+class JoinHive(Operation, frozen=True, kw_only=True, tag="hive.join"):
+    """A node wants in. Submitted by the node that it turned to. `proof` and `consent` sign the same bytes, see
+    `security.joining`."""
+
+    node: PublicKey
+    name: Name
+    role: NodeRole
+    administrator: PublicKey
+    """Key of the person that administers it so far: of a member's that person administers the hive as well."""
+    token: str
+    """The token's id."""
+    proof: bytes
+    """By the token's key: whoever gave the token lets this node in."""
+    consent: bytes
+    """By the node's key: it wants that itself."""
+    protocol: int = PROTOCOL
+
+
+class ReadyToVote(Operation, frozen=True, kw_only=True, tag="hive.ready"):
+    """A node follows what is agreed closely enough to decide. It may become a voter from now on."""
+
+    node: str
+
+
+class LeaveHive(Operation, frozen=True, kw_only=True, tag="hive.leave"):
+    """A node goes, by its own word or an administrator's: first everything moves away from it and others decide in
+    its place."""
+
+    node: str
+    """Name or id."""
+    force: bool = False
+    """At once: what it ran counts as lost."""
+
+
+class AccuseNode(Operation, frozen=True, kw_only=True, tag="node.accuse"):
+    """The signer does not reach that node any more. Said again while that lasts."""
+
+    node: str
+    incarnation: int
+    """Which start of it is meant."""
+
+
+class AcquitNode(Operation, frozen=True, kw_only=True, tag="node.acquit"):
+    """The signer reaches it again, and takes back what it said."""
+
+    node: str
+
+
+class ExpelNode(Operation, frozen=True, kw_only=True, tag="node.expel"):
+    """A person's word that a node has to go at once and for ever."""
+
+    node: str
+    """Name or id."""
+    reason: str = ""
+
+
+class ReportEvidence(Operation, frozen=True, kw_only=True, tag="hive.evidence"):
+    """Proof that a node lied, which anybody can check: it is expelled."""
+
+    node: str
+    """Id."""
+    proof: bytes
+
+
+class AdoptRecords(Operation, frozen=True, kw_only=True, tag="hive.adopt"):
+    """What a node agreed with itself before it joined becomes the hive's, ids included, so that what runs there goes
+    on. Signed by the administrator that it brought. One clash refuses all of it."""
+
+    node: str
+    records: dict[str, dict[str, msgspec.Raw]] = {}
+    """Table, then key, then the record as it was encoded there. Secrets are sealed anew for the hive."""
 
 
 class PutProject(Operation, frozen=True, kw_only=True, tag="project.put"):
@@ -479,6 +614,19 @@ AnyOperation = (
     | PutBackupTarget
     | DeleteBackupTarget
     | ReportVolumes
+    | FoundHive
+    | ConfigureHive
+    | PutJoinToken
+    | DeleteJoinToken
+    | JoinHive
+    | ReadyToVote
+    | LeaveHive
+    | AccuseNode
+    | AcquitNode
+    | ExpelNode
+    | ReportEvidence
+    | AdoptRecords
+    | ReportCoordinates
 )
 
 _decoder: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(AnyOperation)

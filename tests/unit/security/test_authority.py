@@ -39,7 +39,7 @@ def test_roles_ascend() -> None:
 @pytest.mark.parametrize("role", list(Role))
 def test_nodes_say_facts_and_what_they_notice_and_nothing_else(role: Role) -> None:
     assert allowed(role, is_node=True) == FACTS | EITHER
-    assert {"event.raise"} == EITHER
+    assert {"event.raise", "hive.leave"} == EITHER
 
 
 def test_an_unknown_operation_is_for_nobody() -> None:
