@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from hivemind.client.cluster import Cluster
 from hivemind.client.collection import Collection
 from hivemind.client.connection import Connection, understood
 from hivemind.client.endpoint import default_endpoint
@@ -68,6 +69,7 @@ class Hivemind:
         self.configs: Contents[ConfigDocument] = Contents(self._connection, CONFIG)
         self.secrets: Contents[SecretDocument] = Contents(self._connection, SECRET)
         self.nodes = Nodes(self._connection)
+        self.cluster = Cluster(self._connection)
         self.volumes = Volumes(self._connection)
         self.snapshots: Collection[SnapshotDocument] = Collection(self._connection, SNAPSHOT)
         self.backup_targets = BackupTargets(self._connection)

@@ -43,6 +43,7 @@ _TITLES = {
     "image": "Images",
     "task": "Tasks of jobs",
     "engines": "Container engines",
+    "cluster": "The hive",
     "log": "Its own log",
 }
 

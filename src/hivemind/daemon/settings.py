@@ -18,7 +18,7 @@ from msgspec import Meta, inspect
 
 from hivemind.errors import Invalid
 from hivemind.model.base import Spec
-from hivemind.model.quantity import Bytes, Cores, read
+from hivemind.model.quantity import Bytes, Cores, Seconds, read
 
 DEFAULT_FILE = "/etc/hivemind/hivemind.toml"
 
@@ -120,6 +120,34 @@ class EngineSettings(Spec, frozen=True, kw_only=True):
     )
 
 
+class ClusterSettings(Spec, frozen=True, kw_only=True):
+    """The hive's own port, and how soon another node counts as gone."""
+
+    cluster_address: Annotated[
+        str,
+        _about(
+            "host:port where the other nodes of the hive reach this one; what cluster init or join said when empty"
+        ),
+    ] = ""
+    cluster_seeds: Annotated[
+        tuple[str, ...], _about("addresses of other nodes, as host:port, tried beside those that are known")
+    ] = ()
+    cluster_multicast: Annotated[
+        Literal["off", "on"], _about("whether nodes of the hive look for each other on the local network")
+    ] = "off"
+    probe_interval: Annotated[
+        Seconds,
+        Meta(ge=0.01),
+        _about("between two probes of another node; one that is gone is noticed after a few"),
+    ] = 1.0
+    probe_timeout: Annotated[
+        Seconds, Meta(ge=0.01), _about("for the answer to a probe, before others are asked to try")
+    ] = 0.5
+    agreement_timeout: Annotated[
+        Seconds, Meta(ge=0.01), _about("for a decision, before the voters turn to another primary")
+    ] = 2.0
+
+
 class LogSettings(Spec, frozen=True, kw_only=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("least severe level shown")] = (
         "info"
@@ -136,6 +164,7 @@ class Settings(Spec, frozen=True, kw_only=True):
     image: ImageSettings = ImageSettings()
     task: TaskSettings = TaskSettings()
     engines: EngineSettings = EngineSettings()
+    cluster: ClusterSettings = ClusterSettings()
     log: LogSettings = LogSettings()
 
 
