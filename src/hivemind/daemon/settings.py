@@ -137,14 +137,13 @@ class ClusterSettings(Spec, frozen=True, kw_only=True):
     ] = "off"
     probe_interval: Annotated[
         Seconds,
-        Meta(ge=0.01),
         _about("between two probes of another node; one that is gone is noticed after a few"),
     ] = 1.0
-    probe_timeout: Annotated[
-        Seconds, Meta(ge=0.01), _about("for the answer to a probe, before others are asked to try")
-    ] = 0.5
+    probe_timeout: Annotated[Seconds, _about("for the answer to a probe, before others are asked to try")] = (
+        0.5
+    )
     agreement_timeout: Annotated[
-        Seconds, Meta(ge=0.01), _about("for a decision, before the voters turn to another primary")
+        Seconds, _about("for a decision, before the voters turn to another primary")
     ] = 2.0
 
 
