@@ -32,12 +32,40 @@ class Stream(Protocol):
         """Breaks it for both sides, unless both have finished. Twice is once."""
 
 
+class Contact(Stream, Protocol):
+    """The stream of a first contact: one side, or both, are not of the same hive yet. `peer` is who the other side
+    proved to be; nothing else is known of it."""
+
+    binding: bytes
+    """The hash of the handshake, the same on both sides and for no other connection: what is signed over it cannot
+    be used on another one."""
+
+
 class Peers(Protocol):
     node: str
     """Its own id."""
 
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+    def enter(self, hive: str, secret: bytes | None) -> None:
+        """From now on it talks to nodes of this hive only: what was connected for another one is cut. `secret`: 32
+        bytes that who makes a first contact must have; None: nobody may."""
+
+    def review(self) -> None:
+        """Who belongs to the hive has changed: cuts the connections of those who do not any more."""
+
+    async def contact(self, address: Address, hive: str, secret: bytes, *, timeout: float) -> Contact:
+        """A first contact with whoever listens there, for that hive, which need not be one's own. Raises
+        `Unavailable` when nobody is there, or not of that hive, or with another secret (that looks the same)."""
+
+    def welcome(self, handler: Callable[[Contact], Awaitable[None]]) -> Callable[[], None]:
+        """Who answers first contacts: runs as a task for each, a few at a time; the contact is closed when it
+        ends."""
+
     def learn(self, node: str, addresses: Sequence[Address]) -> None:
-        """Where a node may be reached, the likeliest first; replaces what was known."""
+        """Where a node may be reached, the likeliest first; replaces what was known. None: they are forgotten."""
 
     @property
     def connected(self) -> frozenset[str]: ...
@@ -46,8 +74,8 @@ class Peers(Protocol):
         """Called with the node and whether it is connected now; returns the undo."""
 
     def send(self, to: str, service: str, message: bytes) -> bool:
-        """Best effort; dials when there is no connection. In order as long as the connection lasts. False: dropped
-        at once (the queue is full, nobody knows an address)."""
+        """At most 1 MiB, as questions and answers. Best effort; dials when there is no connection. In order as long
+        as the connection lasts. False: dropped at once (the queue is full, nobody knows an address)."""
 
     def on_message(self, service: str, handler: Callable[[str, bytes], None]) -> Callable[[], None]:
         """`handler(sender, message)`, in the loop's turn; at most one handler for each service."""
@@ -75,6 +103,10 @@ class Datagrams(Protocol):
     @property
     def address(self) -> Address:
         """Where it listens."""
+
+    def enter(self, hive: str, secret: bytes | None) -> None:
+        """For which hive it seals and signs from now on; `secret`: the hive's 32 bytes for discovery. None, as at
+        first: nothing is sent, and nothing that comes can be read."""
 
     def send(self, to: Address, kind: str, message: bytes) -> None:
         """At most 1,200 bytes. `kind` as `swim`, `dht`."""
