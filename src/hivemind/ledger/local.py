@@ -1,4 +1,4 @@
-"""The ledger of one node: a local log.
+"""The engine of a node that decides alone, and the ledger that has no other.
 
 Operations that arrive while a batch is being written form the next batch (group commit). The writing, with
 its fsync, happens in a thread of its own; applying happens in the loop's turn after it, so readers of `state`
@@ -11,45 +11,148 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-
-from hivemind.errors import HivemindError, Invalid, TooLarge, Unauthenticated, Unavailable, from_code
-from hivemind.ledger import chain
+from hivemind.errors import HivemindError, Unavailable
 from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
-from hivemind.ledger.lock import DirectoryLock
-from hivemind.ledger.log import Checkpoint, Log
-from hivemind.ledger.replay import replay
+from hivemind.ledger.engine import Answers, Pending, Superseded, checked, outcome_of
+from hivemind.ledger.journal import Journal, Settings
 from hivemind.ledger.timer import Timer
-from hivemind.model.json_text import is_deep
-from hivemind.security.envelope import Envelope, genuine
-from hivemind.state.operations import Operation, decode_operation
+from hivemind.security.envelope import Envelope
 from hivemind.state.state import Signed
 
+__all__ = ["LocalEngine", "LocalLedger", "Settings"]
 _logger = logging.getLogger(__name__)
-T = TypeVar("T")
-_DEEPEST = 100
-_WORTH_A_BATCH = 5000
-"""Bytes of a snapshot that cost about a tenth of what applying a batch does."""
+_PAUSE = 1.0
+"""Seconds after a full disk, before empty batches go on."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes are in bytes."""
+class LocalEngine:
+    """`last` gives the sequence of the last batch that it may decide, None while there is no end: up to there it
+    goes by empty batches at once, then calls `ended`."""
 
-    checkpoint_batches: int = 1000
-    checkpoint_size: int = 8 * 2**20
-    batch_operations: int = 1024
-    batch_size: int = 4 * 2**20
-    operation_size: int = 2**20
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Callable[[], int],
+        *,
+        last: Callable[[], int | None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._journal, self._state, self._settings = journal, journal.state, journal.settings
+        self._last, self._ended = last, ended
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Pending] = deque()
+        self._answers = Answers(self._loop)
+        self._timer = Timer(self._loop, clock, journal.state, self._wake)
+        self._work: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._wake()
 
+    async def submit(self, envelope: Envelope) -> Receipt:
+        """Raises `Unauthenticated`, `Invalid`, `TooLarge`, `Unavailable`, or what state refuses it with."""
+        if self._journal.broken:
+            raise self._journal.broken
+        if self._stopping:
+            raise Superseded
+        operation = checked(envelope, self._state.hive, self._settings.operation_size)
+        return await outcome_of(
+            self._answers.expect(envelope, lambda: self._take_on(Pending(envelope, operation)))
+        )
 
-class _Pending(msgspec.Struct, frozen=True):
-    envelope: Envelope
-    operation: Operation
-    answer: asyncio.Future[Receipt]
+    def _take_on(self, pending: Pending) -> None:
+        self._queue.append(pending)
+        self._wake()
+
+    def status(self) -> LedgerStatus:
+        sequence, broken = self._state.sequence, self._journal.broken
+        return LedgerStatus(
+            engine="local",
+            role="alone",
+            sequence=sequence,
+            agreed=sequence,
+            checkpoint=sequence,
+            can_decide=broken is None,
+            why_not=broken.message if broken else "",
+        )
+
+    async def stop(self) -> None:
+        """What was submitted is decided still, unless its last batch comes first."""
+        self._stopping = True
+        self._timer.cancel()
+        if self._work:
+            await self._work
+        self._answers.refuse_all(Superseded())
+
+    # -- the work --------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._work is None:
+            self._work = self._loop.create_task(self._drain())
+
+    def _at_its_end(self) -> bool:
+        last = self._last()
+        return last is not None and self._state.sequence >= last
+
+    def _more(self) -> bool:
+        if self._at_its_end():
+            return False
+        return bool(self._queue) or (not self._stopping and (self._timer.due() or self._last() is not None))
+
+    async def _drain(self) -> None:
+        """Writes batches until nothing is left to do."""
+        try:
+            while not self._journal.broken and self._more():
+                await self._commit(self._take())
+        except Exception as error:
+            _logger.exception("the ledger stops: a batch was not applied")
+            self._answers.refuse_all(self._journal.breaks(error))
+            self._queue.clear()
+        finally:
+            self._work = None
+            if self._at_its_end():
+                self._ended()
+            elif not self._stopping and not self._journal.broken:
+                self._timer.arm()
+
+    def _take(self) -> list[Pending]:
+        taken: list[Pending] = []
+        size = 0
+        while (
+            self._queue and len(taken) < self._settings.batch_operations and size < self._settings.batch_size
+        ):
+            taken.append(self._queue.popleft())
+            size += len(taken[-1].envelope.payload)
+        return taken
+
+    async def _commit(self, taken: list[Pending]) -> None:
+        batch = Batch(
+            sequence=self._state.sequence + 1,
+            previous=self._journal.head,
+            time=self._timer.now(),
+            envelopes=tuple(pending.envelope for pending in taken),
+        )
+        operations = [Signed(p.envelope.signer, p.envelope.nonce, p.operation) for p in taken]
+        try:
+            outcomes = await self._journal.append(batch, operations)
+        except Unavailable as error:
+            _logger.error("%s", error.message)
+            self._timer.postpone()
+            self._answers.refuse(batch.envelopes, error)
+            if self._last() is not None:
+                await asyncio.sleep(_PAUSE)
+            return
+        except Exception as error:
+            stored = self._journal.head != batch.previous
+            what = "is stored but could not be applied" if stored else "could not be made durable"
+            self._answers.refuse(batch.envelopes, Unavailable(f"the operation {what}: {error!r}"))
+            raise
+        self._timer.applied()
+        for pending, outcome in zip(taken, outcomes, strict=True):
+            self._answers.give(pending.envelope, Receipt(sequence=batch.sequence, outcome=outcome))
+        self._journal.tell(batch)
+        if self._journal.checkpoint_is_due:
+            await self._journal.checkpoint()
 
 
 class LocalLedger:
@@ -59,222 +162,31 @@ class LocalLedger:
     async def open(
         cls, directory: Path, *, hive: str, clock: Callable[[], int], settings: Settings | None = None
     ) -> LocalLedger:
-        """`clock` gives milliseconds since 1970. Raises `Conflict` when another daemon holds `directory`,
-        `Corrupt` when its ledger cannot be trusted, `Unsupported` when a newer Hivemind wrote it."""
-        lock = DirectoryLock(directory)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        try:
-            loop = asyncio.get_running_loop()
-            ledger = await loop.run_in_executor(
-                thread,
-                lambda: cls(directory / "ledger.db", hive, clock, settings or Settings(), lock, thread, loop),
-            )
-        except BaseException:
-            thread.shutdown()
-            lock.release()
-            raise
-        ledger._timer.arm()
-        return ledger
+        """`clock` gives milliseconds since 1970. Raises what `Journal.open` does."""
+        return cls(await Journal.open(directory, hive=hive, settings=settings), clock)
 
-    def __init__(
-        self,
-        path: Path,
-        hive: str,
-        clock: Callable[[], int],
-        settings: Settings,
-        lock: DirectoryLock,
-        thread: ThreadPoolExecutor,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._log = Log(path)
-        try:
-            found = replay(self._log, path, hive)
-            if self._log.earlier:
-                self._log.checkpoint(Checkpoint.of(found.state, found.head))
-                found.batches = found.size = 0
-        except BaseException:
-            self._log.close()
-            raise
-        self.state = found.state
-        self._head, self._batches, self._size = found.head, found.batches, found.size
-        self._snapshot = found.snapshot
-        self._settings, self._lock, self._thread, self._loop = settings, lock, thread, loop
-        self._queue: deque[_Pending] = deque()
-        self._answers: dict[tuple[str, str], asyncio.Future[Receipt]] = {}
-        self._callbacks: list[Callable[[Batch], None]] = []
-        self._timer = Timer(loop, clock, self.state, self._wake)
-        self._work: asyncio.Task[None] | None = None
+    def __init__(self, journal: Journal, clock: Callable[[], int]) -> None:
+        self.state = journal.state
+        self.journal = journal
+        self.engine = LocalEngine(journal, clock)
+        self.subscribe = journal.subscribe
+        self.status = self.engine.status
         self._closing = False
-        self._broken: HivemindError | None = None
 
     async def submit(self, envelope: Envelope) -> Receipt:
-        """Raises `Unauthenticated`, `Invalid`, `TooLarge`, `Unavailable`, or what state refuses it with."""
-        if self._closing or self._broken:
-            raise self._broken or Unavailable("the node is shutting down", hint="try again once it is back")
-        key = (envelope.signer, envelope.nonce)
-        operation = self._checked(envelope)
-        answer = self._answers.get(key)
-        if answer is None:
-            answer = self._answers[key] = self._loop.create_future()
-            # Whoever asked may be gone when the answer is an error; that is no "never retrieved" defect.
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._queue.append(_Pending(envelope, operation, answer))
-            self._wake()
-        receipt = await asyncio.shield(answer)
-        outcome = receipt.outcome
-        if outcome.code:
-            raise from_code(outcome.code, outcome.message, outcome.hint)
-        return receipt
-
-    def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
-
-    def status(self) -> LedgerStatus:
-        sequence = self.state.sequence
-        return LedgerStatus(
-            engine="local",
-            role="alone",
-            sequence=sequence,
-            agreed=sequence,
-            checkpoint=sequence,
-            can_decide=self._broken is None,
-            why_not=self._broken.message if self._broken else "",
-        )
+        """Raises what `LocalEngine.submit` does; `Unavailable` once it closes."""
+        try:
+            return await self.engine.submit(envelope)
+        except Superseded:
+            raise shutting_down() from None
 
     async def close(self) -> None:
         """Finishes what was submitted, writes a checkpoint and lets go of the directory. Twice is once."""
-        if self._closing:
-            return
-        self._closing = True
-        self._timer.cancel()
-        if self._work:
-            await self._work
-        if self._batches and not self._broken:
-            await self._checkpoint()
-        await self._in_thread(self._log.close)
-        self._thread.shutdown()
-        self._lock.release()
+        if not self._closing:
+            self._closing = True
+            await self.engine.stop()
+            await self.journal.close()
 
-    def _checked(self, envelope: Envelope) -> Operation:
-        if len(envelope.payload) > self._settings.operation_size:
-            raise TooLarge(
-                f"the operation has more than {self._settings.operation_size} bytes",
-                hint="make it smaller; large things belong into images and volumes",
-            )
-        if is_deep(envelope.payload, _DEEPEST):
-            raise Invalid(
-                "the operation is nested too deeply", hint=f"{_DEEPEST} lists and objects within each other"
-            )
-        if not genuine(envelope, self.state.hive):
-            raise Unauthenticated(
-                "the signature of the operation does not match",
-                hint="sign it for this hive with the key it names",
-            )
-        try:
-            return decode_operation(envelope.payload)
-        except msgspec.DecodeError as error:
-            raise Invalid(f"this is not an operation: {error}") from None
 
-    def _wake(self) -> None:
-        if self._work is None:
-            self._work = self._loop.create_task(self._drain())
-
-    async def _drain(self) -> None:
-        """Writes batches until nothing is left to do."""
-        try:
-            while self._queue or (self._timer.due() and not self._closing):
-                await self._commit(self._take())
-        except Exception as error:
-            _logger.exception("the ledger stops: a batch was not applied")
-            self._broken = error if isinstance(error, HivemindError) else Unavailable(
-                f"the ledger stopped: {error!r}", hint="see the log; restart the daemon"
-            )  # fmt: skip
-            self._refuse(list(self._queue), self._broken)
-            self._queue.clear()
-        finally:
-            self._work = None
-            if not self._closing and not self._broken:
-                self._timer.arm()
-
-    def _take(self) -> list[_Pending]:
-        taken: list[_Pending] = []
-        size = 0
-        while (
-            self._queue and len(taken) < self._settings.batch_operations and size < self._settings.batch_size
-        ):
-            taken.append(self._queue.popleft())
-            size += len(taken[-1].envelope.payload)
-        return taken
-
-    async def _commit(self, taken: list[_Pending]) -> None:
-        batch = Batch(
-            sequence=self.state.sequence + 1,
-            previous=self._head,
-            time=self._timer.now(),
-            envelopes=tuple(pending.envelope for pending in taken),
-        )
-        body = chain.encode(batch)
-        try:
-            await self._in_thread(self._log.append, batch, body, self.state.digest())
-        except Unavailable as error:
-            _logger.error("%s", error.message)
-            self._timer.postpone()
-            self._refuse(taken, error)
-            return
-        except Exception as error:
-            self._refuse(taken, Unavailable(f"the operation could not be made durable: {error}"))
-            raise
-        self._head = chain.link(body)
-        try:
-            operations = [Signed(p.envelope.signer, p.envelope.nonce, p.operation) for p in taken]
-            outcomes = self.state.apply(batch.sequence, batch.time, operations)
-        except Exception as error:
-            self._refuse(taken, Unavailable(f"the operation is stored but could not be applied: {error!r}"))
-            raise
-        self._timer.applied()
-        for pending, outcome in zip(taken, outcomes, strict=True):
-            self._answer(pending).set_result(Receipt(sequence=batch.sequence, outcome=outcome))
-        self._tell(batch)
-        self._batches += 1
-        self._size += len(body)
-        if self._checkpoint_is_due():
-            await self._checkpoint()
-
-    def _answer(self, pending: _Pending) -> asyncio.Future[Receipt]:
-        return self._answers.pop((pending.envelope.signer, pending.envelope.nonce))
-
-    def _refuse(self, taken: list[_Pending], error: HivemindError) -> None:
-        for pending in taken:
-            self._answer(pending).set_exception(error)
-
-    def _tell(self, batch: Batch) -> None:
-        for callback in tuple(self._callbacks):
-            try:
-                callback(batch)
-            except Exception:
-                _logger.exception("a subscriber of the ledger failed at batch %d", batch.sequence)
-
-    def _checkpoint_is_due(self) -> bool:
-        """A large state has its checkpoints more rarely, so that they stay a small part of all work."""
-        batches = max(self._settings.checkpoint_batches, self._snapshot // _WORTH_A_BATCH)
-        return self._batches >= batches or self._size >= max(self._settings.checkpoint_size, self._snapshot)
-
-    async def _checkpoint(self) -> None:
-        """Postponed, with a warning, when the disk has no room for it: the batches hold the same state."""
-        sequence = self.state.sequence
-        make = Checkpoint.made_later(self.state, self._head)
-        self._batches = self._size = 0
-        try:
-            self._snapshot = await self._in_thread(self._write, make)
-        except Unavailable as error:
-            _logger.warning("checkpoint %d was not written: %s", sequence, error.message)
-
-    def _write(self, make: Callable[[], Checkpoint]) -> int:
-        """The size of its snapshot."""
-        checkpoint = make()
-        self._log.checkpoint(checkpoint)
-        return len(checkpoint.snapshot)
-
-    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        return await self._loop.run_in_executor(self._thread, call, *arguments)
+def shutting_down() -> HivemindError:
+    return Unavailable("the node is shutting down", hint="try again once it is back")

@@ -5,6 +5,11 @@
     checkpoint  sequence, time, head (the chain's at that sequence), digest (the state's), snapshot,
                 checksum (over all of these)
     head        the one newest sequence and hash, in every transaction, on a page of its own
+    certificate sequence, body: what proves to others that this batch was agreed
+    record      number, body, sum (over the one before and this body): what a machine must not forget, see records.py
+    record_head the newest number and sum
+    epoch       number, body: the sets of voters since this node began to trust, see epochs.py
+    proof       sequence, body: what proves to others that the checkpoint of that sequence was agreed
 
 The state's digest after a batch is known only once the batch is durable, so each batch carries the digest of
 the state before it, and a checkpoint carries its own: replay compares every one of them but the very last.
@@ -19,7 +24,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,13 +34,16 @@ import msgspec
 from hivemind.errors import Corrupt, Unavailable, Unsupported
 from hivemind.ledger import chain, wal
 from hivemind.ledger.contract import Batch
+from hivemind.ledger.records import Kept, keep
 from hivemind.state.partition import hash32
 from hivemind.state.state import State
 
 _logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Raised with every release in which the tables below change, or the same batches add up to other records."""
+_SEVERAL = 4
+"""The format with which a hive could have several nodes."""
 _APPLICATION = 0x48495645  # "HIVE"
 _KEPT_CHECKPOINTS = 2
 _SMALLEST = 512
@@ -46,6 +55,15 @@ CREATE TABLE checkpoint (sequence INTEGER PRIMARY KEY, time INTEGER NOT NULL, he
                          digest BLOB NOT NULL, snapshot BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), sequence INTEGER NOT NULL, hash BLOB NOT NULL);
 """
+_OF_SEVERAL = """
+CREATE TABLE IF NOT EXISTS certificate (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, body BLOB NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS record_head (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL,
+                                        sum BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS epoch (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS proof (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL);
+"""
+"""What only a hive of several nodes needs; a file of an earlier format gets these, too."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +136,8 @@ class Log:
         tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if not tables and not version:
             self._db.executescript(
-                f"BEGIN; PRAGMA application_id={_APPLICATION}; PRAGMA user_version={FORMAT}; {_TABLES}COMMIT;"
+                f"BEGIN; PRAGMA application_id={_APPLICATION}; PRAGMA user_version={FORMAT};"
+                f" {_TABLES}{_OF_SEVERAL}COMMIT;"
             )
         elif application != _APPLICATION:
             self._corrupt("it is not a ledger of Hivemind")
@@ -135,42 +154,60 @@ class Log:
         """Whether it is of an earlier format."""
         return self.format < FORMAT
 
-    def append(self, batch: Batch, body: bytes, before: bytes) -> None:
-        """Durable when it returns. Raises `Unavailable` when the disk is full; then nothing was written."""
-        hash = chain.link(body)
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Durable as a whole when it ends. Raises `Unavailable` when the disk is full; then nothing was written."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (batch.sequence, body, hash, before))
-            self._db.execute("REPLACE INTO head VALUES (0, ?, ?)", (batch.sequence, hash))
+            yield self._db
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._abort(error)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def append(
+        self, batch: Batch, body: bytes, before: bytes, certificate: bytes = b"", records: Sequence[Kept] = ()
+    ) -> None:
+        """Durable when it returns, together with what a machine must not forget. Raises `Unavailable` when the disk
+        is full; then nothing was written."""
+        hash = chain.link(body)
+        with self.transaction() as db:
+            if records:
+                keep(db, records)
+            db.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (batch.sequence, body, hash, before))
+            db.execute("REPLACE INTO head VALUES (0, ?, ?)", (batch.sequence, hash))
+            if certificate:
+                db.execute("INSERT INTO certificate VALUES (?, ?)", (batch.sequence, certificate))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Durable when it returns; batches that only forgotten checkpoints needed are deleted with them."""
         kept = 1 if self.earlier else _KEPT_CHECKPOINTS
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(
+        with self.transaction() as db:
+            db.execute(
                 "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)",
                 (*msgspec.structs.astuple(checkpoint), checkpoint.checksum()),
             )
-            self._db.execute(
-                "INSERT OR IGNORE INTO head VALUES (0, ?, ?)", (checkpoint.sequence, checkpoint.head)
-            )
-            oldest = self._db.execute(
+            db.execute("INSERT OR IGNORE INTO head VALUES (0, ?, ?)", (checkpoint.sequence, checkpoint.head))
+            oldest = db.execute(
                 "SELECT sequence FROM checkpoint ORDER BY sequence DESC LIMIT 1 OFFSET ?",
                 (kept - 1,),
             ).fetchone()
-            if oldest:
-                self._db.execute("DELETE FROM checkpoint WHERE sequence < ?", oldest)
-                self._db.execute("DELETE FROM batch WHERE sequence <= ?", oldest)
             if self.earlier:
-                self._db.execute(f"PRAGMA user_version={FORMAT}")
-            self._db.execute("COMMIT")
-            self.format = FORMAT
-        except sqlite3.Error as error:
-            self._abort(error)
+                self._becomes_todays(db)
+            if oldest:
+                db.execute("DELETE FROM checkpoint WHERE sequence < ?", oldest)
+                for table in ("batch", "certificate"):
+                    db.execute(f"DELETE FROM {table} WHERE sequence <= ?", oldest)
+                db.execute("DELETE FROM proof WHERE sequence < ?", oldest)
+        self.format = FORMAT
+
+    def _becomes_todays(self, db: sqlite3.Connection) -> None:
+        if self.format < _SEVERAL:
+            for statement in _OF_SEVERAL.split(";"):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version={FORMAT}")
 
     def head(self) -> tuple[int, bytes] | None:
         """The newest sequence and the chain's hash there; None for a new file."""

@@ -30,13 +30,14 @@ class Replayed(msgspec.Struct):
     """Bytes of the newest checkpoint's."""
 
 
-def replay(log: Log, path: Path, hive: str) -> Replayed:
-    """Raises `Corrupt` when a batch or every checkpoint is damaged, `Conflict` for another hive's file."""
+def replay(log: Log, path: Path, hive: str | None) -> Replayed:
+    """`hive`: whose ledger it has to be, and whose a new one becomes; None: whichever is there. Raises
+    `Corrupt` when a batch or every checkpoint is damaged, `Conflict` for another hive's file."""
     newest = log.head()
     if newest is None:
         return _begin(log, path, hive)
     checkpoint, state = _newest_sound(log, path)
-    if state.hive != hive:
+    if hive is not None and state.hive != hive:
         raise Conflict(
             f"{path} belongs to the hive {state.hive}, not to {hive}",
             hint="give the data directory of this hive",
@@ -73,8 +74,10 @@ def signed(batch: Batch) -> list[Signed]:
     return [Signed(e.signer, e.nonce, decode_operation(e.payload)) for e in batch.envelopes]
 
 
-def _begin(log: Log, path: Path, hive: str) -> Replayed:
+def _begin(log: Log, path: Path, hive: str | None) -> Replayed:
     """A new ledger is a checkpoint of the empty state."""
+    if hive is None:
+        raise corrupt(path, "there is nothing in it")
     if next(log.checkpoints(), None) or next(log.batches(), None):
         raise corrupt(path, "its head is missing")
     state = State(hive)

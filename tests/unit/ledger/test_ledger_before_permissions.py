@@ -28,9 +28,9 @@ async def test_plain_commands_go_on_and_new_ones_are_asked(tmp_path: Path) -> No
     await ledger.submit(wish(project("default")))
     ledger.state.before_permissions = True  # as the release before was
     await deploy(ledger, "old")
-    ledger._log.close()
-    ledger._timer.cancel()
-    ledger._lock.release()
+    ledger.journal.log.close()
+    ledger.engine._timer.cancel()
+    ledger.journal._lock.release()
     with sqlite3.connect(tmp_path / "ledger.db") as db:
         db.execute("PRAGMA user_version = 1")
     db.close()

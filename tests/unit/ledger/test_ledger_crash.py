@@ -80,18 +80,18 @@ async def test_killed_again_and_again_every_acknowledged_operation_is_there_once
 
 async def test_a_full_disk_refuses_and_space_brings_it_back(tmp_path: Path) -> None:
     ledger = await founded(tmp_path, settings=Settings(checkpoint_batches=10**6))
-    pages = ledger._log._db.execute("PRAGMA page_count").fetchone()[0]
-    ledger._log._db.execute(f"PRAGMA max_page_count={pages + 4}")
+    pages = ledger.journal.log._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger.journal.log._db.execute(f"PRAGMA max_page_count={pages + 4}")
     accepted = 0
     with pytest.raises(Unavailable, match="full") as refusal:
         for accepted in range(1000):
             await put(ledger, f"p{accepted}", nonce=f"p{accepted}")
     assert refusal.value.hint
     assert len(ledger.state.projects) == accepted
-    head = ledger._log.head()
+    head = ledger.journal.log.head()
     assert head is not None
     assert head[0] == ledger.state.sequence
-    ledger._log._db.execute("PRAGMA max_page_count=1000000")
+    ledger.journal.log._db.execute("PRAGMA max_page_count=1000000")
     await put(ledger, f"p{accepted}", nonce=f"p{accepted}")
     digest = ledger.state.digest()
     await ledger.close()
@@ -107,8 +107,8 @@ async def test_a_checkpoint_that_finds_no_room_costs_nothing(
     ledger = await founded(tmp_path)
     for index in range(60):
         await put(ledger, f"p{index}")
-    pages = ledger._log._db.execute("PRAGMA page_count").fetchone()[0]
-    ledger._log._db.execute(f"PRAGMA max_page_count={pages}")
+    pages = ledger.journal.log._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger.journal.log._db.execute(f"PRAGMA max_page_count={pages}")
     await ledger.close()
     assert "was not written" in caplog.text
     again = await open_ledger(tmp_path)
@@ -123,7 +123,9 @@ async def test_a_disk_error_is_told_to_everyone_who_waits(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            ledger._log, "append", lambda *_: ledger._log._abort(sqlite3.OperationalError("disk I/O error"))
+            ledger.journal.log,
+            "append",
+            lambda *_: ledger.journal.log._abort(sqlite3.OperationalError("disk I/O error")),
         )
         answers = await asyncio.gather(*(put(ledger, f"p{i}") for i in range(5)), return_exceptions=True)
     assert all(isinstance(answer, Unavailable) for answer in answers)

@@ -75,9 +75,9 @@ async def test_from_then_on_it_is_a_ledger_of_this_release(left: Path) -> None:
     """Even if it dies at once; and every digest is compared again."""
     ledger = await opened(left)
     digest = ledger.state.digest()
-    ledger._log.close()
-    ledger._timer.cancel()
-    ledger._lock.release()
+    ledger.journal.log.close()
+    ledger.engine._timer.cancel()
+    ledger.journal._lock.release()
     assert rows(left, "PRAGMA user_version") == [(FORMAT,)]
     assert rows(left, "SELECT sequence FROM checkpoint") == [(BATCHES,)]
     again = await opened(left)

@@ -62,7 +62,7 @@ async def test_a_deadline_makes_an_empty_batch_when_it_passes(tmp_path: Path) ->
     assert isinstance(ledger.state, Alarm)
     ledger.state.at = clock() + 30
     wanted = ledger.state.at
-    ledger._timer.arm()
+    ledger.engine._timer.arm()
     (tick,) = await _batches(ledger, 1)
     assert tick.envelopes == ()
     assert tick.time >= wanted
@@ -81,11 +81,11 @@ async def test_a_deadline_that_stays_in_the_past_is_no_busy_loop(tmp_path: Path)
     ledger = await open_ledger(tmp_path, RunningClock())
     assert isinstance(ledger.state, Alarm)
     ledger.state.stuck, ledger.state.at = True, 5
-    ledger._timer.arm()
+    ledger.engine._timer.arm()
     pauses = []
     for _ in range(4):
         await _batches(ledger, 1)
-        pauses.append(ledger._timer._pause)
+        pauses.append(ledger.engine._timer._pause)
     assert pauses == [0.01, 0.02, 0.04, 0.08]
     await put_refused(ledger)
     await ledger.close()
@@ -104,7 +104,7 @@ async def test_a_clock_set_back_does_not_stall_timers(tmp_path: Path) -> None:
     await put_refused(ledger)
     clock.now = 5
     ledger.state.at = 1_000_020
-    ledger._timer.arm()
+    ledger.engine._timer.arm()
     (tick,) = await _batches(ledger, 1)
     assert tick.time >= 1_000_020
     await ledger.close()
@@ -112,8 +112,8 @@ async def test_a_clock_set_back_does_not_stall_timers(tmp_path: Path) -> None:
 
 async def test_no_deadline_no_batches(tmp_path: Path) -> None:
     ledger = await open_ledger(tmp_path, RunningClock())
-    ledger._timer.arm()
-    assert ledger._timer._handle is None
+    ledger.engine._timer.arm()
+    assert ledger.engine._timer._handle is None
     assert ledger.state.hive == HIVE
     await ledger.close()
     assert ledger.state.sequence == 0

@@ -255,13 +255,15 @@ async def test_a_size_makes_a_checkpoint_too(tmp_path: Path) -> None:
 async def test_a_large_state_has_its_checkpoints_more_rarely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hivemind.ledger import local
+    from hivemind.ledger import journal
 
-    monkeypatch.setattr(local, "_WORTH_A_BATCH", 100)
+    monkeypatch.setattr(journal, "_WORTH_A_BATCH", 100)
     ledger = await founded(tmp_path, settings=Settings(checkpoint_batches=2))
     written: list[int] = []
-    checkpoint = ledger._log.checkpoint
-    monkeypatch.setattr(ledger._log, "checkpoint", lambda c: (written.append(c.sequence), checkpoint(c)))
+    checkpoint = ledger.journal.log.checkpoint
+    monkeypatch.setattr(
+        ledger.journal.log, "checkpoint", lambda c: (written.append(c.sequence), checkpoint(c))
+    )
     for index in range(60):
         await put(ledger, f"p{index}")
     gaps = [later - earlier for earlier, later in itertools.pairwise(written)]

@@ -1,0 +1,163 @@
+"""The journal: a node's open ledger file, and the state that it adds up to. Which batch comes next, an engine decides;
+that it is durable first, applied in the loop's turn and told to everyone once, is the same for all engines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import msgspec
+
+from hivemind.errors import HivemindError, Unavailable
+from hivemind.ledger import chain
+from hivemind.ledger.contract import Batch
+from hivemind.ledger.lock import DirectoryLock
+from hivemind.ledger.log import Checkpoint, Log
+from hivemind.ledger.records import Kept
+from hivemind.ledger.replay import Replayed, replay
+from hivemind.state.state import Outcome, Signed
+
+_logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+FILE = "ledger.db"
+_WORTH_A_BATCH = 5000
+"""Bytes of a snapshot that cost about a tenth of what applying a batch does."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes are in bytes."""
+
+    checkpoint_batches: int = 1000
+    checkpoint_size: int = 8 * 2**20
+    batch_operations: int = 1024
+    batch_size: int = 4 * 2**20
+    operation_size: int = 2**20
+
+
+class Journal:
+    """Open one with `await Journal.open(...)`; `close` it so that the next start replays nothing. One engine at a
+    time writes to it."""
+
+    @classmethod
+    async def open(cls, directory: Path, *, hive: str | None, settings: Settings | None = None) -> Journal:
+        """`hive`: whose ledger it has to be; None: whichever it is. Raises `Conflict` when another daemon holds
+        `directory` or it is another hive's, `Corrupt` when its ledger cannot be trusted, `Unsupported` when a newer
+        Hivemind wrote it."""
+        lock = DirectoryLock(directory)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        try:
+            loop = asyncio.get_running_loop()
+            path = directory / FILE
+            log, found = await loop.run_in_executor(thread, _replayed, path, hive)
+        except BaseException:
+            thread.shutdown()
+            lock.release()
+            raise
+        return cls(path, log, found, settings or Settings(), lock, thread, loop)
+
+    def __init__(
+        self,
+        path: Path,
+        log: Log,
+        found: Replayed,
+        settings: Settings,
+        lock: DirectoryLock,
+        thread: ThreadPoolExecutor,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.path, self.log, self.settings = path, log, settings
+        self.state = found.state
+        self.head = found.head
+        """The chain's hash at the newest batch."""
+        self.broken: HivemindError | None = None
+        """Why nothing can be applied any more, if so."""
+        self._batches, self._size, self._snapshot = found.batches, found.size, found.snapshot
+        self._lock, self._thread, self._loop = lock, thread, loop
+        self._callbacks: list[Callable[[Batch], None]] = []
+
+    async def append(
+        self,
+        batch: Batch,
+        operations: Sequence[Signed],
+        *,
+        certificate: bytes = b"",
+        records: Sequence[Kept] = (),
+    ) -> list[Outcome]:
+        """Stores the next batch, with whatever proves it and the `records` of a machine that go before it, in one
+        transaction; then applies it. Raises `Unavailable` when it could not be stored: then nothing has happened."""
+        body = chain.encode(batch)
+        await self.in_thread(self.log.append, batch, body, self.state.digest(), certificate, records)
+        self.head = chain.link(body)
+        outcomes = self.state.apply(batch.sequence, batch.time, operations)
+        self._batches += 1
+        self._size += len(body)
+        return outcomes
+
+    def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    def tell(self, batch: Batch) -> None:
+        for callback in tuple(self._callbacks):
+            try:
+                callback(batch)
+            except Exception:
+                _logger.exception("a subscriber of the ledger failed at batch %d", batch.sequence)
+
+    def breaks(self, error: Exception) -> HivemindError:
+        """From now on nothing is applied: what is stored and what is in memory may differ."""
+        self.broken = error if isinstance(error, HivemindError) else Unavailable(
+            f"the ledger stopped: {error!r}", hint="see the log; restart the daemon"
+        )  # fmt: skip
+        return self.broken
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """A large state has its checkpoints more rarely, so that they stay a small part of all work."""
+        batches = max(self.settings.checkpoint_batches, self._snapshot // _WORTH_A_BATCH)
+        return self._batches >= batches or self._size >= max(self.settings.checkpoint_size, self._snapshot)
+
+    async def checkpoint(self) -> None:
+        """Postponed, with a warning, when the disk has no room for it: the batches hold the same state."""
+        sequence = self.state.sequence
+        make = Checkpoint.made_later(self.state, self.head)
+        self._batches = self._size = 0
+        try:
+            self._snapshot = await self.in_thread(self._write, make)
+        except Unavailable as error:
+            _logger.warning("checkpoint %d was not written: %s", sequence, error.message)
+
+    def _write(self, make: Callable[[], Checkpoint]) -> int:
+        """The size of its snapshot."""
+        checkpoint = make()
+        self.log.checkpoint(checkpoint)
+        return len(checkpoint.snapshot)
+
+    async def in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Only there is the file touched; one call after the other."""
+        return await self._loop.run_in_executor(self._thread, lambda: call(*arguments, **named))
+
+    async def close(self) -> None:
+        if self._batches and not self.broken:
+            await self.checkpoint()
+        await self.in_thread(self.log.close)
+        self._thread.shutdown()
+        self._lock.release()
+
+
+def _replayed(path: Path, hive: str | None) -> tuple[Log, Replayed]:
+    log = Log(path)
+    try:
+        found = replay(log, path, hive)
+        if log.earlier:
+            log.checkpoint(Checkpoint.of(found.state, found.head))
+            found.batches = found.size = 0
+    except BaseException:
+        log.close()
+        raise
+    return log, found
