@@ -37,9 +37,14 @@ def _after_global_options(context: Context, before: list[str], word: str) -> Ite
     if not before:
         yield from _roots(word)
     elif declarations.group(before[0]) and len(before) == 1:
-        yield from ((c.words[1], c.summary) for c in declarations.verbs(before[0]))
-    elif declarations.group(before[0]) and (command := declarations.find((before[0], before[1]))):
-        yield from _inside(context, whole(command), before[2:], word)
+        yield from {c.words[1]: c.summary for c in declarations.verbs(before[0])}.items()
+    elif declarations.group(before[0]):
+        command, after = declarations.leading(before)
+        if command:
+            yield from _inside(context, whole(command), after, word)
+        elif len(before) == 2:
+            mine = [c for c in declarations.verbs(before[0]) if c.words[1] == before[1] and len(c.words) > 2]
+            yield from ((c.words[2], c.summary) for c in mine)
     elif command := declarations.find((before[0],)):
         yield from _inside(context, whole(command), before[1:], word)
 

@@ -34,7 +34,7 @@ def root(width: int) -> str:
 
 def group(noun: Group, width: int) -> str:
     """`hivemind app --help`."""
-    rows = [(c.words[-1], c.summary) for c in verbs(noun.name)]
+    rows = [(" ".join(c.words[1:]), c.summary) for c in verbs(noun.name)]
     parts = [
         noun.summary,
         f"Usage: hivemind {noun.name} COMMAND [OPTIONS] …",

@@ -107,9 +107,10 @@ def _find(words: list[str]) -> tuple[Command | None, list[str]]:
     if declarations.group(first):
         if not rest or rest[0] in ("-h", "--help"):
             return None, []
-        if command := declarations.find((first, rest[0])):
-            return command, rest[1:]
-        known = [c.words[1] for c in declarations.verbs(first)]
+        command, after = declarations.leading(words)
+        if command:
+            return command, after
+        known = [" ".join(c.words[1:]) for c in declarations.verbs(first)]
         hint = nearest(rest[0], known) or f"hivemind {first} knows {', '.join(known)}"
         raise Invalid(f"hivemind {first} has no command {rest[0]!r}", hint=hint)
     if command := declarations.find((first,)):

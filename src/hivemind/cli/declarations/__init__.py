@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hivemind.cli.command import Command, Group
 from hivemind.cli.declarations import (
     apps,
+    cluster,
     containers,
     contents,
     hive,
@@ -25,6 +28,7 @@ GROUPS: tuple[Group, ...] = (
     *rollouts.GROUPS,
     *contents.GROUPS,
     *volumes.GROUPS,
+    cluster.GROUP,
     *hive.GROUPS,
     images.GROUP,
     registries.GROUP,
@@ -43,6 +47,7 @@ COMMANDS: tuple[Command, ...] = (
     *registries.COMMANDS,
     *resources.COMMANDS,
     *tokens.COMMANDS,
+    *cluster.COMMANDS,
     *hive.COMMANDS,
 )
 SECTIONS = ("Nouns", containers.SECTION, looking.SECTION, resources.SECTION, hive.SECTION)
@@ -55,7 +60,15 @@ def group(name: str) -> Group | None:
 
 def verbs(name: str) -> list[Command]:
     """The commands of a group."""
-    return [c for c in COMMANDS if len(c.words) == 2 and c.words[0] == name]
+    return [c for c in COMMANDS if len(c.words) > 1 and c.words[0] == name]
+
+
+def leading(words: Sequence[str]) -> tuple[Command | None, list[str]]:
+    """The command of a group that these words begin with, and the words after it."""
+    for length in (3, 2):
+        if len(words) >= length and (command := find(tuple(words[:length]))):
+            return command, list(words[length:])
+    return None, list(words)
 
 
 def find(words: tuple[str, ...]) -> Command | None:
