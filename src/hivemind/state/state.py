@@ -21,6 +21,7 @@ from hivemind.model.base import Record, decode, encode
 from hivemind.model.circuit import CircuitRecord
 from hivemind.model.content import Bundle, Content
 from hivemind.model.deployment import Deployment, DeploymentState
+from hivemind.model.hive import Accusation, Epoch, Expulsion, Hive, JoinToken
 from hivemind.model.image_registry import ImageRegistry
 from hivemind.model.job import Definition, Job, JobSpec
 from hivemind.model.names import derive_id
@@ -37,6 +38,7 @@ from hivemind.model.storage import StorageClass
 from hivemind.model.volume import Discarded, Volume, volume_mounts
 from hivemind.scheduler.contract import Use
 from hivemind.state.deadlines import Deadlines
+from hivemind.state.hive_index import HiveIndex
 from hivemind.state.jobs.index import WorkIndex
 from hivemind.state.jobs.specs import attempt_lane, attempt_spec
 from hivemind.state.multimap import add, drop
@@ -157,6 +159,14 @@ class State:
         """Routines, circuits and paused queues by `<project>/<name>`."""
         self.starts: Table[RecentStart] = Table("starts", RecentStart)
         self.notices: Table[Notice] = Table("notices", Notice)
+        self.hives: Table[Hive] = Table("hives", Hive)
+        self.epochs: Table[Epoch] = Table("epochs", Epoch)
+        """Those that began, by their number as text of eight digits: the newest of them."""
+        self.join_tokens: Table[JoinToken] = Table("join_tokens", JoinToken)
+        self.accusations: Table[Accusation] = Table("accusations", Accusation)
+        self.expulsions: Table[Expulsion] = Table("expulsions", Expulsion)
+        self.about = HiveIndex()
+        """What is derived from the records of nodes and of the hive."""
         self.deadlines = Deadlines()
         """When (ms) an app's strategy, a run, a task, a schedule and so on want to be looked at again."""
         self.work = WorkIndex(self.deadlines)
@@ -178,7 +188,7 @@ class State:
         self._uses: dict[str, Use] = {}
         self.pending: set[str] = set()
         """Ids of the allocations that wait for a place."""
-        self._serial = 0
+        self.serial = 0
         self.tables = Tables(
             [
                 self.apps, self.revisions, self.deployments, self.allocations,
@@ -186,6 +196,7 @@ class State:
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
                 self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits,
                 self.queues, self.notices, self.starts,
+                self.hives, self.epochs, self.join_tokens, self.accusations, self.expulsions,
             ],
             self._reindex,
         )  # fmt: skip
@@ -193,6 +204,25 @@ class State:
         """Ids of apps to reconcile in this batch."""
 
     # -- reading ---------------------------------------------------------------------------------------------
+
+    @property
+    def hive_record(self) -> Hive | None:
+        """None as long as the node is alone."""
+        return self.hives.get(self.hive)
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Ids of the nodes that decide now; none as long as the one node decides alone."""
+        hive = self.hive_record
+        return hive.epoch.voters if hive else ()
+
+    def epoch_at(self, sequence: int) -> Epoch | None:
+        """The one that decides that sequence, which may still be to come. None: nobody knows any more, or yet."""
+        hive = self.hive_record
+        if hive is None:
+            return None
+        known = [*self.epochs.values(), *([hive.next] if hive.next else ())]
+        return max((e for e in known if e.since <= sequence), key=lambda e: e.since, default=None)
 
     def find_job(self, project: str, name: str) -> Job | None:
         found = self.work.job_id(project, name)
@@ -339,6 +369,7 @@ class State:
         """One agreed batch. Never raises for a bad operation: its outcome says why it was refused.
 
         Afterwards `changes` holds what this batch changed."""
+        from hivemind.state import voters
         from hivemind.state.reconcile import reconcile
 
         if sequence != self.sequence + 1 or time < self.time:
@@ -347,6 +378,7 @@ class State:
             )
         self.sequence, self.time = sequence, time
         self.tables.log.clear()
+        voters.begin(self)
         outcomes = [self._perform(signed) for signed in operations]
         reconcile(self, self.deadlines.passed(time))
         return outcomes
@@ -376,8 +408,8 @@ class State:
         """Strangers leave no trace: they could fill the memory with refusals."""
         if signed.signer not in self.principals:
             return
-        self._serial += 1
-        reply = Reply(signer=signed.signer, nonce=signed.nonce, serial=self._serial, outcome=outcome)
+        self.serial += 1
+        reply = Reply(signer=signed.signer, nonce=signed.nonce, serial=self.serial, outcome=outcome)
         self.tables.put(self.replies, key, reply)
         mine = self._by_signer[signed.signer]
         if len(mine) > _REPLIES_KEPT:
@@ -398,7 +430,7 @@ class State:
 
     def picture(self) -> Picture:
         """All of it as it is now, to be encoded whenever and in whatever thread: records never change."""
-        return Picture(self.hive, self.sequence, self.time, self._serial, self.tables.copies())
+        return Picture(self.hive, self.sequence, self.time, self.serial, self.tables.copies())
 
     @classmethod
     def restore(cls, snapshot: bytes) -> State:
@@ -407,7 +439,7 @@ class State:
 
         saved = decode(snapshot, Snapshot)
         state = cls(saved.hive)
-        state.sequence, state.time, state._serial = saved.sequence, saved.time, saved.serial
+        state.sequence, state.time, state.serial = saved.sequence, saved.time, saved.serial
         state.tables.load(saved.tables)
         state._settle_replies()
         recall_deadlines(state)
@@ -417,7 +449,7 @@ class State:
     def fork(self) -> State:
         """An independent copy, to try things on."""
         other = State(self.hive)
-        other.sequence, other.time, other._serial = self.sequence, self.time, self._serial
+        other.sequence, other.time, other.serial = self.sequence, self.time, self.serial
         self.tables.copy_to(other.tables)
         other._settle_replies()
         other.deadlines.take(self.deadlines)
@@ -443,6 +475,7 @@ class State:
 
     def _reindex(self, change: Change) -> None:
         self.work.reindex(change)
+        self.about.reindex(change)
         if change.table == "apps":
             self._reindex_app(change.old, change.new)
         elif change.table == "allocations":
