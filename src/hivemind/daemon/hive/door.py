@@ -1,49 +1,53 @@
-"""What a new node and its sponsor say to each other, over a channel that only holders of the discovery secret open.
+"""What a node that wants in and its sponsor say to each other, over a first contact: a channel that only holders of the
+discovery secret can open, and in which each has proved its key.
 
-`Knock` asks what hive this is; `Ask` brings the proofs and is answered once the hive has agreed; `Fetch` is answered
-with pieces of what the new node needs. All are MessagePack, one tagged union.
+    node                                sponsor
+    Ask(join, adopt)            →       tries both on a copy of state; has `join` agreed
+                                ←       Admitted(vault key, peers), or Refused
+    Adopt(envelope)             →       has it agreed, so that what the hive hands over includes it
+                                ←       Given(size), then the handover in pieces, or Refused
+
+All of it is MessagePack, one tagged union; each side may break off, and the node may ask again from the beginning.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from hivemind.model.hive import NodeRole
-from hivemind.transport.contract import Address
+from hivemind.errors import HivemindError, Unavailable, from_code
+from hivemind.transport.contract import Address, Contact
 
-SERVICE = "join"
+PIECE = 512 * 1024
+"""Bytes of a handover in one message."""
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
-    """All that `JoinHive` wants, and the names that must not clash with the hive's."""
-
-    hive: str
-    node: str
-    name: str
-    role: NodeRole
-    administrator: str
-    """Public key of root on that machine; it becomes an administrator of the hive with a member."""
-    token: str
-    """Public key of the token."""
-    proof: bytes
-    consent: bytes
-    protocol: int
-    version: str
-    addresses: tuple[Address, ...]
-    own: tuple[str, ...] = ()
-    """What the node has agreed alone and wants to bring along, as `app default/web`."""
+    join: bytes
+    """`JoinHive`, as `encode_operation` gives it."""
+    adopt: bytes = b""
+    """`AdoptRecords` with what the node had agreed with itself, its secrets still sealed by its own key: to find out
+    what clashes before anybody is let in. Empty: it brings nothing."""
+    version: str = ""
 
 
 class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):
-    """The hive has agreed. What follows in the stream: the snapshot, in pieces, until the stream's end."""
+    """The hive has agreed."""
 
-    hive: str
     name: str
     vault: bytes
     """The key that opens the hive's secrets; empty for a witness."""
     peers: dict[str, tuple[Address, ...]]
+
+
+class Adopt(msgspec.Struct, frozen=True, array_like=True, tag="adopt"):
+    envelope: bytes = b""
+    """A sealed `AdoptRecords`, its secrets sealed for the hive; empty: there is nothing."""
+
+
+class Given(msgspec.Struct, frozen=True, array_like=True, tag="given"):
+    """`ledger.trust.Handover` follows, in messages of at most `PIECE` bytes."""
+
     size: int
-    """Bytes of the snapshot."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -51,22 +55,48 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     message: str
     hint: str = ""
 
-
-Word = Ask | Admitted | Refused
-_decoder = msgspec.msgpack.Decoder(Word)
-
-
-def encode(word: Word) -> bytes:
-    return msgspec.msgpack.encode(word)
+    def error(self) -> HivemindError:
+        return from_code(self.code, self.message, self.hint)
 
 
-def decode(data: bytes) -> Word:
-    """Raises `msgspec.DecodeError`."""
-    word: Word = _decoder.decode(data)
+Word = Ask | Admitted | Adopt | Given | Refused
+_decoder: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word)
+
+
+async def say(contact: Contact, word: Word) -> None:
+    await contact.send(msgspec.msgpack.encode(word))
+
+
+async def hear(contact: Contact) -> Word:
+    """Raises what the other side refused with, `Unavailable` when it broke off or makes no sense."""
+    message = await contact.receive()
+    if message is None:
+        raise Unavailable("the other node broke off", hint="its log says why; try again")
+    try:
+        word = _decoder.decode(message)
+    except msgspec.DecodeError:
+        raise Unavailable("the other node does not make sense", hint="it may run another version") from None
+    if isinstance(word, Refused):
+        raise word.error()
     return word
 
 
-def covered(hive: str, node: str, administrator: str) -> bytes:
-    """What the token's key and the node's key both sign."""
-    fields = (b"hivemind/join/1", hive.encode(), node.encode(), administrator.encode())
-    return b"".join(len(field).to_bytes(8, "big") + field for field in fields)
+async def hand_over(contact: Contact, data: bytes) -> None:
+    await say(contact, Given(len(data)))
+    for start in range(0, len(data), PIECE):
+        await contact.send(data[start : start + PIECE])
+    await contact.finish()
+
+
+async def receive(contact: Contact, largest: int) -> bytes:
+    """What `hand_over` sends."""
+    word = await hear(contact)
+    if not isinstance(word, Given) or word.size > largest:
+        raise Unavailable("the other node does not make sense", hint="it may run another version")
+    taken = bytearray()
+    while len(taken) < word.size:
+        piece = await contact.receive()
+        if not piece:
+            raise Unavailable("the other node broke off", hint="its log says why; try again")
+        taken += piece
+    return bytes(taken)

@@ -1,0 +1,179 @@
+"""The sponsor: a node of the hive that another one turns to in order to join."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from hivemind.daemon.hive import door
+from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
+from hivemind.ledger.contract import Receipt
+from hivemind.ledger.trust import Handover
+from hivemind.model.hive import Hive
+from hivemind.security.envelope import Envelope
+from hivemind.security.identity import verify
+from hivemind.security.joining import joining
+from hivemind.state.operations import AdoptRecords, JoinHive, Operation, decode_operation
+from hivemind.state.state import Outcome, Signed, State
+from hivemind.transport.contract import Address, Contact
+
+log = logging.getLogger(__name__)
+_PATIENCE = 60.0
+"""Seconds for all of a join; whoever takes longer asks again."""
+
+
+class Ledger(Protocol):
+    state: State
+
+    async def submit(self, envelope: Envelope) -> Receipt: ...
+
+    async def handover(self) -> Handover: ...
+
+
+class Sponsor:
+    """`report` has a fact of this node agreed; `vault` is the key that opens the hive's secrets, or empty where this
+    node does not have it; `peers` tells where the nodes of the hive are, this one included."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        ledger: Ledger,
+        report: Callable[[Operation], Awaitable[Outcome]],
+        vault: Callable[[], bytes],
+        peers: Callable[[], dict[str, tuple[Address, ...]]],
+    ) -> None:
+        self._node, self._ledger, self._report = node, ledger, report
+        self._vault, self._peers = vault, peers
+
+    async def welcome(self, contact: Contact) -> None:
+        """Serves one node. What stands in the way is told to it, and logged here."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._serve(contact)
+        except HivemindError as error:
+            log.warning("node %s may not join: %s", contact.peer[:12], error.message)
+            with contextlib.suppress(HivemindError):
+                await door.say(contact, door.Refused(error.code, error.message, error.hint))
+                await contact.finish()
+        except TimeoutError:
+            log.warning("node %s took too long to join", contact.peer[:12])
+
+    async def _serve(self, contact: Contact) -> None:
+        ask = await door.hear(contact)
+        if not isinstance(ask, door.Ask):
+            raise Invalid("a node that wants in asks first")
+        join, adopt = _join_of(ask, contact), _adopt_of(ask)
+        hive = self._hive()
+        if not proven(join, hive.id):
+            raise Forbidden(
+                "this join token is not of this hive, or is not whole", hint="hivemind cluster token create"
+            )
+        if not self._is_in(join):
+            await self._try(join, adopt)
+            await self._report(join)
+            log.info("node %s is let in as a %s", join.name, join.role, extra={"node_id": join.node})
+        key = b"" if join.role == "witness" else self._vault()
+        await door.say(contact, door.Admitted(hive.name, key, self._peers()))
+        bringing = await door.hear(contact)
+        if not isinstance(bringing, door.Adopt):
+            raise Invalid("a node that was let in says what it brings")
+        least = await self._adopt(join, bringing)
+        await door.hand_over(contact, msgspec.msgpack.encode(await self._handover(least)))
+
+    def _hive(self) -> Hive:
+        state = self._ledger.state
+        if state.hive not in state.hives or self._node not in state.nodes:
+            raise Conflict(
+                "this node is of no hive that could be joined", hint="ask another node for a token"
+            )
+        return state.hives[state.hive]
+
+    def _is_in(self, join: JoinHive) -> bool:
+        """It asked before, was let in, and did not hear so."""
+        known = self._ledger.state.nodes.get(join.node)
+        if known is None or known.token != join.token:
+            return False
+        if join.role == "witness" or self._vault():
+            return True
+        raise _blind()
+
+    async def _try(self, join: JoinHive, adopt: AdoptRecords | None) -> None:
+        """On a copy: nobody is let in who would be refused with what it brings."""
+        if join.role != "witness" and not self._vault():
+            raise _blind()
+        state = self._ledger.state.fork()
+        signed = [Signed(self._node, "try-join", join)]
+        signed += [Signed(join.administrator, "try-adopt", adopt)] if adopt else []
+        outcomes = await asyncio.to_thread(state.apply, state.sequence + 1, state.time, signed)
+        for outcome in outcomes:
+            outcome.raise_for_error()
+
+    async def _adopt(self, join: JoinHive, bringing: door.Adopt) -> int:
+        """The sequence that a handover must include."""
+        if not bringing.envelope:
+            return self._ledger.state.sequence
+        envelope = msgspec.msgpack.decode(bringing.envelope, type=Envelope)
+        operation = decode_operation(envelope.payload)
+        if envelope.signer != join.administrator or not isinstance(operation, AdoptRecords):
+            raise Forbidden("only a node's own administrator says what it brings")
+        receipt = await self._ledger.submit(envelope)
+        return receipt.sequence
+
+    async def _handover(self, least: int) -> Handover:
+        handover = await self._ledger.handover()
+        if _sequence(handover) < least:
+            raise Unavailable(
+                f"the hive has no certified state as of {least} yet", hint="join again in a moment"
+            )
+        return handover
+
+
+class _Sequence(msgspec.Struct):
+    sequence: int
+
+
+def _sequence(handover: Handover) -> int:
+    return msgspec.json.decode(handover.snapshot, type=_Sequence).sequence
+
+
+def _join_of(ask: door.Ask, contact: Contact) -> JoinHive:
+    """What the channel's other end may ask for: itself, with the token's proof. Agreement checks all of it again; this
+    keeps strangers from putting anything before the voters."""
+    try:
+        join = decode_operation(ask.join)
+    except msgspec.DecodeError:
+        raise Invalid("this version does not understand how the node wants in") from None
+    if not isinstance(join, JoinHive) or join.node != contact.peer:
+        raise Forbidden("a node joins only itself")
+    return join
+
+
+def _adopt_of(ask: door.Ask) -> AdoptRecords | None:
+    if not ask.adopt:
+        return None
+    try:
+        adopt = decode_operation(ask.adopt)
+    except msgspec.DecodeError:
+        raise Invalid("this version does not understand what the node brings") from None
+    if not isinstance(adopt, AdoptRecords):
+        raise Invalid("this is not what a node brings")
+    return adopt
+
+
+def proven(join: JoinHive, hive: str) -> bool:
+    """Token and node have both signed."""
+    said = joining(hive, join.node, join.administrator)
+    return verify(join.token, said, join.proof) and verify(join.node, said, join.consent)
+
+
+def _blind() -> HivemindError:
+    return Unavailable(
+        "this node does not have the key that opens the hive's secrets",
+        hint="join through another node: make the token on a member or a worker",
+    )
