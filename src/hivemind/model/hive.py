@@ -8,9 +8,6 @@ from hivemind.model.base import Record
 
 PROTOCOL: Final = 1
 """The version of what nodes say to each other that this program speaks."""
-PIPELINE: Final = 64
-"""How many sequences may be under way at a time. A change of voters begins that far ahead of where it was agreed, so
-nothing that is under way already is decided by others than it began with."""
 
 Engine = Literal["local", "pbft", "etcd"]
 NodeRole = Literal["member", "worker", "witness"]
@@ -27,8 +24,14 @@ class Epoch(Record, frozen=True, kw_only=True):
     """The first sequence that it decides."""
     voters: tuple[str, ...]
     """Ids of nodes, sorted."""
-    time: int = 0
-    """Milliseconds: when it was agreed."""
+
+
+class Term(Record, frozen=True, kw_only=True):
+    """An epoch as it is remembered, in the table `terms` by its number as eight digits: the newest hundred."""
+
+    epoch: Epoch
+    time: int
+    """Milliseconds: when it began."""
     reason: str = ""
     """Who came or went, and why."""
 
@@ -52,13 +55,22 @@ class Hive(Record, frozen=True, kw_only=True):
     """Whether replicas move to nodes that joined."""
     epoch: Epoch
     """The one that decides now."""
+    since: int = 0
+    """Milliseconds: when it began."""
     next: Epoch | None = None
     """Agreed, and not yet begun; as long as there is one no other change of voters is taken on."""
+    change: str = ""
+    """Who comes or goes with the next one, and why."""
     protocol: int = 1
     """The version that all nodes understand. It never falls: nodes that understand only less are refused."""
     version: int = 1
     """Counts what people changed."""
     created: int = 0
+
+    @property
+    def domain(self) -> str:
+        """In which its voters' statements count: what an older lineage said does not."""
+        return f"{self.id}/{self.lineage}" if self.lineage else self.id
 
 
 class JoinToken(Record, frozen=True, kw_only=True):
@@ -87,6 +99,10 @@ class Accusation(Record, frozen=True, kw_only=True):
     """Which start of the accused it is about: an accusation of an earlier one is void."""
     time: int
 
+    @property
+    def key(self) -> str:
+        return f"{self.accused}/{self.accuser}"
+
 
 class Expulsion(Record, frozen=True, kw_only=True):
     """A node that was caught lying, or was told to go, in the table `expulsions` by its id: it never comes back with
@@ -99,3 +115,8 @@ class Expulsion(Record, frozen=True, kw_only=True):
     """Two of its own statements that contradict each other, see `protocols.pbft`; empty when a person decided."""
     time: int
     by: str = ""
+
+
+def domain(hive: str, lineage: int) -> str:
+    """Where a statement of a voter counts: in no other hive, and in no other lineage of this one."""
+    return f"{hive}/{lineage}"
