@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hivemind.model.hive import Epoch
+from hivemind.model.hive import Epoch, domain
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,13 +19,9 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     lineage: int = 0
     epoch: Epoch
 
-
-class Boundary(msgspec.Struct, frozen=True, kw_only=True):
-    """One link of the chain: an epoch, and the checkpoint certificate with which the voters of the one before it
-    closed theirs. Empty for the epoch that is believed outright."""
-
-    epoch: Epoch
-    certificate: bytes = b""
+    @property
+    def domain(self) -> str:
+        return domain(self.hive, self.lineage)
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
