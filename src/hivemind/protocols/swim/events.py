@@ -47,6 +47,10 @@ class Leave(msgspec.Struct, frozen=True):
     """Says good-bye. It goes on answering and passing on, and accuses nobody any more."""
 
 
+class Review(msgspec.Struct, frozen=True):
+    """Who belongs to the hive has changed."""
+
+
 class SendReliably(msgspec.Struct, frozen=True):
     """Through the channel instead of a datagram: longer than the MTU, or because datagrams may not get through."""
 
@@ -106,6 +110,6 @@ class Measured(msgspec.Struct, frozen=True):
     coordinate: bytes
 
 
-Input = Received | Tick | Meet | Doubt | Announce | Locate | Leave
+Input = Received | Tick | Meet | Doubt | Announce | Locate | Leave | Review
 Change = Joined | Suspected | Failed | Left | Returned | Updated
 Effect = Send | SendReliably | Measured | Change

@@ -32,7 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     awareness: int = 7
     """The worst that a node may think of its own health; interval and timeout are multiplied by 1 to 1 + this."""
     suspicion: Micros = 2_900 * MILLISECOND
-    """How long enough accusers suspect somebody until it is failed, times log10 of the members if these are over 10."""
+    """How long enough accusers suspect somebody until it is failed. For each doubling of the members beyond ten one
+    `gossip_interval` is added: a refutation takes one round more to reach all."""
     suspicion_max: int = 3
     """As many times `suspicion` while nobody confirms it."""
     confirmations: int = 2

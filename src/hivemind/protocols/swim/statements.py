@@ -62,7 +62,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=5):
 Body = Alive | Leaving | Suspect | Dead | Answer
 Accusation = Suspect | Dead
 
-_decoder = msgspec.msgpack.Decoder(Alive | Leaving | Suspect | Dead | Answer)
+_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 _encoder = msgspec.msgpack.Encoder()
 
 
