@@ -101,6 +101,11 @@ class HandshakeState:
         return not self.finished and (self._next % 2 == 0) == self._initiator
 
     @property
+    def gives_static(self) -> bool:
+        """Whether the message that is next contains its writer's static key, and what follows is sealed."""
+        return not self.finished and "s" in self._pattern.messages[self._next]
+
+    @property
     def hash(self) -> bytes:
         """64 bytes, the same for both sides of this handshake and no other (section 11.2). Only once it finished."""
         assert self.finished
