@@ -51,7 +51,9 @@ class ApiServer:
             if settings.socket:
                 await self._listen(config, sock=self._bind_unix(Path(settings.socket)))
             if settings.port is not None:
-                await self._listen_tcp(config, settings.port)
+                self.port = await self._listen_tcp(config, settings.port)
+            if settings.ws_port is not None:
+                await self._listen_tcp(config, settings.ws_port)
         except BaseException:
             await self.stop()
             raise
@@ -87,7 +89,8 @@ class ApiServer:
         self._servers.append(server)
         return server
 
-    async def _listen_tcp(self, config: Config, port: int) -> None:
+    async def _listen_tcp(self, config: Config, port: int) -> int:
+        """The port that it is."""
         host = self.settings.host
         tls = _tls(self.settings)
         secured = {"ssl": tls, "ssl_handshake_timeout": self.settings.header_timeout} if tls else {}
@@ -95,7 +98,7 @@ class ApiServer:
             server = await self._listen(config, host=host, port=port, **secured)
         except OSError as error:
             raise _explain(error, f"{host}:{port}") from None
-        self.port = server.sockets[0].getsockname()[1]
+        return int(server.sockets[0].getsockname()[1])
 
     def _bind_unix(self, path: Path) -> socket.socket:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,7 +150,11 @@ def _refuse_exposure(settings: ApiSettings) -> None:
         raise Invalid(
             "TLS needs both a certificate and its key", hint="give both --tls-cert FILE and --tls-key FILE"
         )
-    if settings.port is None or settings.tls_cert or _is_loopback(settings.host):
+    if (
+        (settings.port is None and settings.ws_port is None)
+        or settings.tls_cert
+        or _is_loopback(settings.host)
+    ):
         return
     raise Invalid(
         f"the API will not listen on {settings.host!r} without TLS: tokens would travel in the clear",

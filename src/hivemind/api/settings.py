@@ -14,6 +14,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Address to listen on. Anything beyond loopback needs `tls_cert` and `tls_key`."""
     port: int | None = 3000
     """0 takes a free one; None: no TCP at all."""
+    ws_port: int | None = None
+    """One more port that answers the same, for who keeps WebSockets apart."""
     tls_cert: str = ""
     tls_key: str = ""
     """Files in PEM form."""

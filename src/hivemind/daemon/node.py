@@ -307,6 +307,7 @@ class Node:
             socket=chosen.socket,
             host=chosen.web_host,
             port=chosen.web_port or None,
+            ws_port=chosen.ws_port or None,
             tls_cert=chosen.tls_cert,
             tls_key=chosen.tls_key,
         )

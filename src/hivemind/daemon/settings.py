@@ -83,6 +83,11 @@ class ApiSettings(Spec, frozen=True, kw_only=True):
     web_port: Annotated[int, Meta(ge=0, le=65535), _about("TCP port of the API; 0: only the unix socket")] = (
         3000
     )
+    ws_port: Annotated[
+        int,
+        Meta(ge=0, le=65535),
+        _about("one more TCP port of the API, for clients that keep WebSockets apart; 0: none"),
+    ] = 0
     web_host: Annotated[str, _about("address the API listens on; beyond loopback it needs TLS")] = "127.0.0.1"
     tls_cert: Annotated[str, _about("PEM file with the certificate chain")] = ""
     tls_key: Annotated[str, _about("PEM file with the private key")] = ""

@@ -8,6 +8,7 @@ from hivemind.cli.declarations.options import PLAIN_OUTPUT
 _CLUSTER = "hivemind.cli.commands.cluster"
 _TOKENS = "hivemind.cli.commands.cluster_tokens"
 _REPAIR = "hivemind.cli.commands.cluster_repair"
+_LOCAL = "hivemind.cli.commands.cluster_local"
 _ADDRESS = Option(
     "--address",
     "Where the other nodes reach this one: an IP address, with a port if it is not 7946 (one of this machine's).",
@@ -18,6 +19,13 @@ _BFT = Option(
     "--require-bft",
     "Refuse whatever leaves fewer than four voters: fewer survive crashes, but no node that lies.",
     kind=FLAG,
+)
+_FILE = Option(
+    "--file",
+    "What the cluster looks like (cluster-config.yaml).",
+    short="-f",
+    metavar="FILE",
+    completes="file",
 )
 _YES = Option("--yes", "Do not ask.", short="-y", kind=FLAG)
 
@@ -100,4 +108,14 @@ COMMANDS = (
         " which it decides alone, with what it has; what the others decided without it is gone. They must never come"
         " back as they are: they join again.",
     ),
+    Command(
+        ("cluster", "up"), "Start a whole cluster on this machine, from one file.", f"{_LOCAL}:up", (),
+        (_FILE, Option("--simulate-tasks", "Give it small jobs without end, and show where they run.", kind=FLAG),
+         Option("--detach", "Return once it runs.", short="-d", kind=FLAG)),
+        ("cluster up --file cluster-config.yaml", "cluster up --file cluster-config.yaml --simulate-tasks"),
+        "Each node is a real daemon with data, sockets and ports of its own. Ctrl-C ends it and removes everything;"
+        " so does `hivemind cluster down`, whatever became of this command.",
+    ),
+    Command(("cluster", "down"), "End a cluster of this machine and remove everything of it.", f"{_LOCAL}:down", (),
+            (_FILE,), ("cluster down --file cluster-config.yaml",)),
 )  # fmt: skip

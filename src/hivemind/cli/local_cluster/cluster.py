@@ -1,0 +1,135 @@
+"""A local cluster from its first daemon to its last trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+
+from hivemind.cli.local_cluster import daemons
+from hivemind.cli.local_cluster.config import ClusterConfig
+from hivemind.cli.local_cluster.place import LocalNode, Place, Written
+from hivemind.cli.local_cluster.ports import HOST, is_free, take
+from hivemind.client.client import Hivemind
+from hivemind.errors import Conflict, HivemindError, TimedOut, Unavailable
+from hivemind.model.cluster import FoundRequest, JoinRequest, JoinTokenRequest
+
+_START = 60.0
+"""Seconds that daemons have until they answer."""
+_AT_A_TIME = 8
+Heard = Callable[[str, str, str], None]
+"""Node, state, detail: how far one of them is."""
+
+
+def plan(config: ClusterConfig, place: Place) -> Written:
+    """Ports for every node. What is written down already stays; raises `Conflict` when a port that was asked for is
+    taken."""
+    known = place.read()
+    if known is not None:
+        if len(known.nodes) != config.nodes.count:
+            raise Conflict(
+                f"there is a cluster {config.swarm} of {len(known.nodes)} nodes already",
+                hint="remove it first: hivemind cluster down",
+            )
+        return known
+    for key, port in (("httpPort", config.nodes.http_port), ("wsPort", config.nodes.ws_port)):
+        if not is_free(port):
+            raise Conflict(f"port {port} is taken by another program", hint=f"choose another nodes.{key}")
+    return Written(swarm=config.swarm, cleanup=config.cleanup, nodes=tuple(_nodes(config, place)))
+
+
+def _nodes(config: ClusterConfig, place: Place) -> Iterator[LocalNode]:
+    wished, count = config.nodes, config.nodes.count
+    span = wished.random_port_range
+    ports = iter(take(span.min, span.max, 2 * count - 1, {wished.http_port, wished.ws_port}))
+    for number in range(1, count + 1):
+        first = number == 1
+        yield LocalNode(
+            number=number,
+            name=f"{config.swarm}-{number}",
+            home=str(place.home / str(number)),
+            web_port=wished.http_port if first else next(ports),
+            ws_port=wished.ws_port if first else 0,
+            hive_port=next(ports),
+        )
+
+
+class LocalCluster:
+    def __init__(self, written: Written) -> None:
+        self.written = written
+        self._stack = ExitStack()
+        self.clients = {
+            node.number: self._stack.enter_context(Hivemind(f"unix://{node.socket}"))
+            for node in written.nodes
+        }
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def start(self, heard: Heard) -> None:
+        """Returns when all nodes are of one hive. Raises `Unavailable` when a daemon ends, with its last words."""
+        running = daemons.pids(self.written.nodes)
+        started = {n.number: daemons.launch(n) for n in self.written.nodes if n.number not in running}
+        deadline = time.monotonic() + _START
+        for node in self.written.nodes:
+            heard(node.name, "starting", f"http://{HOST}:{node.web_port}")
+        for node in self.written.nodes:
+            while not self._answers(node):
+                process = started.get(node.number)
+                if process is not None and process.poll() is not None:
+                    raise Unavailable(f"{node.name} ended: {_last_words(node)}", hint=f"see {node.log}")
+                if time.monotonic() > deadline:
+                    raise TimedOut(f"{node.name} does not answer", hint=f"see {node.log}")
+                time.sleep(0.05)
+        self._gather(heard)
+
+    def _answers(self, node: LocalNode) -> bool:
+        try:
+            return bool(self.clients[node.number].status().node)
+        except HivemindError:
+            return False
+
+    def _gather(self, heard: Heard) -> None:
+        first, *others = self.written.nodes
+        founder = self.clients[first.number]
+        if not founder.cluster.status().name:
+            founder.cluster.init(FoundRequest(name=self.written.swarm))
+        heard(first.name, "ready", "founded the hive")
+        missing = [node for node in others if not self._is_in(node)]
+        if not missing:
+            return
+        token = founder.cluster.new_token(JoinTokenRequest(uses=len(missing), expires=600.0)).token
+        pool = ThreadPoolExecutor(_AT_A_TIME)
+        try:
+            for join in as_completed([pool.submit(self._join, node, token, heard) for node in missing]):
+                join.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a join that hangs ends with its daemon
+
+    def _is_in(self, node: LocalNode) -> bool:
+        status = self.clients[node.number].cluster.status()
+        return bool(status.name) and not status.step
+
+    def _join(self, node: LocalNode, token: str, heard: Heard) -> None:
+        for step in self.clients[node.number].cluster.join(JoinRequest(token=token)):
+            heard(node.name, step.step, step.detail)
+
+
+def remove(written: Written, place: Place, *, data: bool) -> list[str]:
+    """Ends every daemon; with `data`, everything else of them, too. The problems."""
+    daemons.end(written.nodes)
+    if not data:
+        return []
+    problems = daemons.destroy(written.nodes)
+    if not problems:
+        place.remove()
+    return problems
+
+
+def _last_words(node: LocalNode) -> str:
+    try:
+        lines = node.log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"
