@@ -53,6 +53,8 @@ class Hive(Record, frozen=True, kw_only=True):
     """Milliseconds after which the longest-serving voter makes room for another member; 0: never."""
     rebalance: bool = False
     """Whether replicas move to nodes that joined."""
+    balance: int = 0
+    """Milliseconds: when it is looked again for one that should; 0: nothing has changed since."""
     epoch: Epoch
     """The one that decides now."""
     since: int = 0
@@ -69,8 +71,7 @@ class Hive(Record, frozen=True, kw_only=True):
 
     @property
     def domain(self) -> str:
-        """In which its voters' statements count: what an older lineage said does not."""
-        return f"{self.id}/{self.lineage}" if self.lineage else self.id
+        return domain(self.id, self.lineage)
 
 
 class JoinToken(Record, frozen=True, kw_only=True):
@@ -118,5 +119,5 @@ class Expulsion(Record, frozen=True, kw_only=True):
 
 
 def domain(hive: str, lineage: int) -> str:
-    """Where a statement of a voter counts: in no other hive, and in no other lineage of this one."""
-    return f"{hive}/{lineage}"
+    """In which its voters' statements count: what an older lineage said does not."""
+    return f"{hive}/{lineage}" if lineage else hive
