@@ -23,6 +23,7 @@ HARMLESS = {
     "__future__", "abc", "base64", "bisect", "calendar", "collections", "contextlib", "dataclasses", "datetime",
     "difflib", "enum", "functools", "hashlib", "heapq", "hivemind", "hmac", "ipaddress", "itertools", "json", "math",
     "msgspec", "nacl", "operator", "re", "shlex", "string", "struct", "types", "typing", "unicodedata", "yaml",
+    "zlib",
 }
 # fmt: on
 """All that pure rooms may know of the world: values in, values out."""

@@ -97,7 +97,7 @@ def _roll(spec: AppSpec, slots: Slots, busy: Sequence[Slot], make: Callable[[int
         why = f"replaced by revision {slot.revision}"
         steps += [Halt(a.id, "its slot has another") for a in slot.doubled]
         if slot.served:
-            steps += [Halt(a.id, why) for a in slot.stale]
+            steps += [Halt(a.id, "moved to another node" if a.moving_to else why) for a in slot.stale]
             continue
         useless = slot.useless
         steps += [Halt(a.id, why) for a in useless]
@@ -112,6 +112,7 @@ def _roll(spec: AppSpec, slots: Slots, busy: Sequence[Slot], make: Callable[[int
             serving
             and any(a.state is AllocationState.PENDING for a in slot.fresh)
             and serving[0].revision == slot.revision
+            and not serving[0].moving_to
         ):
             # Its node is being drained and no other has room: it goes all the same.
             steps += [Halt(a.id, "its node is drained") for a in serving]

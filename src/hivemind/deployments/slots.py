@@ -15,7 +15,8 @@ _attempt = attrgetter("attempt")
 
 
 class Slot:
-    """Within a slot an allocation of the wanted revision is *fresh*, any other *stale*."""
+    """Within a slot an allocation of the wanted revision is *fresh*, any other *stale*; so is one that is to leave its
+    node."""
 
     __slots__ = ("fresh", "healthy", "index", "last", "revision", "stale", "stopping", "unsettled")
 
@@ -40,7 +41,7 @@ class Slot:
                 continue
             if allocation.desired is Desired.STOP:
                 self.stopping.append(allocation)
-            elif allocation.revision == revision and allocation.node not in leaving:
+            elif allocation.revision == revision and not (allocation.node in leaving or allocation.moving_to):
                 self.fresh.append(allocation)
                 if allocation.state is AllocationState.HEALTHY:
                     self.healthy = True

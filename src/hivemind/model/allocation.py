@@ -59,9 +59,11 @@ class Allocation(Record, frozen=True, kw_only=True):
     node: str = ""
     desired: Desired = Desired.RUN
     kill: bool = False
-    """Of a task that shall stop: at once, without its grace period."""
+    """What shall stop: at once, without its grace period."""
     halted: Literal["", "canceled", "preempted", "lost"] = ""
     """Of a task that shall stop: what its ending counts as."""
+    moving_to: str = ""
+    """Id of the node on which its slot is to have another, so that it can go; see `state.rebalancing`."""
     makes_room_for: str = ""
     """Key of the task run for which it was preempted."""
     state: AllocationState = AllocationState.PENDING

@@ -53,10 +53,14 @@ class Node(Record, frozen=True, kw_only=True):
     """Let in, and has not said yet what it offers."""
     token: str = ""
     """With which it joined."""
+    administrator: str = ""
+    """Key of the person that came with it, and goes with it; empty: nobody did."""
     lost: int = 0
     """Milliseconds: since when the hive goes on without it; 0: it is there."""
     losses: int = 0
     """How often it was lost lately."""
+    returned: int = 0
+    """Milliseconds: when it came back after it was lost."""
     held_until: int = 0
     """Milliseconds: it was lost too often to be given anything new before that."""
     leaving: int = 0
@@ -67,6 +71,12 @@ class Node(Record, frozen=True, kw_only=True):
     """Milliseconds: when it last began or ceased to be a voter; 0: it never was one."""
     adopted: bool = False
     """What it had agreed with itself before it joined is the hive's now."""
+
+    @property
+    def usable(self) -> bool:
+        """It is given something new, if there is room."""
+        wanted = self.schedulable and not self.drained and self.role != "witness"
+        return wanted and not (self.away or self.held_until)
 
     @property
     def away(self) -> bool:

@@ -9,8 +9,12 @@ from hivemind.errors import Forbidden
 from hivemind.model.principal import Principal
 from hivemind.security.authority import may
 from hivemind.state import (
+    adoption,
     apps,
     contents,
+    leaving,
+    losing,
+    membership,
     nodes,
     principals,
     projects,
@@ -18,6 +22,7 @@ from hivemind.state import (
     rollouts,
     snapshots,
     storage,
+    tokens,
     volumes,
 )
 from hivemind.state import operations as op
@@ -32,6 +37,19 @@ _HANDLERS: dict[type[op.Operation], Handler] = {
     op.RegisterNode: nodes.register,
     op.UpdateNode: nodes.update,
     op.DrainNode: nodes.drain,
+    op.ReportCoordinates: membership.locate,
+    op.FoundHive: membership.found,
+    op.ConfigureHive: membership.configure,
+    op.PutJoinToken: tokens.put,
+    op.DeleteJoinToken: tokens.delete,
+    op.JoinHive: membership.join,
+    op.ReadyToVote: membership.ready,
+    op.AdoptRecords: adoption.adopt,
+    op.LeaveHive: leaving.leave,
+    op.ExpelNode: leaving.expel,
+    op.ReportEvidence: leaving.convict,
+    op.AccuseNode: losing.accuse,
+    op.AcquitNode: losing.acquit,
     op.ReportAllocations: nodes.report,
     op.PutProject: projects.put,
     op.DeleteProject: projects.delete,

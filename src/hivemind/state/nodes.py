@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from hivemind.errors import Conflict, Forbidden, NotFound
+from hivemind.errors import Conflict, Forbidden, Invalid
 from hivemind.model.allocation import AllocationState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
+from hivemind.state import draining, losing, membership
 from hivemind.state.jobs import ending, notices
+from hivemind.state.leaving import find
 from hivemind.state.operations import AllocationReport, DrainNode, RegisterNode, ReportAllocations, UpdateNode
 from hivemind.state.projects import check_version
 from hivemind.state.state import Outcome, State
@@ -18,15 +20,15 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
     """Capacities are the node's word; labels and schedulability, once agreed, are the people's."""
     if who.id != operation.id:
         raise Forbidden("a node registers only itself")
-    for other in state.nodes.values():
-        if other.name == operation.name and other.id != operation.id:
-            raise Conflict(
-                f"the name {operation.name!r} belongs to another node", hint="start with --node-name OTHER"
-            )
+    if state.about.named(operation.name) not in ("", operation.id):
+        raise Conflict(
+            f"the name {operation.name!r} belongs to another node", hint="start with --node-name OTHER"
+        )
+    membership.check_protocol(state, operation.protocol)
     old = state.nodes.get(operation.id)
     fresh = Node(id=operation.id, name=operation.name, labels=operation.labels, joined=state.time)
     new = replace(
-        old or fresh,
+        losing.returned(state, old or fresh, operation.incarnation),
         name=operation.name,
         cpus=operation.cpus,
         memory=operation.memory,
@@ -37,12 +39,17 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
         task_slots=operation.task_slots,
         executors=operation.executors,
         labels={**operation.labels, **(old.labels if old else {})},
+        addresses=operation.addresses,
+        subnet=operation.subnet,
+        protocol=operation.protocol,
         updated=state.time,
     )
     state.tables.put(state.nodes, new.id, new)
     state.tables.put(state.principals, who.id, replace(who, name=operation.name))
+    draining.set_timer(state, new)
+    membership.raise_protocol(state)
     _affects_pending(state)
-    if old is None:
+    if old is None or old.away:
         notices.reassign(state)
     return Outcome(id=new.id, version=new.version)
 
@@ -51,24 +58,32 @@ def update(state: State, operation: UpdateNode, who: Principal) -> Outcome:
     old = find(state, operation.manifest.name)
     check_version(operation.if_version, old.version)
     wanted = operation.manifest
+    if old.leaving and wanted.schedulable:
+        raise Conflict(f"node {old.name!r} is leaving the hive", hint="let it join again once it has left")
+    drained = old.drained and not wanted.schedulable
     new = replace(
         old,
         labels=wanted.labels,
         schedulable=wanted.schedulable,
-        drained=old.drained and not wanted.schedulable,
+        drained=drained,
+        deadline=old.deadline if drained else 0,
     )
     return _save(state, old, new)
 
 
 def drain(state: State, operation: DrainNode, who: Principal) -> Outcome:
     old = find(state, operation.name)
-    return _save(state, old, replace(old, schedulable=False, drained=True))
+    if operation.deadline < 0:
+        raise Invalid("a deadline lies ahead", hint="say how long it may take: --deadline 10m")
+    due = state.time + operation.deadline if operation.deadline else 0
+    return _save(state, old, replace(old, schedulable=False, drained=True, deadline=due))
 
 
 def _save(state: State, old: Node, new: Node) -> Outcome:
     if new != old:
         new = replace(new, version=old.version + 1, updated=state.time)
         state.tables.put(state.nodes, new.id, new)
+        draining.set_timer(state, new)
         _affects_pending(state)
     if new.drained != old.drained:
         state.dirty |= {allocation.app for allocation in state.allocations_on(old.id) if allocation.app}
@@ -77,14 +92,6 @@ def _save(state: State, old: Node, new: Node) -> Outcome:
     if new.schedulable != old.schedulable:
         notices.reassign(state)
     return Outcome(id=new.id, version=new.version)
-
-
-def find(state: State, name: str) -> Node:
-    """By name or id."""
-    for node in state.nodes.values():
-        if name in (node.name, node.id):
-            return node
-    raise NotFound(f"there is no node {name!r}", hint="hivemind node ls shows them")
 
 
 def report(state: State, operation: ReportAllocations, who: Principal) -> Outcome:

@@ -208,8 +208,8 @@ class AdoptRecords(Operation, frozen=True, kw_only=True, tag="hive.adopt"):
     on. Signed by the administrator that it brought. One clash refuses all of it."""
 
     node: str
-    records: dict[str, dict[str, msgspec.Raw]] = {}
-    """Table, then key, then the record as it was encoded there. Secrets are sealed anew for the hive."""
+    records: bytes
+    """See `state.adoption.pack`. Secrets are sealed anew for the hive."""
 
 
 class PutProject(Operation, frozen=True, kw_only=True, tag="project.put"):

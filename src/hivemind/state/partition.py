@@ -8,7 +8,9 @@ the key, and two inner levels, 256 partitions to a group and 16 groups.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
+PARTITIONS = 4096
 _FANOUT = 256
 _EMPTY = bytes(32)
 
@@ -22,6 +24,27 @@ def hash32(*parts: bytes | bytearray) -> bytes:
     return digest.digest()
 
 
+def name_of(key: bytes) -> bytes:
+    return hash32(key)
+
+
+def partition_of(name: bytes) -> int:
+    """In which of the leaf partitions the key of that name is."""
+    return int.from_bytes(name[:2], "big") >> 4
+
+
+def partition_hash(leaves: Mapping[bytes, bytes]) -> bytes:
+    """`leaves`: name -> hash of the value."""
+    return hash32(*(name + leaves[name] for name in sorted(leaves))) if leaves else _EMPTY
+
+
+def root_of(hashes: bytes | bytearray) -> bytes:
+    """From the hashes of all partitions, as `PartitionTree.hashes` gives them."""
+    size = 32 * _FANOUT
+    groups = (hashes[at : at + size] for at in range(0, len(hashes), size))
+    return hash32(b"".join(hash32(group) if any(group) else _EMPTY for group in groups))
+
+
 class PartitionTree:
     """`set` any number of keys, then ask for the `root`."""
 
@@ -31,12 +54,12 @@ class PartitionTree:
         """Group -> the hashes of its partitions, one behind the other; zeros where one is empty."""
         self._groups: dict[int, bytes] = {}
         self._dirty: set[int] = set()
-        self._root = hash32(bytes(32 * (4096 // _FANOUT)))
+        self._root = hash32(bytes(32 * (PARTITIONS // _FANOUT)))
 
     def set(self, key: bytes, value: bytes | None) -> None:
         """`value` None removes the key."""
-        name = hash32(key)
-        index = int.from_bytes(name[:2], "big") >> 4
+        name = name_of(key)
+        index = partition_of(name)
         leaves = self._leaves.setdefault(index, {})
         if value is None:
             leaves.pop(name, None)
@@ -53,12 +76,9 @@ class PartitionTree:
             leaves = self._leaves[index]
             group, position = divmod(index, _FANOUT)
             partitions = self._partitions.setdefault(group, bytearray(32 * _FANOUT))
-            if leaves:
-                hashed = hash32(*(name + leaves[name] for name in sorted(leaves)))
-            else:
-                hashed = _EMPTY
+            partitions[32 * position : 32 * position + 32] = partition_hash(leaves)
+            if not leaves:
                 del self._leaves[index]
-            partitions[32 * position : 32 * position + 32] = hashed
             groups.add(group)
         for group in groups:
             partitions = self._partitions[group]
@@ -67,5 +87,13 @@ class PartitionTree:
             else:
                 self._groups.pop(group, None)
         self._dirty.clear()
-        self._root = hash32(b"".join(self._groups.get(group, _EMPTY) for group in range(4096 // _FANOUT)))
+        self._root = hash32(
+            b"".join(self._groups.get(group, _EMPTY) for group in range(PARTITIONS // _FANOUT))
+        )
         return self._root
+
+    def hashes(self) -> bytes:
+        """Of all partitions, one behind the other; zeros where one is empty."""
+        self.root()
+        empty = bytes(32 * _FANOUT)
+        return b"".join(self._partitions.get(group, empty) for group in range(PARTITIONS // _FANOUT))

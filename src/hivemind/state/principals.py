@@ -57,6 +57,8 @@ def revoke(state: State, operation: RevokePrincipal, who: Principal) -> Outcome:
 
 def _register_node(state: State, new: Principal) -> Outcome:
     """Nodes have no wishes, so no role raises them; a person's key stays a person's."""
+    if new.id in state.expulsions:
+        raise Forbidden("the node with this key was expelled from the hive")
     old = state.principals.get(new.id)
     if old is not None and old.kind != "node":
         raise Conflict(f"this key belongs to the person {old.name!r}", hint="each node has a key of its own")

@@ -16,14 +16,15 @@ from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import App
 from hivemind.model.names import derive_id
 from hivemind.model.revision import Revision
-from hivemind.scheduler.contract import Ask
 from hivemind.scheduler.scheduler import place
-from hivemind.state import pins, volume_use, volumes
+from hivemind.state import pins, rebalancing, volume_use, volumes
+from hivemind.state.asking import ask
 from hivemind.state.deadlines import Timer
 from hivemind.state.dependencies import waits
 from hivemind.state.jobs.advance import advance
 from hivemind.state.state import State, revision_key
 from hivemind.state.succession import succeeding
+from hivemind.state.upkeep import TIMERS, recall_upkeep, upkeep
 
 _ROUNDS = 50
 """More rounds than any plan can need; beyond them the strategy is defective."""
@@ -36,9 +37,10 @@ _DEPLOYMENTS_KEPT = 20
 
 def reconcile(state: State, passed: Sequence[Timer]) -> None:
     """`passed`: timers whose time has come."""
+    upkeep(state, [timer for timer in passed if timer[0] in TIMERS])
     state.dirty |= {key for kind, key in passed if kind == "app"}
     _reconcile_apps(state)
-    advance(state, [timer for timer in passed if timer[0] != "app"])
+    advance(state, [timer for timer in passed if timer[0] != "app" and timer[0] not in TIMERS])
 
 
 def _reconcile_apps(state: State) -> None:
@@ -58,6 +60,7 @@ def recall_deadlines(state: State) -> None:
     """After a restore: everything is at rest, so planning again only tells the timers."""
     for id in state.apps:
         _set_deadline(state, id, _plan(state, state.apps[id]))
+    recall_upkeep(state)
 
 
 def _plan(state: State, app: App) -> Plan:
@@ -182,7 +185,8 @@ def _place_pending(state: State) -> None:
 
 def _likeness(state: State, id: str) -> tuple[object, ...]:
     allocation = state.allocations[id]
-    return (allocation.app, allocation.revision, volume_use.ties(state, allocation))
+    to = rebalancing.target(state, allocation)
+    return (allocation.app, allocation.revision, volume_use.ties(state, allocation), to)
 
 
 def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
@@ -200,7 +204,8 @@ def _apart(state: State, ids: list[str]) -> tuple[list[str], list[str]]:
 def _place_round(state: State, ids: list[str]) -> dict[tuple[object, ...], str]:
     """Why those that found no place did not."""
     refused = {}
-    asks = [_ask(state, state.allocations[id]) for id in ids]
+    mine = [state.allocations[id] for id in ids]
+    asks = [ask(state, each, rebalancing.target(state, each)) for each in mine]
     for placement in place(asks, state.nodes, state.uses()) if asks else ():
         if not placement.node:
             refused[_likeness(state, placement.ask)] = placement.explanation
@@ -219,25 +224,6 @@ def _refuse(state: State, id: str, why: str) -> None:
     old = state.allocations[id]
     if old.reason != why:
         state.tables.put(state.allocations, id, replace(old, reason=why, updated=state.time))
-
-
-def _ask(state: State, allocation: Allocation) -> Ask:
-    spec = state.spec_of(allocation)
-    return Ask(
-        id=allocation.id,
-        app=allocation.app,
-        cpus=spec.reserved.cpus,
-        memory=spec.reserved.memory,
-        gpus=spec.reserved.gpus,
-        host_ports=spec.node_ports,
-        alone=spec.network.mode == "host",
-        constraints=spec.constraints,
-        runtime=spec.runtime,
-        image=spec.image,
-        placement=spec.placement,
-        priority=spec.priority,
-        volumes=volume_use.ties(state, allocation),
-    )
 
 
 # -- forgetting ----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from hivemind.model.base import Record, decode, encode
 from hivemind.model.circuit import CircuitRecord
 from hivemind.model.content import Bundle, Content
 from hivemind.model.deployment import Deployment, DeploymentState
-from hivemind.model.hive import Accusation, Epoch, Expulsion, Hive, JoinToken
+from hivemind.model.hive import Accusation, Epoch, Expulsion, Hive, JoinToken, Term
 from hivemind.model.image_registry import ImageRegistry
 from hivemind.model.job import Definition, Job, JobSpec
 from hivemind.model.names import derive_id
@@ -160,8 +160,7 @@ class State:
         self.starts: Table[RecentStart] = Table("starts", RecentStart)
         self.notices: Table[Notice] = Table("notices", Notice)
         self.hives: Table[Hive] = Table("hives", Hive)
-        self.epochs: Table[Epoch] = Table("epochs", Epoch)
-        """Those that began, by their number as text of eight digits: the newest of them."""
+        self.terms: Table[Term] = Table("terms", Term)
         self.join_tokens: Table[JoinToken] = Table("join_tokens", JoinToken)
         self.accusations: Table[Accusation] = Table("accusations", Accusation)
         self.expulsions: Table[Expulsion] = Table("expulsions", Expulsion)
@@ -196,7 +195,7 @@ class State:
                 self.volumes, self.snapshots, self.discarded, self.storage_classes, self.backup_targets,
                 self.jobs, self.definitions, self.runs, self.task_runs, self.items, self.routines, self.circuits,
                 self.queues, self.notices, self.starts,
-                self.hives, self.epochs, self.join_tokens, self.accusations, self.expulsions,
+                self.hives, self.terms, self.join_tokens, self.accusations, self.expulsions,
             ],
             self._reindex,
         )  # fmt: skip
@@ -221,7 +220,7 @@ class State:
         hive = self.hive_record
         if hive is None:
             return None
-        known = [*self.epochs.values(), *([hive.next] if hive.next else ())]
+        known = [term.epoch for term in self.terms.values()] + ([hive.next] if hive.next else [])
         return max((e for e in known if e.since <= sequence), key=lambda e: e.since, default=None)
 
     def find_job(self, project: str, name: str) -> Job | None:
@@ -333,6 +332,10 @@ class State:
     def running_deployment(self, app: str) -> Deployment | None:
         found = self._running.get(app)
         return self.deployments[found] if found else None
+
+    def replies_of(self, signer: str) -> list[str]:
+        """Keys, oldest first."""
+        return list(self._by_signer.get(signer, ()))
 
     def uses(self) -> dict[str, Use]:
         """What is set aside on every node; computed again only where something changed."""

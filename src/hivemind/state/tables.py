@@ -26,6 +26,11 @@ class Change(msgspec.Struct, frozen=True):
     new: Any
 
 
+def record_key(table: str, key: str) -> bytes:
+    """Under which the digest knows a record."""
+    return f"{table}\0{key}".encode()
+
+
 class Table(Mapping[str, R], Generic[R]):
     """A read-only view for everyone but `Tables`; iterates in key order."""
 
@@ -90,9 +95,14 @@ class Tables:
     def digest(self) -> bytes:
         for name, key in self._unhashed:
             record = self._tables[name]._rows.get(key)
-            self._tree.set(f"{name}\0{key}".encode(), None if record is None else encode(record))
+            self._tree.set(record_key(name, key), None if record is None else encode(record))
         self._unhashed.clear()
         return self._tree.root()
+
+    def hashes(self) -> bytes:
+        """Of all partitions of the digest's tree."""
+        self.digest()
+        return self._tree.hashes()
 
     def copies(self) -> dict[str, dict[str, Any]]:
         """All records as they are now; they are shared, for they never change."""

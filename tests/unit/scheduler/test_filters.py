@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hivemind.errors import Invalid
@@ -24,11 +26,26 @@ def refusal(name: str, ask: Ask, node: Node = NODE, use: Use | None = None) -> s
     return reason.one if reason else ""
 
 
-def test_drained_and_cordoned_nodes_take_nothing() -> None:
-    ask = Ask(id="a", app="web")
-    assert refusal("drained", ask) == ""
-    assert refusal("drained", ask, Node(id="n", name="n", schedulable=False)) == "is cordoned"
-    assert refusal("drained", ask, Node(id="n", name="n", schedulable=False, drained=True)) == "is drained"
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({}, ""),
+        ({"schedulable": False}, "is cordoned"),
+        ({"schedulable": False, "drained": True}, "is drained"),
+        ({"schedulable": False, "drained": True, "leaving": 5}, "is leaving"),
+        ({"lost": 5}, "is lost"),
+        ({"lost": 5, "schedulable": False, "drained": True}, "is lost"),
+        ({"expected": True}, "is not there yet"),
+        ({"role": "witness"}, "is a witness"),
+        ({"role": "worker"}, ""),
+        ({"held_until": 5}, "was lost too often lately"),
+        ({"held_until": 5, "schedulable": False}, "is cordoned"),
+    ],
+)
+def test_who_takes_nothing_and_why(facts: dict[str, Any], reason: str) -> None:
+    node = Node(id="n", name="n", **facts)
+    assert refusal("presence", Ask(id="a", app="web"), node) == reason
+    assert node.usable == (not reason)
 
 
 def test_resources_count_what_is_set_aside() -> None:

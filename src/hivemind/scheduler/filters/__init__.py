@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hivemind.scheduler.filters import (
     constraints,
-    drained,
     executors,
     platform,
     ports,
+    presence,
     resources,
     slots,
     volumes,
@@ -17,7 +17,7 @@ from hivemind.scheduler.filters.contract import Filter, Reason
 FILTERS: dict[str, Filter] = {
     f.name: f
     for f in (
-        drained.FILTER,
+        presence.FILTER,
         platform.FILTER,
         volumes.FILTER,
         constraints.FILTER,

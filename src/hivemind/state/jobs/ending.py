@@ -71,3 +71,14 @@ def leave(state: State, node: str) -> None:
         if allocation.for_job:
             name = state.nodes[node].name
             halt_attempt(state, allocation.id, f"node {name} is drained", halted="lost")
+
+
+def lost(state: State, old: Allocation, why: str) -> None:
+    """Its node is gone. What it was to be stopped for is still what its ending counts as."""
+    how = Ended(
+        cause=old.halted or "lost",
+        reason=old.reason if old.halted else why,
+        nodes=(old.node,),
+        started=old.started_at,
+    )
+    end(state, old, how)

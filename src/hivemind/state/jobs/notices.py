@@ -115,7 +115,7 @@ def _postman(state: State, notice: Notice) -> str:
 
 
 def _fit(node: Node) -> bool:
-    return node.schedulable and not node.drained
+    return node.schedulable and not node.drained and not node.away and node.role != "witness"
 
 
 # -- what is told --------------------------------------------------------------------------------------------

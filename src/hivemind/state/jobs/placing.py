@@ -55,7 +55,7 @@ def _free_slots(state: State) -> int:
     return sum(
         max(state.nodes[node].task_slots - use.tasks, 0)
         for node, use in state.uses().items()
-        if state.nodes[node].schedulable and not state.nodes[node].drained
+        if state.nodes[node].usable
     )
 
 
