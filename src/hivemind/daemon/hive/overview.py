@@ -1,0 +1,105 @@
+"""What `cluster status` shows: what was agreed about the nodes, what membership sees, how agreement goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hivemind.ledger.contract import LedgerStatus
+from hivemind.model.base import decode
+from hivemind.model.cluster import ClusterMember, ClusterStatus, Reach
+from hivemind.model.hive import PROTOCOL
+from hivemind.model.node import Node, NodeStatus
+from hivemind.protocols.pbft.quorum import faulty, quorum
+from hivemind.state.state import State
+from hivemind.store.contract import Store
+
+
+def overview(
+    *,
+    state: State,
+    store: Store,
+    node: str,
+    node_name: str,
+    status: LedgerStatus,
+    reach: Callable[[str], Reach],
+    address: str,
+    step: str,
+    problems: tuple[str, ...],
+) -> ClusterStatus:
+    hive = state.hives.get(state.hive)
+    mine = state.nodes.get(node)
+    voters = len(status.voters) or 1
+    expelled = [f"{e.name}: {e.reason}" for e in state.expulsions.values()]
+    members = [
+        _member(state, store, each, status, "self" if each.id == node else reach(each.id))
+        for each in state.nodes.values()
+    ]
+    common = ClusterStatus(
+        hive=state.hive,
+        node=node,
+        node_name=node_name,
+        role=mine.role if mine else "member",
+        engine=status.engine,
+        ledger=status.role,
+        epoch=status.epoch,
+        view=status.view,
+        primary=status.primary,
+        sequence=status.sequence,
+        agreed=status.agreed,
+        checkpoint=status.checkpoint,
+        can_decide=status.can_decide,
+        why_not=status.why_not,
+        address=address,
+        own_protocol=PROTOCOL,
+        step=step,
+        members=tuple(sorted(members, key=lambda member: member.name)),
+        evidence=tuple(dict.fromkeys((*expelled, *status.evidence))),
+        problems=problems,
+    )
+    if hive is None:
+        return common
+    from msgspec.structs import replace
+
+    return replace(
+        common,
+        name=hive.name,
+        lineage=hive.lineage,
+        next_epoch=hive.next.number if hive.next else 0,
+        max_voters=hive.max_voters,
+        require_bft=hive.require_bft,
+        rotation=hive.rotation / 1000,
+        rebalance=hive.rebalance,
+        faults=faulty(voters),
+        crashes=voters - quorum(voters),
+        protocol=hive.protocol,
+    )
+
+
+def _member(state: State, store: Store, node: Node, status: LedgerStatus, reach: Reach) -> ClusterMember:
+    seen = store.get(f"node/{node.id}")
+    told = decode(seen.value, NodeStatus) if seen and seen.value else NodeStatus()
+    return ClusterMember(
+        id=node.id,
+        name=node.name,
+        role=node.role,
+        reach=reach,
+        agreed=_agreed(node),
+        voter=node.id in status.voters,
+        primary=node.id == status.primary,
+        addresses=node.addresses,
+        heard=status.heard.get(node.id, 0),
+        version=told.version,
+        protocol=node.protocol,
+        joined=node.joined,
+        allocations=sum(1 for a in state.allocations_on(node.id) if a.live),
+    )
+
+
+def _agreed(node: Node) -> str:
+    if node.lost:
+        return "lost"
+    if node.leaving:
+        return "leaving"
+    if node.expected:
+        return "joining"
+    return "drained" if node.drained else "ready" if node.schedulable else "cordoned"
