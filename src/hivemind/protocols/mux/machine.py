@@ -1,0 +1,396 @@
+"""The multiplexer: a machine that turns frames into events, and what is asked of it into frames.
+
+It holds no more than its limits: whoever drives it takes a frame (`next_frame`) whenever the connection can carry one
+more, so what cannot be sent waits here, where it is counted. Control frames go first; messages and streams take turns,
+and so do streams among each other, by fragments: nobody waits for somebody else's long message.
+
+Frames of a channel are neither lost nor reordered. Whatever breaks the rules raises `Refused`: the connection has to
+be given up. All collections keep the order in which things were put in: equal calls give equal frames.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+import msgspec
+
+from hivemind.protocols.machine import SECOND, Micros
+from hivemind.protocols.mux.frame import (
+    FRAGMENT,
+    Failure,
+    Kind,
+    decode,
+    decode_failure,
+    decode_service,
+    encode,
+    encode_failure,
+    encode_service,
+)
+from hivemind.protocols.mux.stream import LARGEST_MESSAGE, Stream
+from hivemind.protocols.noise.cipher import Refused
+
+_HIGHEST = 2**32 - 1
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one connection may hold."""
+
+    queued_messages: int = 1_024
+    queued_bytes: int = 8 << 20
+    streams: int = 128
+    """From each side, calls among them."""
+    buffered: int = 8 << 20
+    """Bytes that came and wait, above which no new stream is taken."""
+    control: int = 1_024
+    """Control frames that wait: who makes us say more without listening is given up."""
+    ping_after: Micros = 5 * SECOND
+    """How long it may be quiet before it is asked whether the other side is there."""
+    dead_after: Micros = 15 * SECOND
+    """How long it may be quiet at all."""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A message came."""
+
+    service: str
+    message: bytes
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A question came, to be answered with `reply` or `fail`."""
+
+    stream: int
+    service: str
+    question: bytes
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An own question has its answer."""
+
+    stream: int
+    answer: bytes
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The other side opened a stream, to be taken with `accept` or refused with `fail`."""
+
+    stream: int
+    service: str
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Whoever waits for something of that stream should look again."""
+
+    stream: int
+
+
+class Broke(msgspec.Struct, frozen=True):
+    """That stream is no more; nor is its question, if it was a call."""
+
+    stream: int
+    failure: Failure
+
+
+Event: TypeAlias = Heard | Asked | Answered | Opened | Changed | Broke
+
+
+class Mux:
+    """One side of a connection. Numbers of streams are odd if the initiator opened them."""
+
+    def __init__(self, *, initiator: bool, now: Micros, limits: Limits = Limits()) -> None:  # noqa: B008
+        self.limits = limits
+        self.dropped = 0
+        """Messages that found the queue full."""
+        self._initiator = initiator
+        self._next = 1 if initiator else 2
+        self._newest_of_theirs = 0
+        self._streams: dict[int, Stream] = {}
+        self._turns: deque[int] = deque()
+        """Streams that may have something to send, each once; the first is next."""
+        self._control: deque[bytes] = deque()
+        self._messages: deque[bytes] = deque()
+        self._message_bytes = self._message_at = 0
+        self._partial = bytearray()
+        self._messages_turn = True
+        self._heard_at = now
+        self._asked_for_life = False
+        self._probed_until: Micros | None = None
+        self._events: list[Event] = []
+
+    # Time.
+
+    def deadline(self) -> Micros:
+        if self._probed_until is not None:
+            return self._probed_until
+        quiet = self.limits.dead_after if self._asked_for_life else self.limits.ping_after
+        return self._heard_at + quiet
+
+    def tick(self, now: Micros) -> bool:
+        """Whether the other side is still thought to be there."""
+        if now < self.deadline():
+            return True
+        if self._probed_until is not None or self._asked_for_life:
+            return False
+        self._asked_for_life = True
+        self._say(Kind.PING, 0)
+        return True
+
+    def probe(self, now: Micros, within: Micros) -> None:
+        """There is doubt: it has to say something until then."""
+        if self._probed_until is None:
+            self._probed_until = now + within
+            self._say(Kind.PING, 0)
+
+    # What is asked of it.
+
+    def message(self, service: str, message: bytes) -> bool:
+        """False: it was dropped."""
+        assert len(message) <= LARGEST_MESSAGE
+        full = self._message_bytes + len(message) > self.limits.queued_bytes
+        if full or len(self._messages) >= self.limits.queued_messages:
+            self.dropped += 1
+            return False
+        whole = encode_service(service) + message
+        self._messages.append(whole)
+        self._message_bytes += len(whole)
+        return True
+
+    def ask(self, service: str, question: bytes) -> int | None:
+        """The number under which the answer comes; None: there are too many questions under way."""
+        stream = self._begin(service, call=True)
+        if stream is None:
+            return None
+        stream.write(question)
+        stream.finish()
+        return stream.id
+
+    def open(self, service: str) -> int | None:
+        """None: there are too many streams."""
+        stream = self._begin(service, call=False)
+        return stream.id if stream else None
+
+    def accept(self, number: int) -> None:
+        if stream := self._streams.get(number):
+            stream.accepted = True
+            self._say(Kind.ACCEPT, number)
+
+    def reply(self, number: int, answer: bytes) -> None:
+        if stream := self._streams.get(number):
+            stream.write(answer)
+            stream.finish()
+            self._turn(stream)
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """Breaks the stream for both sides."""
+        if self._drop(number):
+            self._say(Kind.RESET, number, encode_failure(failure))
+
+    def write(self, number: int, message: bytes) -> None:
+        stream = self._streams[number]
+        stream.write(message)
+        self._turn(stream)
+
+    def finish(self, number: int) -> None:
+        if (stream := self._streams.get(number)) and not stream.finishing:
+            stream.finish()
+            self._turn(stream)
+
+    def read(self, number: int) -> bytes | None:
+        stream = self._streams[number]
+        message = stream.read()
+        self._grant(stream)
+        self._end(stream)
+        return message
+
+    def get(self, number: int) -> Stream | None:
+        """None: it has ended, or broke."""
+        return self._streams.get(number)
+
+    # What goes out.
+
+    @property
+    def idle(self) -> bool:
+        """Everything was sent that can be."""
+        return not self._control and not self._messages and not any(map(self._ready, self._turns))
+
+    def next_frame(self) -> bytes | None:
+        if self._control:
+            return self._control.popleft()
+        self._messages_turn = not self._messages_turn
+        first, second = (
+            (self._from_messages, self._from_streams)
+            if self._messages_turn
+            else (self._from_streams, self._from_messages)
+        )
+        return first() or second()
+
+    def _from_messages(self) -> bytes | None:
+        if not self._messages:
+            return None
+        whole = self._messages[0]
+        end = min(len(whole), self._message_at + FRAGMENT)
+        payload = whole[self._message_at : end]
+        if end < len(whole):
+            self._message_at = end
+            return encode(Kind.MESSAGE, 1, payload)
+        self._messages.popleft()
+        self._message_at = 0
+        self._message_bytes -= len(whole)
+        return encode(Kind.MESSAGE, 0, payload)
+
+    def _from_streams(self) -> bytes | None:
+        while self._turns:
+            stream = self._streams.get(self._turns.popleft())
+            if stream is None or not stream.ready:
+                continue
+            was_full = stream.full
+            kind, payload = stream.next_frame()
+            if stream.ready:
+                self._turns.append(stream.id)
+            if was_full and not stream.full and not stream.call:
+                self._events.append(Changed(stream.id))
+            self._end(stream)
+            return encode(kind, stream.id, payload)
+        return None
+
+    # What comes in.
+
+    def receive(self, frame: bytes, now: Micros) -> None:
+        """Raises `Refused`. What came of it are `events`."""
+        kind, number, payload = decode(frame)
+        self._heard_at, self._asked_for_life, self._probed_until = now, False, None
+        if kind is Kind.MESSAGE:
+            self._take_message(payload, more=number == 1)
+        elif kind is Kind.PING:
+            self._say(Kind.PONG, 0)
+        elif kind in (Kind.ASK, Kind.OPEN):
+            self._take_opening(kind, number, payload)
+        elif kind is not Kind.PONG:
+            self._take_of_stream(kind, number, payload)
+
+    def events(self) -> list[Event]:
+        """What has happened since this was asked last."""
+        happened, self._events = self._events, []
+        return happened
+
+    def check(self) -> None:
+        mine = sum(stream.mine for stream in self._streams.values())
+        assert mine <= self.limits.streams and len(self._streams) - mine <= self.limits.streams
+        assert len(self._control) <= self.limits.control
+        assert len(self._turns) == len(set(self._turns))
+        assert self._message_bytes == sum(map(len, self._messages))
+        turns = set(self._turns)
+        for stream in self._streams.values():
+            assert not stream.ready or stream.id in turns, "who may send has a turn"
+
+    def _take_message(self, payload: bytes, *, more: bool) -> None:
+        if len(self._partial) + len(payload) > LARGEST_MESSAGE + 64:
+            raise Refused("a message is too long")
+        self._partial += payload
+        if not more:
+            service, message = decode_service(bytes(self._partial))
+            self._partial.clear()
+            self._events.append(Heard(service, message))
+
+    def _take_opening(self, kind: Kind, number: int, payload: bytes) -> None:
+        service, rest = decode_service(payload)
+        if rest or number % 2 == self._initiator or number <= self._newest_of_theirs:
+            raise Refused("a stream is opened wrongly")
+        self._newest_of_theirs = number
+        theirs = [stream for stream in self._streams.values() if not stream.mine]
+        if len(theirs) >= self.limits.streams or self._buffered() > self.limits.buffered:
+            busy = Failure("unavailable", "that node has too much to do", "try again later")
+            self._say(Kind.RESET, number, encode_failure(busy))
+            return
+        self._streams[number] = Stream(number, service, call=kind is Kind.ASK, mine=False)
+        if kind is Kind.OPEN:
+            self._events.append(Opened(number, service))
+
+    def _take_of_stream(self, kind: Kind, number: int, payload: bytes) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            # It was broken or has ended here while that was under way.
+            unused = self._next if self._is_mine(number) else self._newest_of_theirs + 1
+            if number == 0 or number >= unused:
+                raise Refused("there never was such a stream")
+            return
+        if kind is Kind.ACCEPT:
+            if not stream.mine or stream.call or stream.accepted:
+                raise Refused("a stream is accepted wrongly")
+            stream.accepted = True
+        elif kind is Kind.CREDIT:
+            stream.credited(int.from_bytes(payload[:4], "big"))
+            self._turn(stream)
+            return
+        elif kind is Kind.FINISH:
+            if stream.call or stream.finished:
+                raise Refused("a stream is finished wrongly")
+            stream.finished = True
+        elif kind is Kind.RESET:
+            failure = decode_failure(payload)
+            self._drop(number)
+            self._events.append(Broke(number, failure))
+            return
+        else:
+            self._take_data(stream, payload, last=kind is Kind.LAST)
+            return
+        self._events.append(Changed(number))
+        self._end(stream)
+
+    def _take_data(self, stream: Stream, payload: bytes, *, last: bool) -> None:
+        message = stream.take(payload, last)
+        if message is not None and stream.call:
+            stream.finished = True
+            self._events.append(
+                Answered(stream.id, message) if stream.mine else Asked(stream.id, stream.service, message)
+            )
+            self._end(stream)
+            return
+        self._grant(stream)
+        if message is not None:
+            self._events.append(Changed(stream.id))
+
+    # Keeping the books.
+
+    def _is_mine(self, number: int) -> bool:
+        return (number % 2 == 1) == self._initiator
+
+    def _ready(self, number: int) -> bool:
+        return (stream := self._streams.get(number)) is not None and stream.ready
+
+    def _buffered(self) -> int:
+        return sum(stream.buffered for stream in self._streams.values())
+
+    def _begin(self, service: str, *, call: bool) -> Stream | None:
+        mine = sum(stream.mine for stream in self._streams.values())
+        if mine >= self.limits.streams or self._next + 2 > _HIGHEST:
+            return None
+        stream = self._streams[self._next] = Stream(self._next, service, call=call, mine=True)
+        self._next += 2
+        self._say(Kind.ASK if call else Kind.OPEN, stream.id, encode_service(service))
+        self._turns.append(stream.id)
+        return stream
+
+    def _turn(self, stream: Stream) -> None:
+        if stream.ready and stream.id not in self._turns:
+            self._turns.append(stream.id)
+
+    def _grant(self, stream: Stream) -> None:
+        if amount := stream.grant():
+            self._say(Kind.CREDIT, stream.id, amount.to_bytes(4, "big"))
+
+    def _end(self, stream: Stream) -> None:
+        """Both sides have finished, and everything was read."""
+        if stream.done and stream.finished and not stream.readable:
+            self._drop(stream.id)
+
+    def _drop(self, number: int) -> bool:
+        if number in self._turns:
+            self._turns.remove(number)
+        return self._streams.pop(number, None) is not None
+
+    def _say(self, kind: Kind, number: int, payload: bytes = b"") -> None:
+        if len(self._control) >= self.limits.control:
+            raise Refused("the other side makes us say more than it listens to")
+        self._control.append(encode(kind, number, payload))
