@@ -36,20 +36,40 @@ def secret(path: Path) -> bytes:
     return seed
 
 
+def put(path: Path, seed: bytes) -> None:
+    """Another key takes the place of the one at `path`: at every moment one of both is there, whole."""
+    aside = _aside(path, seed)
+    os.replace(aside, path)
+    _settle(path)
+
+
 def _make(path: Path) -> None:
     """Written aside and then given its name, unless another daemon was faster: then that one's is the key."""
-    aside = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    aside = _aside(path, os.urandom(32))
     try:
-        try:
-            os.write(handle, os.urandom(32))
-            os.fsync(handle)
-        finally:
-            os.close(handle)
         with suppress(FileExistsError):
             os.link(aside, path)
     finally:
         os.unlink(aside)
+    _settle(path)
+
+
+def _aside(path: Path, seed: bytes) -> Path:
+    aside = path.with_suffix(f".{os.getpid()}-{os.urandom(4).hex()}")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, seed)
+        os.fsync(handle)
+    except BaseException:
+        os.unlink(aside)
+        raise
+    finally:
+        os.close(handle)
+    return aside
+
+
+def _settle(path: Path) -> None:
+    """A name is durable once its directory is."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

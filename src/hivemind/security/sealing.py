@@ -28,6 +28,16 @@ class Vault:
             raise Invalid(f"a hive key has {KEY_BYTES} bytes")
         self._key = key
 
+    @property
+    def key(self) -> bytes:
+        return self._key
+
+    def take(self, key: bytes) -> None:
+        """From now on it seals and opens with another key: the node belongs to another hive."""
+        if len(key) != KEY_BYTES:
+            raise Invalid(f"a hive key has {KEY_BYTES} bytes")
+        self._key = key
+
     def seal(self, plaintext: bytes, context: str, nonce: bytes) -> bytes:
         """The nonce, then the box: 40 bytes longer than `plaintext`. No nonce of 24 bytes may be used twice."""
         box = bindings.crypto_secretbox(plaintext, nonce, self._derive(context, _SEALING))
