@@ -37,12 +37,9 @@ class News:
             self._items.pop(subject, None)
         self._items.setdefault(subject, {})[statement.signer] = _Item(statement, -self._order)
 
-    def forget(self, subject: str) -> None:
-        self._items.pop(subject, None)
-
-    def take(self, room: int, limit: int, first: Iterable[Statement] = ()) -> list[Statement]:
-        """Statements of at most `room` bytes: `first`, which count for nothing, then what was told least often, of
-        that the newest. What has been told `limit` times is forgotten."""
+    def take(self, to: str, room: int, limit: int, first: Iterable[Statement] = ()) -> list[Statement]:
+        """For `to`, which knows what it said itself: statements of at most `room` bytes. `first`, which count for
+        nothing, then what was told least often, of that the newest. What was told `limit` times is forgotten."""
         chosen: list[Statement] = []
         for statement in first:
             if (taken := wire.size(statement)) <= room:
@@ -55,7 +52,7 @@ class News:
             for signer, item in by.items()
         ]
         for _, _, subject, signer, item in sorted(items, key=lambda each: each[:2]):
-            if item.size > room or (item.statement.signer, item.statement.body) in held:
+            if signer == to or item.size > room or (item.statement.signer, item.statement.body) in held:
                 continue
             chosen.append(item.statement)
             room -= item.size

@@ -45,12 +45,13 @@ class Suspicion:
         return accuser in self._dead
 
     def deadline(self) -> Micros | None:
-        """When the accused is failed; None while too few accuse it. Who was long accused by too few has half of the
-        shortest time from when they are enough: it may not have known how serious it was."""
+        """When the accused is failed; None while too few accuse it. Half of the shortest time it has in any case:
+        who was long accused by too few may not have known how serious it was, and a verdict of others may be from
+        the far side of a partition that is just mended."""
         if self._enough_since is None:
             return None
         if len(self._dead) >= self.wanted:
-            return self._began
+            return self._enough_since + self._shortest // 2
         further = min(len(self.statements) - 1, self._confirmations)
         share = math.log(further + 1) / math.log(self._confirmations + 1) if self._confirmations else 1.0
         lasts = self._longest - round((self._longest - self._shortest) * share)

@@ -50,6 +50,8 @@ from hivemind.protocols.swim.statements import (
 from hivemind.protocols.swim.wire import Ack, Gossip, Nack, Ping, PingRequest, Summary, Vouch
 from hivemind.security.statement import Statement
 
+_AT_ONCE = 8
+"""Nodes that are compared with when it is told of them."""
 _ONCE_A = 1_000_000
 """How long until somebody unknown, or back, is compared with again, unless by its turn."""
 
@@ -90,6 +92,8 @@ class Swim:
         self._farewell: Statement | None = None
         self._last_accuser = ""
         self._compared: dict[str, Micros] = {}
+        self._expected: dict[str, None] = {}
+        """Who should be there and has not been heard of."""
         self._started = False
         self._gossip_at: Micros = 0
         self._compare_at: Micros = 0
@@ -102,8 +106,7 @@ class Swim:
         if isinstance(event, Received):
             self._receive(event, now)
         elif isinstance(event, Meet):
-            for node in event.nodes:
-                self._compare(node, now)
+            self._meet(event.nodes, now)
         elif isinstance(event, Doubt):
             self._prober.check(event.node)
             self._prober.next = min(self._prober.next, now)
@@ -125,7 +128,7 @@ class Swim:
         if not self._started:
             return 0
         if not self._roster.members:
-            return None
+            return self._reconnect_at if self._expected else None
         due = min(self._prober.deadline(), self._compare_at, self._reconnect_at)
         if self._news and self._roster.living:
             due = min(due, self._gossip_at)
@@ -209,8 +212,20 @@ class Swim:
         """In a large hive more seldom, as each comparison is larger."""
         return self._settings.push_pull * max(1, math.ceil(math.log2((self._roster.living + 1) / 32)) + 1)
 
+    def _meet(self, nodes: tuple[str, ...], now: Micros) -> None:
+        """A few tell of all others; who is not known then either is tried again and again."""
+        strangers = [node for node in nodes if node != self.node and node not in self._roster.members]
+        self._expected |= dict.fromkeys(strangers[: wire.MAX_MEMBERS - len(self._expected)])
+        for node in self._dice.sample(list(nodes), min(_AT_ONCE, len(nodes))):
+            self._compare(node, now)
+
     def _reconnect(self, now: Micros) -> None:
         self._reconnect_at = now + self._settings.reconnect
+        self._expected = {
+            node: None for node in self._expected if node not in self._roster.members and self._allowed(node)
+        }
+        if self._expected:
+            self._compare(self._dice.sample(list(self._expected), 1)[0], now)
         self._roster.reclaim(now)
         if failed := self._roster.failed():
             node = failed[self._dice.randrange(len(failed))]
@@ -457,4 +472,4 @@ class Swim:
         against = member.evidence() if member and member.status != Status.ALIVE else []
         first = list(dict.fromkeys([*first, *against]))
         limit = self._settings.retransmit * math.ceil(math.log10(self._roster.living + 2))
-        return wire.fill(message, self._settings.mtu, lambda room: self._news.take(room, limit, first))
+        return wire.fill(message, self._settings.mtu, lambda room: self._news.take(to, room, limit, first))
