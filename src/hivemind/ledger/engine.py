@@ -7,12 +7,12 @@ stops is submitted to the one after it, and is done once whichever of them decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-from hivemind.errors import HivemindError, Invalid, TooLarge, Unauthenticated
+from hivemind.errors import Invalid, TooLarge, Unauthenticated
 from hivemind.ledger.contract import LedgerStatus, Receipt
 from hivemind.model.json_text import is_deep
 from hivemind.security.envelope import Envelope, genuine
@@ -41,18 +41,19 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class Answers:
-    """Who waits for what became of which operation. One that is asked twice is waited for together."""
+    """Who waits for what became of which operation, by `<signer>/<nonce>`. One that is asked twice is waited for
+    together."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[tuple[str, str], asyncio.Future[Receipt]] = {}
+        self._waiting: dict[str, asyncio.Future[Receipt]] = {}
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def waiting(self) -> list[str]:
+        return list(self._waiting)
 
     def expect(self, envelope: Envelope, begin: Callable[[], None]) -> asyncio.Future[Receipt]:
         """Calls `begin` for the first who asks."""
-        key = (envelope.signer, envelope.nonce)
+        key = key_of(envelope)
         answer = self._waiting.get(key)
         if answer is None:
             answer = self._waiting[key] = self._loop.create_future()
@@ -61,21 +62,23 @@ class Answers:
             begin()
         return answer
 
-    def give(self, envelope: Envelope, receipt: Receipt) -> None:
-        answer = self._waiting.pop((envelope.signer, envelope.nonce), None)
+    def give(self, key: str, receipt: Receipt) -> None:
+        answer = self._waiting.pop(key, None)
         if answer:
             answer.set_result(receipt)
 
-    def refuse(self, envelopes: Sequence[Envelope], error: Exception) -> None:
-        for envelope in envelopes:
-            answer = self._waiting.pop((envelope.signer, envelope.nonce), None)
-            if answer:
-                answer.set_exception(error)
+    def refuse(self, key: str, error: Exception) -> None:
+        answer = self._waiting.pop(key, None)
+        if answer:
+            answer.set_exception(error)
 
     def refuse_all(self, error: Exception) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            answer.set_exception(error)
+        for key in self.waiting():
+            self.refuse(key, error)
+
+
+def key_of(envelope: Envelope) -> str:
+    return f"{envelope.signer}/{envelope.nonce}"
 
 
 async def outcome_of(answer: asyncio.Future[Receipt]) -> Receipt:
@@ -106,11 +109,3 @@ def checked(envelope: Envelope, hive: str, largest: int) -> Operation:
         return decode_operation(envelope.payload)
     except msgspec.DecodeError as error:
         raise Invalid(f"this is not an operation: {error}") from None
-
-
-def acceptable(envelope: Envelope, hive: str, largest: int) -> Operation | None:
-    """The same as an answer."""
-    try:
-        return checked(envelope, hive, largest)
-    except HivemindError:
-        return None

@@ -8,15 +8,32 @@ that stops is submitted to the next one, and is done once.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
-from hivemind.ledger.journal import Settings
-from hivemind.ledger.links import Links
+from hivemind.errors import HivemindError, NotFound, Unavailable
+from hivemind.ledger import lineage
+from hivemind.ledger.contract import LedgerStatus, Receipt
+from hivemind.ledger.engine import Engine, Superseded
+from hivemind.ledger.journal import FILE, Journal, Settings
+from hivemind.ledger.links import Lines, Links
+from hivemind.ledger.local import LocalEngine, shutting_down
 from hivemind.ledger.trust import Handover
+from hivemind.ledger.voters import engine_of
 from hivemind.protocols.machine import Signer
 from hivemind.security.envelope import Envelope
+
+if TYPE_CHECKING:
+    from hivemind.ledger.agreed.settings import Agreement
+
+_logger = logging.getLogger(__name__)
+ASIDE = "ledger.before-join.db"
+_MADE = "ledger.joining.db"
+_PAUSE = 1.0
+"""Seconds until an engine that could not begin is tried again."""
 
 
 class HiveLedger:
@@ -31,53 +48,211 @@ class HiveLedger:
         signer: Signer,
         clock: Callable[[], int],
         settings: Settings | None = None,
+        agreement: Agreement | None = None,
     ) -> HiveLedger:
         """`hive`: the id under which a new ledger begins; one that is there keeps its own, see `state.hive`.
         `signer`: this node's key. `clock` gives milliseconds since 1970. Raises what `Journal.open` does."""
-        raise NotImplementedError
+        there = (directory / FILE).exists()
+        journal = await Journal.open(directory, hive=None if there else hive, settings=settings)
+        ledger = cls(journal, signer, clock, agreement)
+        await ledger._change()
+        return ledger
+
+    def __init__(
+        self, journal: Journal, signer: Signer, clock: Callable[[], int], agreement: Agreement | None
+    ) -> None:
+        self.state = journal.state
+        self.journal = journal
+        self.subscribe = journal.subscribe
+        """Calls back after each applied batch, in order, in the loop's turn; returns the undo."""
+        self.convicted: Callable[[str, bytes], None] = lambda culprit, proof: None
+        """Called with the id of a voter that was caught lying, and the proof, see `ReportEvidence`."""
+        self._signer, self._clock, self._agreement = signer, clock, agreement
+        self._lines = Lines(signer.public)
+        self._engine: Engine = Stalled("local", Unavailable("the ledger is being opened"))
+        self._kind = ""
+        self._changed = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._switch: asyncio.Task[None] | None = None
+        self._closing = False
+
+    # -- using it --------------------------------------------------------------------------------------------
 
     def connect(self, links: Links) -> None:
-        """From now on it talks to the other nodes; before, it decides only if it is alone."""
-        raise NotImplementedError
+        """From now on it talks to the other nodes; before, it decides only if it is the only voter."""
+        self._lines.connect(links)
 
     async def submit(self, envelope: Envelope) -> Receipt:
         """Besides what state refuses with: `Unavailable` when no decision came in time, with a hint that says who is
         missing. The operation may still be decided then; the same nonce again asks what became of it."""
-        raise NotImplementedError
+        while not self._closing:
+            engine = self._engine
+            try:
+                return await engine.submit(envelope)
+            except Superseded:
+                await self._after(engine)
+        raise shutting_down()
 
-    def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
-        raise NotImplementedError
+    async def _after(self, engine: Engine) -> None:
+        while self._engine is engine and not self._closing:
+            await self._changed.wait()
 
     def status(self) -> LedgerStatus:
-        raise NotImplementedError
+        return self._engine.status()
+
+    async def caught_up(self) -> None:
+        """Returns when everything is applied here that was agreed, as far as the others told."""
+        while True:
+            engine = self._engine
+            waiting = getattr(engine, "caught_up", None)
+            if waiting is None:
+                return
+            try:
+                await waiting()
+                return
+            except Superseded:
+                await self._after(engine)
+
+    async def close(self) -> None:
+        """Finishes what is being written and lets go of the directory. Twice is once."""
+        if self._closing:
+            return
+        self._closing = True
+        self._changed.set()
+        if self._switch:
+            self._switch.cancel()
+            await asyncio.gather(self._switch, return_exceptions=True)
+        async with self._lock:
+            await self._engine.stop()
+            self._lines.disconnect()
+            await self.journal.close()
+
+    # -- engines ---------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> str:
+        return engine_of(self.state, self._signer.public)
+
+    def _is_wanted(self, kind: str) -> Callable[[], bool]:
+        return lambda: self._wanted() == kind
+
+    def _ended(self) -> None:
+        if not self._closing and (self._switch is None or self._switch.done()):
+            self._switch = asyncio.get_running_loop().create_task(self._change())
+
+    async def _change(self) -> None:
+        async with self._lock:
+            await self._engine.stop()
+            while not self._closing:
+                try:
+                    await self._begin()
+                    return
+                except HivemindError as error:
+                    _logger.error("this node cannot take part in deciding: %s", error.message)
+                    self._becomes(Stalled("pbft", error))
+                    if not isinstance(error, Unavailable):
+                        return
+                    await asyncio.sleep(_PAUSE)
+
+    async def _begin(self) -> None:
+        kind = self._wanted()
+        if kind == "local":
+            await self.journal.in_thread(lineage.alone, self.journal.log)
+            engine: Engine = LocalEngine(
+                self.journal, self._clock, decides=self._is_wanted(kind), ended=self._ended
+            )
+        else:
+            engine = await self._with_others()
+        self._becomes(engine)
+
+    async def _with_others(self) -> Engine:
+        from hivemind.ledger.agreed.beginning import prepare
+        from hivemind.ledger.agreed.engine import AgreedEngine
+        from hivemind.ledger.agreed.settings import Agreement
+
+        await prepare(self.journal, self._signer)
+        return AgreedEngine(
+            self.journal,
+            self._lines,
+            self._signer,
+            self._clock,
+            settings=self._agreement or Agreement(),
+            decides=self._is_wanted("pbft"),
+            ended=self._ended,
+            convicted=lambda culprit, proof: self.convicted(culprit, proof),
+        )
+
+    def _becomes(self, engine: Engine) -> None:
+        self._engine = engine
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    # -- from hive to hive -----------------------------------------------------------------------------------
 
     async def handover(self) -> Handover:
         """For a node that was just admitted: what it needs to follow this hive. Raises `Unavailable` when there is no
-        certified checkpoint, and none can be had."""
-        raise NotImplementedError
+        certified checkpoint as yet, `Conflict` when this node decides alone."""
+        from hivemind.ledger.agreed.beginning import handover
+
+        async with self._lock:
+            return await handover(self.journal)
 
     async def become(self, handover: Handover) -> None:
         """Leaves this node's own hive for the one handed over, in place: `state` takes it over and every subscriber
         hears of one large batch. The old ledger stays beside it as `ledger.before-join.db` until `settle` or
         `go_back`; whenever the node dies, it is in one hive or the other. Raises `Corrupt` when the handover does not
-        add up, and nothing has changed then."""
-        raise NotImplementedError
+        add up, `Unavailable` when the disk is full; nothing has changed then."""
+        from hivemind.ledger.agreed.beginning import entered
 
-    async def settle(self) -> None:
-        """The new hive is entered for good: the old ledger is deleted."""
-        raise NotImplementedError
-
-    async def go_back(self) -> None:
-        """Entering failed: the old ledger is taken up again. Raises `NotFound` when there is none."""
-        raise NotImplementedError
+        made = self.journal.path.with_name(_MADE)
+        await self._replace(lambda: entered(made, handover), made, handover.snapshot, handover.head)
 
     async def leave(self, hive: str) -> None:
         """Begins an empty hive of that id, of this node alone. What was left is kept as `ledger.before-join.db`."""
-        raise NotImplementedError
+        made = self.journal.path.with_name(_MADE)
+        snapshot, head = lineage.nothing(hive)
+        await self._replace(lambda: lineage.written(made, snapshot, head), made, snapshot, head)
 
-    async def caught_up(self) -> None:
-        """Returns when everything is applied here that was agreed, as far as the others told."""
-        raise NotImplementedError
+    async def settle(self) -> None:
+        """The new hive is entered for good: the old ledger is deleted."""
+        await self.journal.in_thread(self.journal.path.with_name(ASIDE).unlink, missing_ok=True)
 
-    async def close(self) -> None:
-        raise NotImplementedError
+    async def go_back(self) -> None:
+        """Entering failed: the old ledger is taken up again. Raises `NotFound` when there is none."""
+        aside = self.journal.path.with_name(ASIDE)
+        if not aside.exists():
+            raise NotFound("there is no ledger of before to go back to")
+        snapshot, head = await self.journal.in_thread(lineage.read, aside)
+        await self._replace(lambda: None, aside, snapshot, head, keep=False)
+
+    async def _replace(
+        self, make: Callable[[], None], made: Path, snapshot: bytes, head: bytes, *, keep: bool = True
+    ) -> None:
+        async with self._lock:
+            await self.journal.in_thread(make)
+            await self._engine.stop()
+            try:
+                await self.journal.swap(made, made.with_name(ASIDE) if keep else None)
+                self.journal.adopt(snapshot, head)
+            finally:
+                await self._begin()
+
+
+class Stalled:
+    """In place of an engine that cannot begin."""
+
+    def __init__(self, kind: str, error: HivemindError) -> None:
+        self._kind, self._error = kind, error
+
+    async def submit(self, envelope: Envelope) -> Receipt:
+        raise self._error
+
+    def status(self) -> LedgerStatus:
+        return LedgerStatus(
+            engine="local" if self._kind == "local" else "pbft",
+            role="alone" if self._kind == "local" else "learner",
+            can_decide=False,
+            why_not=self._error.message,
+        )
+
+    async def stop(self) -> None:
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +18,9 @@ from hivemind.ledger import chain
 from hivemind.ledger.contract import Batch
 from hivemind.ledger.lock import DirectoryLock
 from hivemind.ledger.log import Checkpoint, Log
-from hivemind.ledger.records import Kept
+from hivemind.ledger.records import NOTHING, Beside
 from hivemind.ledger.replay import Replayed, replay
-from hivemind.state.state import Outcome, Signed
+from hivemind.state.state import Outcome, Signed, State
 
 _logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -78,25 +79,62 @@ class Journal:
         """Why nothing can be applied any more, if so."""
         self._batches, self._size, self._snapshot = found.batches, found.size, found.snapshot
         self._lock, self._thread, self._loop = lock, thread, loop
+        self._wanted = False
         self._callbacks: list[Callable[[Batch], None]] = []
 
     async def append(
-        self,
-        batch: Batch,
-        operations: Sequence[Signed],
-        *,
-        certificate: bytes = b"",
-        records: Sequence[Kept] = (),
+        self, batch: Batch, operations: Sequence[Signed], beside: Beside = NOTHING
     ) -> list[Outcome]:
-        """Stores the next batch, with whatever proves it and the `records` of a machine that go before it, in one
-        transaction; then applies it. Raises `Unavailable` when it could not be stored: then nothing has happened."""
+        """Stores the next batch, with what belongs beside it, in one transaction; then applies it. Raises
+        `Unavailable` when it could not be stored: then nothing has happened."""
         body = chain.encode(batch)
-        await self.in_thread(self.log.append, batch, body, self.state.digest(), certificate, records)
+        await self.in_thread(self.log.append, batch, body, self.state.digest(), beside)
         self.head = chain.link(body)
         outcomes = self.state.apply(batch.sequence, batch.time, operations)
         self._batches += 1
         self._size += len(body)
         return outcomes
+
+    async def install(self, snapshot: bytes, head: bytes, proof: bytes) -> None:
+        """The state that others have certified takes the place of what is here; subscribers hear of one batch. Raises
+        what `State.restore` does, or `Unavailable`: then nothing has happened."""
+        state = await self.in_thread(State.restore, snapshot)
+        checkpoint = Checkpoint(
+            sequence=state.sequence, time=state.time, head=head, digest=state.digest(), snapshot=snapshot
+        )
+        await self.in_thread(self.log.install, checkpoint, proof)
+        self.adopt(snapshot, head)
+
+    def adopt(self, snapshot: bytes, head: bytes) -> None:
+        """The state becomes what the file holds by now."""
+        self.state.take_over(snapshot)
+        self.head, self.broken = head, None
+        self._batches, self._size, self._snapshot = 0, 0, len(snapshot)
+        self.tell(Batch(sequence=self.state.sequence, previous=head, time=self.state.time))
+
+    async def swap(self, path: Path, aside: Path | None) -> None:
+        """The closed ledger at `path` takes the place of this one, which is kept as `aside`. At every instant there
+        is one whole file here. Raises `Unavailable`: then nothing has changed. `adopt` what it holds then."""
+        await self.in_thread(self._swap, path, aside)
+
+    def _swap(self, path: Path, aside: Path | None) -> None:
+        self.log.close()
+        try:
+            log = self.path.with_name(self.path.name + "-wal")
+            if log.exists() and log.stat().st_size:
+                raise OSError("its write-ahead log could not be written back")
+            if aside:
+                aside.unlink(missing_ok=True)
+                os.link(self.path, aside)
+            os.replace(path, self.path)
+            _sync(self.path.parent)
+        except OSError as error:
+            raise Unavailable(
+                f"the ledger {self.path} could not be put aside: {error}",
+                hint="check the disk, and try again",
+            ) from error
+        finally:
+            self.log = Log(self.path)
 
     def subscribe(self, callback: Callable[[Batch], None]) -> Callable[[], None]:
         self._callbacks.append(callback)
@@ -119,14 +157,21 @@ class Journal:
     @property
     def checkpoint_is_due(self) -> bool:
         """A large state has its checkpoints more rarely, so that they stay a small part of all work."""
+        if self._wanted:
+            return self._batches > 0
         batches = max(self.settings.checkpoint_batches, self._snapshot // _WORTH_A_BATCH)
         return self._batches >= batches or self._size >= max(self.settings.checkpoint_size, self._snapshot)
+
+    def want_checkpoint(self) -> None:
+        """Somebody needs a newer one: at the next occasion there is one."""
+        self._wanted = True
 
     async def checkpoint(self) -> None:
         """Postponed, with a warning, when the disk has no room for it: the batches hold the same state."""
         sequence = self.state.sequence
         make = Checkpoint.made_later(self.state, self.head)
         self._batches = self._size = 0
+        self._wanted = False
         try:
             self._snapshot = await self.in_thread(self._write, make)
         except Unavailable as error:
@@ -143,11 +188,20 @@ class Journal:
         return await self._loop.run_in_executor(self._thread, lambda: call(*arguments, **named))
 
     async def close(self) -> None:
+        """With a checkpoint, unless there is nothing new."""
         if self._batches and not self.broken:
             await self.checkpoint()
         await self.in_thread(self.log.close)
         self._thread.shutdown()
         self._lock.release()
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _replayed(path: Path, hive: str | None) -> tuple[Log, Replayed]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hivemind.errors import HivemindError, Unavailable
 from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
-from hivemind.ledger.engine import Answers, Pending, Superseded, checked, outcome_of
+from hivemind.ledger.engine import Answers, Pending, Superseded, checked, key_of, outcome_of
 from hivemind.ledger.journal import Journal, Settings
 from hivemind.ledger.timer import Timer
 from hivemind.security.envelope import Envelope
@@ -23,24 +23,22 @@ from hivemind.state.state import Signed
 
 __all__ = ["LocalEngine", "LocalLedger", "Settings"]
 _logger = logging.getLogger(__name__)
-_PAUSE = 1.0
-"""Seconds after a full disk, before empty batches go on."""
 
 
 class LocalEngine:
-    """`last` gives the sequence of the last batch that it may decide, None while there is no end: up to there it
-    goes by empty batches at once, then calls `ended`."""
+    """`decides`: whether this engine is still the one that is wanted; asked before each batch, `ended` is called when
+    it is not."""
 
     def __init__(
         self,
         journal: Journal,
         clock: Callable[[], int],
         *,
-        last: Callable[[], int | None] = lambda: None,
+        decides: Callable[[], bool] = lambda: True,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal, self._state, self._settings = journal, journal.state, journal.settings
-        self._last, self._ended = last, ended
+        self._decides, self._ended = decides, ended
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Pending] = deque()
         self._answers = Answers(self._loop)
@@ -77,7 +75,7 @@ class LocalEngine:
         )
 
     async def stop(self) -> None:
-        """What was submitted is decided still, unless its last batch comes first."""
+        """What was submitted is decided still, as long as this engine is wanted."""
         self._stopping = True
         self._timer.cancel()
         if self._work:
@@ -90,19 +88,14 @@ class LocalEngine:
         if self._work is None:
             self._work = self._loop.create_task(self._drain())
 
-    def _at_its_end(self) -> bool:
-        last = self._last()
-        return last is not None and self._state.sequence >= last
-
     def _more(self) -> bool:
-        if self._at_its_end():
-            return False
-        return bool(self._queue) or (not self._stopping and (self._timer.due() or self._last() is not None))
+        wanted = self._queue or (self._timer.due() and not self._stopping)
+        return bool(wanted) and not self._journal.broken and self._decides()
 
     async def _drain(self) -> None:
         """Writes batches until nothing is left to do."""
         try:
-            while not self._journal.broken and self._more():
+            while self._more():
                 await self._commit(self._take())
         except Exception as error:
             _logger.exception("the ledger stops: a batch was not applied")
@@ -110,7 +103,7 @@ class LocalEngine:
             self._queue.clear()
         finally:
             self._work = None
-            if self._at_its_end():
+            if not self._decides():
                 self._ended()
             elif not self._stopping and not self._journal.broken:
                 self._timer.arm()
@@ -138,21 +131,23 @@ class LocalEngine:
         except Unavailable as error:
             _logger.error("%s", error.message)
             self._timer.postpone()
-            self._answers.refuse(batch.envelopes, error)
-            if self._last() is not None:
-                await asyncio.sleep(_PAUSE)
+            self._refuse(taken, error)
             return
         except Exception as error:
             stored = self._journal.head != batch.previous
             what = "is stored but could not be applied" if stored else "could not be made durable"
-            self._answers.refuse(batch.envelopes, Unavailable(f"the operation {what}: {error!r}"))
+            self._refuse(taken, Unavailable(f"the operation {what}: {error!r}"))
             raise
         self._timer.applied()
         for pending, outcome in zip(taken, outcomes, strict=True):
-            self._answers.give(pending.envelope, Receipt(sequence=batch.sequence, outcome=outcome))
+            self._answers.give(key_of(pending.envelope), Receipt(sequence=batch.sequence, outcome=outcome))
         self._journal.tell(batch)
         if self._journal.checkpoint_is_due:
             await self._journal.checkpoint()
+
+    def _refuse(self, taken: list[Pending], error: HivemindError) -> None:
+        for pending in taken:
+            self._answers.refuse(key_of(pending.envelope), error)
 
 
 class LocalLedger:

@@ -24,17 +24,17 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from hivemind.errors import Corrupt, Unavailable, Unsupported
 from hivemind.ledger import chain, wal
 from hivemind.ledger.contract import Batch
-from hivemind.ledger.records import Kept, keep
+from hivemind.ledger.records import NOTHING, Beside, recall
 from hivemind.state.partition import hash32
 from hivemind.state.state import State
 
@@ -64,6 +64,13 @@ CREATE TABLE IF NOT EXISTS epoch (number INTEGER PRIMARY KEY, body BLOB NOT NULL
 CREATE TABLE IF NOT EXISTS proof (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
 """What only a hive of several nodes needs; a file of an earlier format gets these, too."""
+_OLDEST = """
+SELECT min(sequence) FROM (
+    SELECT * FROM (SELECT sequence FROM checkpoint ORDER BY sequence DESC LIMIT 1 OFFSET ?)
+    UNION SELECT max(sequence) FROM proof
+) WHERE (SELECT count(*) FROM checkpoint) > 1
+"""
+"""Which checkpoint is the oldest one to keep: so many are, and the newest that others can check."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,46 +174,85 @@ class Log:
             self._db.execute("ROLLBACK")
             raise
 
-    def append(
-        self, batch: Batch, body: bytes, before: bytes, certificate: bytes = b"", records: Sequence[Kept] = ()
-    ) -> None:
-        """Durable when it returns, together with what a machine must not forget. Raises `Unavailable` when the disk
-        is full; then nothing was written."""
+    def append(self, batch: Batch, body: bytes, before: bytes, beside: Beside = NOTHING) -> None:
+        """Durable when it returns, together with what belongs `beside` it. Raises `Unavailable` when the disk is
+        full; then nothing was written."""
         hash = chain.link(body)
         with self.transaction() as db:
-            if records:
-                keep(db, records)
+            beside.write(db)
             db.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (batch.sequence, body, hash, before))
             db.execute("REPLACE INTO head VALUES (0, ?, ?)", (batch.sequence, hash))
-            if certificate:
-                db.execute("INSERT INTO certificate VALUES (?, ?)", (batch.sequence, certificate))
+            if beside.certificate:
+                db.execute("INSERT INTO certificate VALUES (?, ?)", (batch.sequence, beside.certificate))
+
+    def keep(self, beside: Beside) -> None:
+        """As `append`, while there is no batch."""
+        with self.transaction() as db:
+            beside.write(db)
+
+    def install(self, checkpoint: Checkpoint, proof: bytes) -> None:
+        """In place of all batches and checkpoints: a state that others have certified. Durable when it returns."""
+        with self.transaction() as db:
+            for table in ("batch", "certificate", "checkpoint", "proof", "head"):
+                db.execute(f"DELETE FROM {table}")
+            self._put(db, checkpoint)
+            db.execute("INSERT INTO proof VALUES (?, ?)", (checkpoint.sequence, proof))
+
+    def prove(self, sequence: int, proof: bytes) -> bool:
+        """Keeps what proves the checkpoint of that sequence; whether there is one."""
+        with self.transaction() as db:
+            found = db.execute("SELECT 1 FROM checkpoint WHERE sequence = ?", (sequence,)).fetchone()
+            if found:
+                db.execute("REPLACE INTO proof VALUES (?, ?)", (sequence, proof))
+        return found is not None
+
+    def proven(self) -> tuple[Checkpoint, bytes] | None:
+        """The newest checkpoint that others can check, with its proof."""
+        proofs = dict(self.read("SELECT sequence, body FROM proof"))
+        for checkpoint in self.checkpoints():
+            if checkpoint.sequence in proofs:
+                return checkpoint, proofs[checkpoint.sequence]
+        return None
+
+    def read(self, query: str, *arguments: object) -> list[Any]:
+        """May be called from any thread, for what is durable."""
+        try:
+            return self._db.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            self._translate(error)
+
+    def recall(self) -> list[bytes]:
+        """A machine's records. Raises `Corrupt` when some are lost, and these alone."""
+        try:
+            return recall(self._db)
+        except sqlite3.Error as error:
+            self._translate(error)
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Durable when it returns; batches that only forgotten checkpoints needed are deleted with them."""
         kept = 1 if self.earlier else _KEPT_CHECKPOINTS
         with self.transaction() as db:
-            db.execute(
-                "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)",
-                (*msgspec.structs.astuple(checkpoint), checkpoint.checksum()),
-            )
-            db.execute("INSERT OR IGNORE INTO head VALUES (0, ?, ?)", (checkpoint.sequence, checkpoint.head))
-            oldest = db.execute(
-                "SELECT sequence FROM checkpoint ORDER BY sequence DESC LIMIT 1 OFFSET ?",
-                (kept - 1,),
-            ).fetchone()
+            self._put(db, checkpoint)
             if self.earlier:
                 self._becomes_todays(db)
-            if oldest:
-                db.execute("DELETE FROM checkpoint WHERE sequence < ?", oldest)
+            oldest = db.execute(_OLDEST, (kept - 1,)).fetchone()[0]
+            if oldest is not None:
+                db.execute("DELETE FROM checkpoint WHERE sequence < ?", (oldest,))
                 for table in ("batch", "certificate"):
-                    db.execute(f"DELETE FROM {table} WHERE sequence <= ?", oldest)
-                db.execute("DELETE FROM proof WHERE sequence < ?", oldest)
+                    db.execute(f"DELETE FROM {table} WHERE sequence <= ?", (oldest,))
+                db.execute("DELETE FROM proof WHERE sequence < ?", (oldest,))
         self.format = FORMAT
+
+    def _put(self, db: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+        row = (*msgspec.structs.astuple(checkpoint), checkpoint.checksum())
+        db.execute("REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)", row)
+        db.execute("INSERT OR IGNORE INTO head VALUES (0, ?, ?)", (checkpoint.sequence, checkpoint.head))
 
     def _becomes_todays(self, db: sqlite3.Connection) -> None:
         if self.format < _SEVERAL:
             for statement in _OF_SEVERAL.split(";"):
                 db.execute(statement)
+        db.execute("DELETE FROM proof")  # of states as earlier rules had them
         db.execute(f"PRAGMA user_version={FORMAT}")
 
     def head(self) -> tuple[int, bytes] | None:

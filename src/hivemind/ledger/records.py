@@ -26,6 +26,25 @@ class Kept(msgspec.Struct, frozen=True):
     replaces: bool = False
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What is made durable in the transaction of a batch, or in one of its own."""
+
+    records: Sequence[Kept] = ()
+    certificate: bytes = b""
+    """What proves the batch to others."""
+    epochs: Sequence[tuple[int, bytes]] = ()
+    """Links of the chain of epochs, by number."""
+
+    def write(self, db: sqlite3.Connection) -> None:
+        if self.records:
+            keep(db, self.records)
+        for number, body in self.epochs:
+            db.execute("REPLACE INTO epoch VALUES (?, ?)", (number, body))
+
+
+NOTHING = Beside()
+
+
 def keep(db: sqlite3.Connection, records: Sequence[Kept]) -> None:
     """Within a transaction."""
     number, sum = _newest(db) or (0, _BEGIN)

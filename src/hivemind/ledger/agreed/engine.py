@@ -1,0 +1,415 @@
+"""The engine that decides together with others: a voter, or a learner that follows what voters decided.
+
+Events go into the machine as they come. Its effects wait in one queue, and one task works on it, group by group: what
+has to be durable, all of it and the next decided batch, in one transaction with one fsync; then what was to be sent;
+then the batch is applied, in the loop's turn. Events are handled meanwhile; what comes of them is the next group.
+
+When the disk is full, nothing is voted, and what came is taken up again once there is room. When a batch cannot be
+applied, the node stops agreeing: a refusal is an outcome, so this is a defect, and all nodes have the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from hivemind.errors import Corrupt, HivemindError, Unavailable
+from hivemind.ledger.agreed import epochs, requests
+from hivemind.ledger.agreed.host import JournalHost
+from hivemind.ledger.agreed.settings import Agreement
+from hivemind.ledger.agreed.standing import status_of, undecided
+from hivemind.ledger.agreed.transfer import Fetched, Fetcher, serve
+from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
+from hivemind.ledger.engine import Answers, Superseded, checked, key_of, outcome_of
+from hivemind.ledger.journal import Journal
+from hivemind.ledger.links import SERVICE, Links
+from hivemind.ledger.parts import attested
+from hivemind.ledger.records import Beside, Kept
+from hivemind.ledger.voters import name_of, next_of
+from hivemind.protocols.machine import Persist, Received, Send, Signer, Tick
+from hivemind.protocols.pbft import events as pbft
+from hivemind.protocols.pbft.replica import Replica
+from hivemind.protocols.pbft.wire import CheckpointCertificate, encode
+from hivemind.security.envelope import Envelope
+from hivemind.security.identity import verify
+
+_logger = logging.getLogger(__name__)
+_PAUSE = 1.0
+"""Seconds until a full disk is tried again."""
+_SOONEST, _LATEST = 10, 1_000
+"""Milliseconds between empty batches that do not move state's deadline into the future."""
+_MICROSECOND = 1e-6
+Convicted = Callable[[str, bytes], None]
+
+
+class AgreedEngine:
+    """`decides`: whether this engine is still the one that is wanted; asked before each batch, `ended` is called when
+    it is not. `convicted` hears who was caught lying, and the proof."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        links: Links,
+        signer: Signer,
+        clock: Callable[[], int],
+        *,
+        settings: Agreement,
+        decides: Callable[[], bool] = lambda: True,
+        ended: Callable[[], None] = lambda: None,
+        convicted: Convicted = lambda culprit, proof: None,
+    ) -> None:
+        self._journal, self._state, self._links = journal, journal.state, links
+        self._node, self._clock, self._settings = signer.public, clock, settings
+        self._decides, self._ended, self._convicted = decides, ended, convicted
+        self._loop = asyncio.get_running_loop()
+        self._answers = Answers(self._loop)
+        self._host = JournalHost(journal, clock)
+        self._effects: deque[Any] = deque()
+        self._executions: deque[pbft.Execute] = deque()
+        self._work: asyncio.Task[None] | None = None
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._disk = ""
+        self._stuck = 0
+        self._evidence: tuple[str, ...] = ()
+        self._unproven: set[int] = set()
+        self._caught_up = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._replica = self._machine(signer)
+        self._fetcher = Fetcher(links, self.chain, self._state, settings.transfer_timeout, self._fetched)
+        self._undo = [
+            links.on_message(SERVICE, self._received),
+            links.accept(SERVICE, lambda stream: serve(stream, self._journal, settings.transfer_timeout)),
+        ]
+        self._feed(Tick())
+
+    def _machine(self, signer: Signer) -> Replica:
+        recalled = epochs.recall(self._journal.log, verify)
+        if recalled is None:
+            raise Corrupt(
+                "the ledger does not know which voters to believe",
+                hint="let this node leave the hive and join it anew",
+            )
+        self.trust, self.chain = recalled
+        records: list[bytes] = []
+        amnesiac = False
+        try:
+            records = self._journal.log.recall()
+        except Corrupt as error:
+            amnesiac = True
+            _logger.error("%s: it abstains until they cannot matter any more. %s", error.message, error.hint)
+        return Replica(
+            signer=signer,
+            epochs=self.chain,
+            position=self._position(),
+            host=self._host,
+            dice=random.Random(),
+            settings=self._settings.protocol,
+            records=records,
+            amnesiac=amnesiac,
+        )
+
+    # -- the contract ----------------------------------------------------------------------------------------
+
+    async def submit(self, envelope: Envelope) -> Receipt:
+        """Raises `Unauthenticated`, `Invalid`, `TooLarge`, `Unavailable`, or what state refuses it with."""
+        if self._journal.broken:
+            raise self._journal.broken
+        if self._stopping:
+            raise Superseded
+        if self._disk:
+            raise Unavailable(self._disk, hint="free some space there and try again, or ask another node")
+        checked(envelope, self._state.hive, min(self._journal.settings.operation_size, requests.LARGEST))
+        reply = self._state.replies.get(key_of(envelope))
+        if reply:
+            reply.outcome.raise_for_error()
+            return Receipt(sequence=self._state.sequence, outcome=reply.outcome)
+        request = requests.request_of(envelope, self._node)
+        answer = self._answers.expect(envelope, lambda: self._feed(pbft.Submitted(request)))
+        await self._patience(answer)
+        return await outcome_of(answer)
+
+    async def _patience(self, answer: asyncio.Future[Receipt]) -> None:
+        """Waits as long as there is hope. Raises `Unavailable`; the operation may be decided later all the same."""
+        settings = self._settings
+        first = min(settings.despair_after, settings.answer_within)
+        for seconds, whole in (
+            (first, not settings.answer_within > first),
+            (settings.answer_within - first, True),
+        ):
+            done, _ = await asyncio.wait([answer], timeout=seconds)
+            if done:
+                return
+            status = self.status()
+            if whole or not status.can_decide:
+                raise undecided(status, settings.answer_within if whole else seconds)
+
+    def status(self) -> LedgerStatus:
+        trouble = self._journal.broken.message if self._journal.broken else self._disk
+        return status_of(
+            self._replica.standing(),
+            self._state,
+            node=self._node,
+            now=self._now(),
+            wall=self._clock(),
+            silence=self._settings.silence,
+            trouble=trouble,
+            evidence=self._evidence,
+        )
+
+    async def caught_up(self) -> None:
+        """Returns when everything is applied that is known to be agreed, and a voter was heard of."""
+        while not self._is_caught_up():
+            self._caught_up.clear()
+            await self._caught_up.wait()
+
+    def _is_caught_up(self) -> bool:
+        standing = self._replica.standing()
+        alone = standing.epoch.voters == (self._node,)
+        heard = alone or any(at for id, at in standing.heard if id in standing.epoch.voters)
+        return heard and not standing.syncing and self._state.sequence >= standing.agreed
+
+    async def stop(self) -> None:
+        """Finishes what is being written. Who waits for an answer is sent on."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._stopped.set()
+        for undo in self._undo:
+            undo()
+        if self._timer:
+            self._timer.cancel()
+        await self._fetcher.stop()
+        if self._work:
+            await self._work
+        self._answers.refuse_all(Superseded())
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def _received(self, sender: str, message: bytes) -> None:
+        if len(self._effects) < self._settings.backlog:
+            self._feed(Received(sender, message))
+
+    def _feed(self, event: Any) -> None:
+        if self._stopping or self._journal.broken:
+            return
+        try:
+            self._effects += self._replica.handle(event, self._now())
+        except Exception as error:
+            _logger.exception("the ledger stops: agreement failed")
+            self._breaks(error)
+            return
+        self._arm()
+        self._caught_up.set()
+        if not self._pumping and self._work is None:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _now(self) -> int:
+        return int(self._loop.time() / _MICROSECOND)
+
+    def _arm(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        deadline = self._replica.deadline()
+        if deadline is None:
+            self._timer = None
+        else:
+            # A machine's time is whole microseconds: a moment late is in time, a moment early is not.
+            self._timer = self._loop.call_at((deadline + 1) * _MICROSECOND, self._feed, Tick())
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """What need not wait for the disk is done at once."""
+        self._pumping = False
+        if self._work is not None:
+            return
+        while self._effects and not isinstance(self._effects[0], _FOR_THE_DISK):
+            self._perform(self._effects.popleft())
+        if self._effects or self._executions:
+            self._work = self._loop.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while (self._effects or self._may_execute()) and not self._journal.broken and not self._stopping:
+                async with self._changing:
+                    await self._write_group()
+        except Exception as error:
+            _logger.exception("the ledger stops: a batch was not applied")
+            self._breaks(error)
+        finally:
+            self._work = None
+            if self._executions and not self._decides():
+                self._ended()
+
+    def _may_execute(self) -> bool:
+        return bool(self._executions) and self._decides()
+
+    async def _write_group(self) -> None:
+        group, self._effects = self._effects, deque()
+        self._executions += (each for each in group if isinstance(each, pbft.Execute))
+        rest = [each for each in group if not isinstance(each, pbft.Execute)]
+        self._skip_executed()
+        execute = self._executions[0] if self._may_execute() else None
+        beside = Beside(
+            records=[Kept(each.record, each.replaces) for each in rest if isinstance(each, Persist)],
+            epochs=[epochs.link(each) for each in rest if isinstance(each, pbft.EpochBegan)],
+            certificate=self._host.note(execute) if execute else b"",
+        )
+        try:
+            if execute:
+                await self._execute(execute, beside)
+            elif beside.records or beside.epochs:
+                await self._journal.in_thread(self._journal.log.keep, beside)
+        except Unavailable as error:
+            self._effects.extendleft(reversed(rest))
+            await self._wait_for_room(error)
+            return
+        self._disk = ""
+        for effect in rest:
+            if isinstance(effect, pbft.Stable):
+                await self._prove(effect.certificate)
+            else:
+                self._perform(effect)
+        if execute and self._checkpoint_is_wanted():
+            self._unproven.add(self._state.sequence)
+            await self._journal.checkpoint()
+
+    def _skip_executed(self) -> None:
+        """A state that was fetched has them in it."""
+        while self._executions and self._executions[0].sequence <= self._state.sequence:
+            self._executions.popleft()
+
+    async def _wait_for_room(self, error: Unavailable) -> None:
+        if not self._disk:
+            _logger.error("%s: this node does not vote until there is room. %s", error.message, error.hint)
+        self._disk = error.message
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE):
+                await self._stopped.wait()
+
+    async def _execute(self, decided: pbft.Execute, beside: Beside) -> None:
+        envelopes = tuple(requests.envelope_of(request) for request in decided.requests)
+        batch = Batch(
+            sequence=decided.sequence,
+            previous=self._journal.head,
+            time=max(decided.time, self._state.time),
+            envelopes=envelopes,
+        )
+        outcomes = await self._journal.append(batch, requests.signed(envelopes), beside)
+        self._executions.popleft()
+        results = {}
+        for request, outcome in zip(decided.requests, outcomes, strict=True):
+            results[request.id] = requests.result_of(outcome)
+            self._answers.give(request.id, Receipt(sequence=batch.sequence, outcome=outcome))
+        self._journal.tell(batch)
+        self._feed(pbft.Executed(position=self._position(), results=results))
+
+    def _position(self) -> pbft.Position:
+        state = self._state
+        return pbft.Position(
+            sequence=state.sequence,
+            digest=attested(state, self._journal.head),
+            due=self._due(),
+            next=next_of(state),
+        )
+
+    def _due(self) -> int | None:
+        """When state's next timer wants a batch. One that a batch does not satisfy is put off, longer each time, so
+        that it never becomes a busy loop; but an epoch that is to begin is always waited for at once."""
+        deadline = self._state.deadline()
+        if deadline is None or deadline > self._state.time or next_of(self._state):
+            self._stuck = 0
+            return deadline
+        self._stuck += 1
+        return self._state.time + min(_SOONEST << min(self._stuck, 10), _LATEST)
+
+    def _perform(self, effect: Any) -> None:
+        if isinstance(effect, Send):
+            self._links.send(effect.to, SERVICE, effect.message)
+        elif isinstance(effect, pbft.FetchState):
+            self._fetcher.fetch(effect.certificate, effect.sources)
+        elif isinstance(effect, pbft.Convict):
+            self._convict(effect)
+        elif isinstance(effect, pbft.Diverged):
+            _logger.error(
+                "at %d the state of this node differs from what was certified: it votes no more until it has fetched"
+                " that", effect.sequence,
+            )  # fmt: skip
+        elif isinstance(effect, pbft.Settled):
+            self._answer_from_memory(effect.request)
+        elif isinstance(effect, pbft.Refused):
+            self._answers.refuse(
+                effect.request, Unavailable(f"not now: {effect.reason}", hint="try again in a moment")
+            )
+
+    def _convict(self, caught: pbft.Convict) -> None:
+        name = name_of(self._state, caught.culprit)
+        words = f"{name} has signed what no honest voter signs, in epoch {caught.evidence.epoch}"
+        _logger.error("%s", words)
+        self._evidence = (*self._evidence, words)[-16:]
+        self._convicted(caught.culprit, encode(caught.evidence))
+
+    def _answer_from_memory(self, request: str) -> None:
+        """It was executed: here before this node was asked, or it is on its way here."""
+        reply = self._state.replies.get(request)
+        if reply:
+            self._answers.give(request, Receipt(sequence=self._state.sequence, outcome=reply.outcome))
+
+    # -- checkpoints and fetched states ----------------------------------------------------------------------
+
+    def _checkpoint_is_wanted(self) -> bool:
+        """Only of a sequence at which the voters certify the state; always of the last one of an epoch."""
+        sequence, following = self._state.sequence, next_of(self._state)
+        if following and following.since == sequence + 1:
+            return True
+        return self._journal.checkpoint_is_due and not sequence % self._settings.protocol.checkpoint_interval
+
+    async def _prove(self, certificate: CheckpointCertificate) -> None:
+        sequence = certificate.checkpoint.sequence
+        if sequence not in self._unproven:
+            return
+        try:
+            await self._journal.in_thread(self._journal.log.prove, sequence, encode(certificate))
+        except Unavailable as error:
+            _logger.warning("the proof of checkpoint %d was not kept: %s", sequence, error.message)
+        self._unproven = {each for each in self._unproven if each > sequence}
+
+    async def _fetched(self, found: Fetched | int) -> None:
+        """A state, or the sequence of one that nobody gave."""
+        if isinstance(found, int):
+            self._feed(pbft.StateFailed(sequence=found))
+            return
+        async with self._changing:
+            if self._stopping:
+                return
+            try:
+                await self._journal.install(found.snapshot, found.head, encode(found.certificate))
+            except HivemindError as error:
+                _logger.error("a state that was fetched could not be kept: %s", error.message)
+                self._feed(pbft.StateFailed(sequence=found.certificate.checkpoint.sequence))
+                return
+            self._host.forget()
+            self._skip_executed()
+            for request in self._answers.waiting():
+                self._answer_from_memory(request)
+            self._feed(pbft.StateInstalled(position=self._position(), certificate=found.certificate))
+
+    def _breaks(self, error: Exception) -> None:
+        if not self._journal.broken:
+            self._journal.breaks(error)
+        assert self._journal.broken
+        self._effects.clear()
+        self._executions.clear()
+        self._answers.refuse_all(self._journal.broken)
+
+
+_FOR_THE_DISK = (Persist, pbft.Execute, pbft.EpochBegan, pbft.Stable)

@@ -1,0 +1,49 @@
+"""Operations as PBFT orders them: a request whose body is the signed envelope."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hivemind.errors import HivemindError
+from hivemind.ledger.engine import checked, key_of
+from hivemind.model.base import encode
+from hivemind.protocols.pbft import limits
+from hivemind.protocols.pbft.wire import Request
+from hivemind.security.envelope import Envelope
+from hivemind.state.operations import decode_operation
+from hivemind.state.partition import hash32
+from hivemind.state.state import Outcome, Signed
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Envelope)
+_FRAME = 1024
+"""Bytes of a request beside the operation: keys, a nonce, a signature."""
+LARGEST = limits.REQUEST_SIZE - _FRAME
+
+
+def request_of(envelope: Envelope, client: str) -> Request:
+    return Request(key_of(envelope), client, _encoder.encode(envelope))
+
+
+def envelope_of(request: Request) -> Envelope:
+    """Raises `msgspec.DecodeError`."""
+    return _decoder.decode(request.body)
+
+
+def valid(request: Request, hive: str, largest: int) -> bool:
+    """Every node says the same: it depends on the request alone."""
+    try:
+        envelope = envelope_of(request)
+        checked(envelope, hive, largest)
+    except (msgspec.DecodeError, HivemindError, RecursionError):
+        return False
+    return key_of(envelope) == request.id
+
+
+def signed(envelopes: tuple[Envelope, ...]) -> list[Signed]:
+    return [Signed(e.signer, e.nonce, decode_operation(e.payload)) for e in envelopes]
+
+
+def result_of(outcome: Outcome) -> bytes:
+    """What replicas tell each other of an outcome, so that liars are noticed: its hash."""
+    return hash32(encode(outcome))
