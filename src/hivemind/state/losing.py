@@ -4,9 +4,9 @@ Nodes accuse each other of not being reached any more; that is hearsay. The hive
 accusations stand at the same time, within `WINDOW` of each other, of the life that it leads now.
 
 *Whose word counts*: that of the voters. Agreement rests on there being at most f liars among these, and on nothing
-about the others; of f + 1 voters one at least tells the truth. No single voter is believed while there is another that could
-be asked: its own way to the accused may be what is broken. So with n = 3 it takes both of the others, with n = 2 the
-other one, whose word cannot be agreed upon anyway until the accused is back to agree to it or is only a worker.
+about the others; of f + 1 voters one at least tells the truth. No single voter is believed while there is another that
+could be asked: its own way to the accused may be what is broken. So with n = 3 it takes both of the others, with n = 2
+the other one, whose word cannot be agreed upon anyway until the accused is back to agree to it or is only a worker.
 
 *No mass suicide*: whoever is cut off with a minority cannot get an accusation agreed, however many it accuses. The word
 of a node that counts as lost itself does not count; of two groups that accuse each other the one goes on whose
