@@ -638,4 +638,7 @@ def encode_operation(operation: Operation) -> bytes:
 
 def decode_operation(data: bytes) -> Operation:
     """Raises `msgspec.DecodeError` for anything that is not exactly an operation."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except UnicodeDecodeError as error:  # msgspec's own errors do not include it
+        raise msgspec.DecodeError(str(error)) from None

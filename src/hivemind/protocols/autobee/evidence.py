@@ -35,7 +35,7 @@ def convicted(evidence: bytes, notary: Notary) -> str:
     """The writer that this proves a liar, in hex; empty when it proves nothing."""
     try:
         fork = _decode(evidence)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     return fork.shorter.signer if _proves(fork, notary) else ""
 

@@ -73,7 +73,7 @@ def encode_failure(failure: Failure) -> bytes:
 def decode_failure(payload: bytes) -> Failure:
     try:
         return _failures.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refused("a reason cannot be read") from None
 
 

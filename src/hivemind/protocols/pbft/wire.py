@@ -297,7 +297,7 @@ def decode(message: bytes) -> Packet:
         raise Malformed("too large")
     try:
         packet: Packet = _packets.decode(message)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
     return packet
 
@@ -306,7 +306,7 @@ def decode_body(statement: Statement) -> Body:
     """Raises `Malformed`. Only the one encoding counts."""
     try:
         body: Body = _bodies.decode(statement.body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
     if encode(body) != statement.body:
         raise Malformed("not canonical")
@@ -319,7 +319,7 @@ def decode_proposal(data: bytes) -> Proposal:
         raise Malformed("too large")
     try:
         proposal = _proposals.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
     if len(proposal.requests) > limits.REQUESTS or encode(proposal) != data:
         raise Malformed("too many requests, or not canonical")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from hivemind.model.hive import NodeRole
+from hivemind.model.hive import PROTOCOL, NodeRole
 
 
 class Meta(msgspec.Struct, frozen=True, array_like=True):
     """Newer versions may append fields; older ones ignore them."""
 
-    protocol: int = 1
+    protocol: int = PROTOCOL
     """The newest version of the hive's protocols that it understands."""
     role: NodeRole = "member"
     coordinate: bytes = b""
@@ -28,5 +28,5 @@ def encode(meta: Meta) -> bytes:
 def decode(encoded: bytes) -> Meta | None:
     try:
         return _decoder.decode(encoded)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

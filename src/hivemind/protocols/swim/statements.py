@@ -87,7 +87,7 @@ def read(statement: Statement) -> Body | None:
     """What it says, if its signer signed it; None for what is no body at all."""
     try:
         return _decoder.decode(statement.body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

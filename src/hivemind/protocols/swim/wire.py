@@ -103,7 +103,7 @@ def decode(message: bytes) -> Message | None:
         return None
     try:
         read = _decoder.decode(message)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return None if any(len(each.body) > MAX_BODY for each in _carried(read)) else read
 
