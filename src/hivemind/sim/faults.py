@@ -23,8 +23,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     amount: float = 0.0
     """A rate, or milliseconds; what the kind says."""
 
-    def __str__(self) -> str:
-        nodes = f" {','.join(node[:8] for node in self.nodes)}" if self.nodes else ""
+    def told(self, name: Callable[[str], str]) -> str:
+        """For people; `name` is what nodes are called."""
+        nodes = f" {','.join(map(name, self.nodes))}" if self.nodes else ""
         amount = f" {self.amount:g}" if self.amount else ""
         return f"{self.at / 1e6:.3f}s to {self.until / 1e6:.3f}s {self.kind}{nodes}{amount}"
 
@@ -51,7 +52,7 @@ class Stage:
             process.start()
 
     def _do(self, act: Act, fault: Fault, verb: str) -> None:
-        self.world.note("fault", verb, str(fault))
+        self.world.note("fault", verb, fault.told(self.world.name))
         act(self, fault)
 
 

@@ -53,6 +53,10 @@ class Network:
     def mend(self, sender: str, receiver: str) -> None:
         self._cut[sender, receiver] -= 1
 
+    def whole(self, sender: str, receiver: str) -> bool:
+        """What is sent that way may arrive."""
+        return self._cut[sender, receiver] <= 0
+
     def slow(self, node: str, by: Micros) -> None:
         """All that it sends takes that much longer; negative takes it back."""
         self._slow[node] += by
@@ -82,6 +86,12 @@ class Network:
             delay = self._delay(dice, weather) + self._slow[sender]
             self._world.after(delay, lambda: self._arrive(sender, receiver, message))
 
+    def carry(self, sender: str, receiver: str, message: bytes) -> None:
+        """Over a connection: of any size, and nothing is lost while there is a way."""
+        if receiver in self._nodes:
+            delay = self._delay(self._dice_of(sender, receiver), self._fair) + self._slow[sender]
+            self._world.after(delay, lambda: self._arrive(sender, receiver, message))
+
     def _delay(self, dice: Random, weather: Weather) -> Micros:
         delay = weather.latency + dice.randrange(weather.jitter + 1)
         if dice.random() < weather.reorder:
@@ -91,7 +101,7 @@ class Network:
 
     def _arrive(self, sender: str, receiver: str, message: bytes) -> None:
         """What was on its way when the link was cut does not arrive either."""
-        if self._cut[sender, receiver] > 0:
+        if not self.whole(sender, receiver):
             self._world.cover("cut off")
             return
         self._nodes[receiver](sender, message)

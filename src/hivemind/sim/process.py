@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from hivemind.protocols.machine import Machine, Micros, Persist, Received, Send, Tick
 from hivemind.sim.clock import Clock
@@ -23,12 +23,23 @@ _SYNC = (80, 400)
 
 Build = Callable[["Process", list[bytes]], Machine[Any]]
 Perform = Callable[["Process", Any], None]
-Rewrite = Callable[["Process", Any, list[Any]], list[Any]]
+Witness = Callable[["Process", Send], None]
+
+
+class Mind(Protocol):
+    """What a liar has between its machine and the world. It holds the node's real keys."""
+
+    def hears(self, process: Process, event: Any) -> Any | None:
+        """What the machine is told; None: nothing."""
+
+    def does(self, process: Process, event: Any, effects: list[Any]) -> list[Any]:
+        """What is done in the place of `effects`."""
 
 
 class Process:
     """`build(process, records)` makes its machine at each start; `perform(process, effect)` does what is neither
-    sending nor persisting. `rewrite(process, event, effects)`, of a liar, gives what it does instead."""
+    sending nor persisting; `witness(process, send)` sees what leaves an honest one; `forgets()` when the disk,
+    and whatever else was on it, is lost."""
 
     def __init__(
         self,
@@ -38,23 +49,25 @@ class Process:
         build: Build,
         perform: Perform,
         *,
+        witness: Witness | None = None,
+        forgets: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
         label: str = "",
     ) -> None:
         self.world, self.network, self.node = world, network, node
-        self.label = label or node
+        self.label = world.names[node] = label or node
         """As the trace calls it."""
         self.clock = clock or Clock()
         self.log = Log()
         self.up = self.frozen = False
         self.starts = 0
         self.machine: Machine[Any] | None = None
-        self.rewrite: Rewrite | None = None
+        self.mind: Mind | None = None
         self.forgot = False
         """Its disk was lost, so that it may have voted for what it does not know any more."""
         self.upgraded = False
         """It runs as another version from its next start on; `build` decides what that means."""
-        self._build, self._perform = build, perform
+        self._build, self._perform, self._witness, self._forgets = build, perform, witness, forgets
         self._dice = world.dice("disk", node)
         self._effects: deque[Any] = deque()
         self._syncing = False
@@ -106,6 +119,7 @@ class Process:
     def lose_disk(self) -> None:
         self.crash()
         self.log.lose()
+        self._forgets()
         self.forgot = True
         self.world.cover("amnesia")
         self.world.note(self.label, "loses its disk")
@@ -138,13 +152,21 @@ class Process:
                 self._inbox.append(event)
             return
         assert self.machine is not None
+        if self.mind is not None:
+            event = self.mind.hears(self, event)
+            if event is None:
+                return
         try:
             effects = self.machine.handle(event, self.now)
             self.machine.check()
         except Exception as error:
+            if self.mind is not None:  # whoever lies may stumble over it
+                self.world.note(self.label, "fails", f"over its own lies: {error}")
+                self.crash()
+                return
             raise self._broken(error) from error
-        if self.rewrite is not None:
-            effects = self.rewrite(self, event, effects)
+        if self.mind is not None:
+            effects = self.mind.does(self, event, effects)
         self.do(effects)
         self._set_alarm()
 
@@ -164,11 +186,16 @@ class Process:
                 self._persist(effect)
                 break
             if isinstance(effect, Send):
-                self.world.note(self.label, "sends to", effect.to[:8], effect.message)
-                self.network.send(self.node, effect.to, effect.message)
+                self._send(effect)
             else:
                 self._perform(self, effect)
         self._performing = False
+
+    def _send(self, send: Send) -> None:
+        self.world.note(self.label, "to", self.world.name(send.to), send.message)
+        if self.mind is None and self._witness is not None:
+            self._witness(self, send)
+        self.network.send(self.node, send.to, send.message)
 
     def _persist(self, first: Persist) -> None:
         """One sync for all that follows each other."""
@@ -189,7 +216,7 @@ class Process:
 
     def _arrived(self, sender: str, message: bytes) -> None:
         if self.up:
-            self.world.note(self.label, "receives from", sender[:8])
+            self.world.note(self.label, "from", self.world.name(sender), message)
             self.submit(Received(sender, message))
 
     # -- time ------------------------------------------------------------------------------------------------

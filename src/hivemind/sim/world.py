@@ -34,6 +34,8 @@ class World:
         self.trace = Trace(keep, describe)
         self.coverage: Counter[str] = Counter()
         """What happened and how often, as `crash`, `view change with prepared batches`."""
+        self.names: dict[str, str] = {}
+        """Node -> what the trace calls it."""
         self.events = 0
         self._limit = limit
         self._heap: list[tuple[Micros, int, Action]] = []
@@ -52,6 +54,9 @@ class World:
 
     def cover(self, what: str) -> None:
         self.coverage[what] += 1
+
+    def name(self, node: str) -> str:
+        return self.names.get(node, node[:8])
 
     def note(self, who: str, verb: str, text: str = "", message: bytes = b"") -> None:
         self.trace.note(self.now, who, verb, text, message)

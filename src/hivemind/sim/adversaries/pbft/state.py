@@ -1,0 +1,54 @@
+"""Those who lie about state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hivemind.protocols.machine import Send
+from hivemind.protocols.pbft import wire
+from hivemind.sim.adversaries.pbft.liar import Liar
+from hivemind.sim.hosts.pbft.application import Application
+
+
+class LyingCheckpoint(Liar):
+    name = "lying-checkpoint"
+    about = "signs checkpoints of a state that nobody has, another one to each"
+    evidence = ("a checkpoint was false",)
+    convicts = True
+
+    def says(self, send: Send, packet: wire.Said, body: wire.Body) -> list[Any]:
+        if not isinstance(body, wire.Checkpoint):
+            return [send]
+        self.tell("a checkpoint was false")
+        false = msgspec.structs.replace(body, digest=wire.digest(send.to.encode()))
+        return [send, self.said(send.to, packet.epoch, false)]
+
+
+class CorruptState(Liar):
+    name = "corrupt-state"
+    about = "gives states that are not what was certified"
+    evidence = ("corrupt state refused", "state installed")
+
+    def begin(self) -> None:
+        """The last node sleeps until it is too far behind for anything but a state."""
+        self.site.corrupts = lambda state: state[:-1] + bytes([state[-1] ^ 1])
+        sleeper = list(self.site.neighbours())[-1]
+        for one in (self.site, *self.site.neighbours()):
+            one.keep_only(4)
+        self.world.at(100_000, sleeper.process.crash)
+        self.world.at(self.span * 9 // 10, sleeper.process.start)
+
+
+class DivergentExecution(Liar):
+    name = "divergent-execution"
+    about = "executes something else than was agreed"
+    evidence = ("executed something else",)
+
+    def begin(self) -> None:
+        self.site.diverges = self._diverge
+
+    def _diverge(self, application: Application) -> None:
+        application.values["k0"] = "mine"
+        self.tell("executed something else")

@@ -1,0 +1,1 @@
+"""SWIM in a simulated world: members that watch each other over datagrams."""
