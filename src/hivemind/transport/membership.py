@@ -97,7 +97,8 @@ class Membership:
         self._heard_from: dict[str, Address] = {}
         """Where a datagram came from last, for want of a better address."""
         self._source: Address | None = None
-        self._events: deque[Input] = deque()
+        """Of the datagram that is being handled."""
+        self._events: deque[tuple[Input, Address | None]] = deque()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._callbacks: list[Callable[[Change], None]] = []
@@ -112,7 +113,8 @@ class Membership:
             self._peers.on_message(SERVICE, self._on_message),
             self._peers.on_connection(self._on_connection),
         ]
-        self._give(Tick())
+        self._told_at = self._now()
+        self._give(Locate(vivaldi.encode(self._vivaldi.coordinate)))
         self.meet(self._peers.connected)
 
     def meet(self, nodes: Iterable[str]) -> None:
@@ -126,11 +128,10 @@ class Membership:
 
     def announce(self, *, addresses: Sequence[Address] | None = None, meta: Meta | None = None) -> None:
         """What is given has changed. Raises `Invalid` when it is too long."""
-        self._meta = meta or self._meta
+        here = vivaldi.encode(self._vivaldi.coordinate)
+        self._meta = msgspec.structs.replace(meta or self._meta, coordinate=here)
         self._addresses = self._addresses if addresses is None else tuple(addresses)[:MAX_ADDRESSES]
-        now = vivaldi.encode(self._vivaldi.coordinate)
-        said = metas.encode(msgspec.structs.replace(self._meta, coordinate=now))
-        self._give(Announce(Alive(0, self._addresses, said)))
+        self._give(Announce(Alive(0, self._addresses, metas.encode(self._meta))))
 
     async def leave(self) -> None:
         """Says good-bye and waits until enough others were told, or some seconds. `close` follows."""
@@ -226,16 +227,15 @@ class Membership:
 
     def _give(self, event: Input, source: Address | None = None) -> None:
         """To the machine, and whatever follows from it. What callbacks cause waits for its turn."""
-        self._events.append(event)
+        self._events.append((event, source))
         if self._busy:
             return
         self._busy = True
-        self._source = source
         try:
             while self._events:
-                for effect in self._swim.handle(self._events.popleft(), self._now()):
+                next_event, self._source = self._events.popleft()
+                for effect in self._swim.handle(next_event, self._now()):
                     self._perform(effect)
-                self._source = None
         finally:
             self._busy = False
             self._arm()
@@ -285,16 +285,16 @@ class Membership:
             return
         self._coordinates[measured.node] = other
         if self._vivaldi.observe(measured.node, measured.round_trip / SECOND, other):
-            self._events.append(Locate(vivaldi.encode(self._vivaldi.coordinate)))
+            self._give(Locate(vivaldi.encode(self._vivaldi.coordinate)))
             self._tell_coordinate()
 
     def _tell_coordinate(self) -> None:
         told = vivaldi.decode(self._meta.coordinate)
-        here, now = self._vivaldi.coordinate, self._now()
-        moved = told is None or math.dist(told.position, here.position) > _MOVED
+        now = self._now()
+        moved = told is None or math.dist(told.position, self._vivaldi.coordinate.position) > _MOVED
         if moved and now - self._told_at >= _MOVED_EVERY:
             self._told_at = now
-            self.announce(meta=msgspec.structs.replace(self._meta, coordinate=vivaldi.encode(here)))
+            self.announce()
 
     def _changed(self, change: Change) -> None:
         if isinstance(change, Joined | Returned | Updated):
@@ -316,6 +316,7 @@ class Membership:
             self._peers.learn(node, alive.addresses)
 
     def _forget(self, node: str) -> None:
-        for known in (self._proven, self._heard_from, self._coordinates):
-            known.pop(node, None)  # type: ignore[attr-defined]
+        self._proven.pop(node, None)
+        self._heard_from.pop(node, None)
+        self._coordinates.pop(node, None)
         self._vivaldi.forget(node)
