@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivemind.errors import HivemindError, NotFound, Unavailable
+from hivemind.errors import Conflict, HivemindError, NotFound, Unavailable
 from hivemind.ledger import lineage
 from hivemind.ledger.contract import LedgerStatus, Receipt
 from hivemind.ledger.engine import Engine, Superseded
@@ -208,8 +208,39 @@ class HiveLedger:
 
     async def leave(self, hive: str) -> None:
         """Begins an empty hive of that id, of this node alone. What was left is kept as `ledger.before-join.db`."""
+        await self._go_on(*lineage.nothing(hive))
+
+    async def save(self) -> bytes:
+        """All that is agreed by now, as a file that `restore` understands; certified where several decide."""
+        from hivemind.ledger import recovery
+
+        async with self._lock:
+            return await recovery.save(self.journal)
+
+    async def restore(self, saved: bytes) -> None:
+        """Goes on from such a file, as a new lineage in which this node decides alone; what this node had until now
+        is kept as `ledger.before-join.db`. Raises `Invalid`, `Corrupt`, `Unsupported`, `Conflict`, `NotFound`, and
+        nothing has changed then."""
+        from hivemind.ledger import recovery
+
+        state, head = await asyncio.to_thread(recovery.opened, saved)
+        await self._go_on(*recovery.recovered(state, head, self._signer.public, self.state))
+
+    async def force_recover(self) -> None:
+        """Goes on from what this node has, as a new lineage in which it decides alone. Raises `Conflict` when the
+        hive can decide."""
+        from hivemind.ledger import recovery
+
+        if self.status().can_decide:
+            raise Conflict(
+                "the hive can decide: there is nothing to force",
+                hint="hivemind cluster status shows its voters",
+            )
+        state = recovery.own_state(self.journal)
+        await self._go_on(*recovery.recovered(state, self.journal.head, self._signer.public, self.state))
+
+    async def _go_on(self, snapshot: bytes, head: bytes) -> None:
         made = self.journal.path.with_name(_MADE)
-        snapshot, head = lineage.nothing(hive)
         await self._replace(lambda: lineage.written(made, snapshot, head), made, snapshot, head)
 
     async def settle(self) -> None:
