@@ -107,5 +107,5 @@ def checked(envelope: Envelope, hive: str, largest: int) -> Operation:
         )
     try:
         return decode_operation(envelope.payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise Invalid(f"this is not an operation: {error}") from None

@@ -82,6 +82,10 @@ class HiveLedger:
         """From now on it talks to the other nodes; before, it decides only if it is the only voter."""
         self._lines.connect(links)
 
+    def disconnect(self) -> None:
+        """It talks to nobody any more."""
+        self._lines.disconnect()
+
     async def submit(self, envelope: Envelope) -> Receipt:
         """Besides what state refuses with: `Unavailable` when no decision came in time, with a hint that says who is
         missing. The operation may still be decided then; the same nonce again asks what became of it."""
@@ -205,6 +209,13 @@ class HiveLedger:
 
         made = self.journal.path.with_name(_MADE)
         await self._replace(lambda: entered(made, handover), made, handover.snapshot, handover.head)
+
+    async def replace_with(self, other: HiveLedger) -> None:
+        """As `become`, for a hive that `other`, a ledger of its own beside this one, follows already: nobody here sees
+        how that came to what it knows. `other` is closed, and its file is this one's from then on."""
+        await other.close()
+        snapshot, head = other.state.snapshot(), other.journal.head
+        await self._replace(lambda: None, other.journal.path, snapshot, head)
 
     async def leave(self, hive: str) -> None:
         """Begins an empty hive of that id, of this node alone. What was left is kept as `ledger.before-join.db`."""

@@ -124,7 +124,7 @@ class Assembly:
         """Raises `Corrupt` when it is not what the manifest says; nothing has changed then."""
         try:
             listed = msgspec.msgpack.decode(_unpacked(part.rows, LARGEST_PART), type=list[Row])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):
             raise Corrupt("a part of a snapshot cannot be read") from None
         rows = _by_partition(listed)
         if not rows.keys() <= set(part.partitions) or not all(0 <= p < PARTITIONS for p in part.partitions):

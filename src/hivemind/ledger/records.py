@@ -48,6 +48,7 @@ NOTHING = Beside()
 def keep(db: sqlite3.Connection, records: Sequence[Kept]) -> None:
     """Within a transaction."""
     number, sum = _newest(db) or (0, _BEGIN)
+    number = max(number, db.execute("SELECT coalesce(max(number), 0) FROM record").fetchone()[0])
     for record in records:
         if record.replaces:
             db.execute("DELETE FROM record")

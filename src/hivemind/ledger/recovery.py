@@ -110,7 +110,7 @@ def _read(data: bytes) -> Saved:
         raise Corrupt("the snapshot is damaged or cut off", hint="take another copy of it")
     try:
         saved = msgspec.msgpack.decode(body, type=Saved)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise Corrupt(f"the snapshot cannot be read: {error}") from None
     if saved.format > _FORMAT:
         raise Unsupported("a newer Hivemind made this snapshot", hint="install that version")

@@ -33,7 +33,7 @@ def recall(log: Log, verify: Verifier) -> tuple[Trust, Epochs] | None:
     try:
         trust = _trust.decode(rows[0])
         boundaries = [_boundary.decode(body) for body in rows[1:]]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise Corrupt(f"the chain of epochs cannot be read: {error}") from None
     return trust, Epochs(trust.epoch, boundaries, signatures=Signatures(trust.domain, verify))
 

@@ -35,7 +35,7 @@ def valid(request: Request, hive: str, largest: int) -> bool:
     try:
         envelope = envelope_of(request)
         checked(envelope, hive, largest)
-    except (msgspec.DecodeError, HivemindError, RecursionError):
+    except (msgspec.DecodeError, ValueError, HivemindError, RecursionError):
         return False
     return key_of(envelope) == request.id
 

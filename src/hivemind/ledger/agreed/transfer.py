@@ -193,7 +193,7 @@ class Fetcher:
                 break
         try:
             return _parts.decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):
             raise Corrupt("a part of it cannot be read") from None
 
     async def _next(self, stream: Stream) -> Message:
@@ -238,7 +238,7 @@ async def _give(stream: Stream, parts: Iterator[Part]) -> None:
 def _decoded(message: bytes) -> Message:
     try:
         found: Message = _messages.decode(message)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise Corrupt("a message of it cannot be read") from None
     return found
 
