@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from hive import ADMIN, Hive
+from hivemind.model.allocation import AllocationState
 from hivemind.model.hive import Hive as Record
 from hivemind.model.hive import NodeRole
 from hivemind.model.node import Node
@@ -125,6 +126,10 @@ class GrownHive(Hive):
             if there and voter != self.ids[name] and not self.node(name).lost:
                 self.accuse(name, self.name(voter))
         assert self.node(name).lost
+
+    def lose_replica(self, id: str) -> None:
+        """Its node says that nothing of it runs any more."""
+        assert self.report(lambda a: a.id == id, AllocationState.LOST) == 1
 
     # -- time ------------------------------------------------------------------------------------------------
 

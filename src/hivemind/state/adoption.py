@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import structs
 
 from hivemind.errors import Conflict, Invalid, NotFound, TooLarge
 from hivemind.model.base import Record, decode, encode
@@ -73,6 +73,7 @@ _NAMED: Final[dict[str, str]] = {
     "routines": "routine",
 }
 """What people call those that can clash."""
+_INCIDENTAL: Final = ("version", "created", "updated")
 
 
 # -- bringing ------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def adopt(state: State, operation: AdoptRecords, who: Principal) -> Outcome:
         for k, record in records.items():
             if k not in table:
                 state.tables.put(table, k, record)
-    state.tables.put(state.nodes, node.id, replace(node, adopted=True))
+    state.tables.put(state.nodes, node.id, structs.replace(node, adopted=True))
     state.dirty |= set(brought.get("apps", {}))
     return Outcome(id=node.id, version=node.version)
 
@@ -194,8 +195,8 @@ def _clashes(state: State, name: str, there: Record | None, record: Any) -> bool
 
 
 def _bare(record: Any) -> Any:
-    """Without what differs although the same is meant."""
-    return replace(record, version=1, created=0, updated=0)
+    """What it means: whenever and by whatever versions it came about."""
+    return {name: value for name, value in structs.asdict(record).items() if name not in _INCIDENTAL}
 
 
 def _called(name: str, record: Any) -> str:
