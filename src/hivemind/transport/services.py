@@ -28,16 +28,16 @@ class Services:
         self._watching: list[Watch] = []
 
     def on_message(self, service: str, handler: Hear) -> Callable[[], None]:
-        return _register(self.hearing, service, handler)
+        return register(self.hearing, service, handler)
 
     def answer(self, service: str, handler: Answer) -> Callable[[], None]:
-        return _register(self.answering, service, handler)
+        return register(self.answering, service, handler)
 
     def accept(self, service: str, handler: Serve) -> Callable[[], None]:
-        return _register(self.serving, service, handler)
+        return register(self.serving, service, handler)
 
     def welcome(self, handler: Welcome) -> Callable[[], None]:
-        return _register(self.welcoming, "", handler)
+        return register(self.welcoming, "", handler)
 
     def on_connection(self, callback: Watch) -> Callable[[], None]:
         self._watching.append(callback)
@@ -53,7 +53,7 @@ class Services:
             callback(node, connected)
 
 
-def _register(handlers: dict[str, _Handler], service: str, handler: _Handler) -> Callable[[], None]:
+def register(handlers: dict[str, _Handler], service: str, handler: _Handler) -> Callable[[], None]:
     if service in handlers:
         raise Conflict(f"somebody serves {service or 'first contacts'} already", hint="end that one first")
     handlers[service] = handler

@@ -214,6 +214,11 @@ class Mux:
         """Everything was sent that can be."""
         return not self._control and not self._messages and not any(map(self._ready, self._turns))
 
+    @property
+    def settled(self) -> bool:
+        """There is nothing left to be sent, nor anything that waits for the other side to read."""
+        return self.idle and not any(stream.outgoing for stream in self._streams.values())
+
     def next_frame(self) -> bytes | None:
         if self._control:
             return self._control.popleft()

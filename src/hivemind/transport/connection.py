@@ -1,0 +1,497 @@
+"""One TCP connection: it pumps a channel and a multiplexer, and knows nobody but its own two ends.
+
+After the handshake the side that called says hello, and the other one either says hello, too, or that its own call to
+the same node is to be preferred (see `peers`). Only then anything else is said. So whoever is called has proof that
+the caller is there now, and whoever calls loses nothing to a connection that is not going to be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from hivemind.errors import HivemindError, Unavailable, from_code
+from hivemind.protocols.mux import machine
+from hivemind.protocols.mux.frame import Failure
+from hivemind.protocols.noise.channel import Channel
+from hivemind.protocols.noise.cipher import Refused
+from hivemind.transport.contract import Address
+from hivemind.transport.services import Services, not_served, told
+from hivemind.transport.stream import ChannelStream, measured
+
+_logger = logging.getLogger(__name__)
+_HELLO = b"\x01"
+_MINE = b"\x02"
+_BATCH = 64 * 1024
+"""Bytes that one turn of the loop writes to one connection."""
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Seconds."""
+
+    handshake: float = 5.0
+    """From the first byte to the end of the greeting, however it trickles."""
+    connect: float = 3.0
+    stalled: float = 30.0
+    """How long the other side may take in nothing of what is to be sent."""
+    linger: float = 30.0
+    """For what is still to be sent when a connection is closed on purpose."""
+
+
+class Owner(Protocol):
+    """Who decides about connections."""
+
+    def arrived(self, connection: Connection) -> None:
+        """Somebody called, and has said nothing yet."""
+
+    def services(self, connection: Connection) -> Services:
+        """Which handlers the other side reaches."""
+
+    def permits(self, connection: Connection) -> bool:
+        """The other side has named itself: whether it may go on."""
+
+    def greeted(self, connection: Connection) -> bool:
+        """The other side called and is there: whether this connection is taken; if not, an own one is preferred."""
+
+    def opened(self, connection: Connection) -> None: ...
+
+    def closed(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    __slots__ = (
+        "_answering",
+        "_asking",
+        "_channel",
+        "_draining",
+        "_flushing",
+        "_greeting",
+        "_limits",
+        "_loop",
+        "_mux",
+        "_owner",
+        "_paused_at",
+        "_permitted",
+        "_services",
+        "_settled",
+        "_streams",
+        "_timer",
+        "_timing",
+        "_transport",
+        "dialed",
+        "dropped",
+        "mine_preferred",
+        "over",
+        "reason",
+        "source",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        channel: Channel,
+        *,
+        dialed: bool,
+        limits: machine.Limits,
+        timing: Timing,
+    ) -> None:
+        self.dialed = dialed
+        self.over = False
+        self.reason = "the other side closed the connection"
+        self.mine_preferred = False
+        """The other side has a call of its own under way to here."""
+        self.source: Address = ("", 0)
+        self.dropped = 0
+        """Messages that came and that nobody heard."""
+        self._owner, self._channel, self._limits, self._timing = owner, channel, limits, timing
+        self._services = Services()
+        self._loop = asyncio.get_running_loop()
+        self._settled = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self._mux: machine.Mux | None = None
+        self._greeting = self._permitted = self._flushing = self._draining = False
+        self._paused_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: dict[int, asyncio.Future[bytes]] = {}
+        self._answering: dict[int, asyncio.Task[None]] = {}
+        self._streams: dict[int, ChannelStream] = {}
+
+    # What its owner and its streams ask.
+
+    @property
+    def peer(self) -> str:
+        return self._channel.peer
+
+    @property
+    def binding(self) -> bytes:
+        return self._channel.binding
+
+    @property
+    def first_contact(self) -> bool:
+        return self._channel.first_contact
+
+    @property
+    def connected(self) -> bool:
+        """There is a transport below; not that anybody has proved anything."""
+        return self._transport is not None and not self.over
+
+    @property
+    def lost_messages(self) -> int:
+        """Dropped here or because the queue was full."""
+        return self.dropped + (self._mux.dropped if self._mux else 0)
+
+    async def settled(self) -> None:
+        """Waits until it is open, or over."""
+        await self._settled.wait()
+
+    def send(self, service: str, message: bytes) -> bool:
+        sent = self._mux is not None and not self.over and self._mux.message(service, message)
+        self.flush()
+        return sent
+
+    async def call(self, service: str, question: bytes) -> bytes:
+        """Raises what the other side did, or `Unavailable`. Cancelled, it tells the other side."""
+        number = self._live().ask(service, question)
+        if number is None:
+            raise Unavailable(
+                f"too many questions to node {self.peer[:8]} wait for answers", hint="ask later"
+            )
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._asking[number] = future
+        self.flush()
+        try:
+            return await future
+        finally:
+            if self._asking.pop(number, None) and not self.over:
+                self._live().fail(number, Failure("unavailable", "nobody waits for the answer any more"))
+                self.flush()
+
+    async def open(self, service: str) -> ChannelStream:
+        mux = self._live()
+        number = mux.open(service)
+        if number is None:
+            raise Unavailable(f"too many streams to node {self.peer[:8]} are open", hint="close some")
+        stream = self._streams[number] = ChannelStream(self, mux, number)
+        self.flush()
+        try:
+            await stream.accepted()
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    def probe(self, within: float) -> None:
+        """There is doubt whether the other side is there."""
+        if self._mux:
+            self._mux.probe(self._now(), int(within * 1e6))
+            self.flush()
+            self._arm()
+
+    def ended(self, number: int) -> None:
+        self._streams.pop(number, None)
+        self.flush()
+        if self.first_contact:
+            self.drain()
+
+    def drain(self) -> None:
+        """Closes it once what is to be sent was sent."""
+        if not self.over and not self._draining:
+            self._draining = True
+            self._loop.call_later(self._timing.linger, self.abort, "it was closed")
+            self.flush()
+
+    def abort(self, reason: str) -> None:
+        if self.over:
+            return
+        self.over, self.reason = True, reason
+        if self._transport:
+            self._transport.abort()
+        self._clean_up()
+        self._owner.closed(self)
+
+    def flush(self) -> None:
+        if not self._flushing and not self.over:
+            self._flushing = True
+            self._loop.call_soon(self._pump)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.source = transport.get_extra_info("peername")[:2]
+        if self.over:
+            transport.abort()
+            return
+        self._timer = self._loop.call_later(self._timing.handshake, self._too_slow)
+        transport.write(self._channel.outgoing())
+        if not self.dialed:
+            self._owner.arrived(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.over:
+            return
+        try:
+            records = self._channel.receive(data)
+            self._permit()
+            self._greet()
+            for record in records:
+                self._take(record)
+        except Refused as error:
+            _logger.debug("connection with %s: %s", self._whom(), error.message)
+            self.abort(error.message)
+            return
+        self._happen()
+        self.flush()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error:
+            self.reason = str(error)
+        if not self.over:
+            self.over = True
+            self._clean_up()
+            self._owner.closed(self)
+
+    def pause_writing(self) -> None:
+        self._paused_at = self._loop.time()
+        self._arm()
+
+    def resume_writing(self) -> None:
+        self._paused_at = None
+        self.flush()
+
+    # Beginning.
+
+    def _permit(self) -> None:
+        """Before anything is answered that only a node of the hive may know."""
+        if self._channel.peer and not self._permitted:
+            if not self._owner.permits(self):
+                raise Refused("that node does not belong to this hive")
+            self._permitted = True
+
+    def _greet(self) -> None:
+        assert self._transport is not None
+        if self._greeting:
+            return
+        if answer := self._channel.outgoing():
+            self._transport.write(answer)
+        if self.dialed and self._channel.established:
+            self._greeting = True
+            self._transport.write(self._channel.seal(_HELLO))
+
+    def _take(self, record: bytes) -> None:
+        if self.over:
+            return
+        if self._mux:
+            self._mux.receive(record, self._now())
+        elif self.dialed and record == _MINE:
+            self.mine_preferred = True
+            self.abort("the other side's own call is preferred")
+        elif record != _HELLO:
+            raise Refused("the other side does not say hello")
+        elif self.dialed or self._owner.greeted(self):
+            self._open()
+        elif not self.over:
+            assert self._transport is not None
+            self._transport.write(self._channel.seal(_MINE))
+            self._transport.close()
+            self.over = True
+            self._clean_up()
+            self._owner.closed(self)
+
+    def _open(self) -> None:
+        assert self._transport is not None
+        if not self.dialed:
+            self._greeting = True
+            self._transport.write(self._channel.seal(_HELLO))
+        self._services = self._owner.services(self)
+        self._mux = machine.Mux(initiator=self.dialed, now=self._now(), limits=self._limits)
+        self._arm()
+        self._settled.set()
+        self._owner.opened(self)
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        self.abort("the handshake took too long")
+
+    # Pumping.
+
+    def _now(self) -> int:
+        return int(self._loop.time() * 1e6)
+
+    def _live(self) -> machine.Mux:
+        if self._mux is None or self.over:
+            raise self._lost()
+        return self._mux
+
+    def _lost(self) -> Unavailable:
+        return Unavailable(
+            f"the connection with {self._whom()} broke: {self.reason}", hint="it is made again when needed"
+        )
+
+    def _whom(self) -> str:
+        return f"node {self.peer[:8]}" if self.peer else f"{self.source[0]}:{self.source[1]}"
+
+    def _pump(self) -> None:
+        self._flushing = False
+        if self._mux is None or self._transport is None or self.over:
+            return
+        records: list[bytes] = []
+        size = 0
+        while size < _BATCH and self._paused_at is None:
+            if (frame := self._mux.next_frame()) is None:
+                break
+            records.append(self._channel.seal(frame))
+            size += len(frame)
+        if records:
+            self._transport.write(b"".join(records))
+        self._happen()
+        if size >= _BATCH and self._paused_at is None:
+            self.flush()
+        elif self._draining and self._mux.settled:
+            self._transport.close()
+
+    def _arm(self) -> None:
+        """One timer, which is late rather than set anew for everything that comes."""
+        due = self._due()
+        if self._timer and not self._timer.cancelled():
+            if self._timer.when() <= due and self._mux:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _due(self) -> float:
+        assert self._mux is not None
+        due = self._mux.deadline() / 1e6
+        if self._paused_at is not None:
+            due = min(due, self._paused_at + self._timing.stalled)
+        return due
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._mux is None or self.over:
+            return
+        if not self._mux.tick(self._now()):
+            self.abort("the other side says nothing any more")
+        elif self._paused_at is not None and self._loop.time() >= self._paused_at + self._timing.stalled:
+            self.abort("the other side takes in nothing any more")
+        else:
+            self._arm()
+            self.flush()
+
+    # What the multiplexer says.
+
+    def _happen(self) -> None:
+        while self._mux and not self.over and (events := self._mux.events()):
+            for event in events:
+                self._handle(event)
+
+    def _handle(self, event: machine.Event) -> None:
+        if isinstance(event, machine.Heard):
+            self._hear(event)
+        elif isinstance(event, machine.Changed):
+            if stream := self._streams.get(event.stream):
+                stream.look_again()
+        elif isinstance(event, machine.Asked):
+            self._run(event.stream, self._answer(event))
+        elif isinstance(event, machine.Answered):
+            future = self._asking.pop(event.stream, None)
+            if future and not future.done():
+                future.set_result(event.answer)
+        elif isinstance(event, machine.Opened):
+            self._serve(event)
+        else:
+            self._break(event)
+
+    def _hear(self, event: machine.Heard) -> None:
+        if (handler := self._services.hearing.get(event.service)) is None:
+            self.dropped += 1
+            return
+        try:
+            handler(self.peer, event.message)
+        except Exception:
+            _logger.exception("a message of node %s to %s", self.peer[:8], event.service)
+
+    async def _answer(self, event: machine.Asked) -> None:
+        try:
+            if (handler := self._services.answering.get(event.service)) is None:
+                raise not_served(event.service)
+            answer = measured(await handler(self.peer, event.question))
+        except Exception as error:
+            if not isinstance(error, HivemindError):
+                _logger.exception("a question of node %s to %s", self.peer[:8], event.service)
+            if self._mux:
+                self._mux.fail(event.stream, _failure(error))
+        else:
+            if self._mux:
+                self._mux.reply(event.stream, answer)
+        self.flush()
+
+    def _serve(self, event: machine.Opened) -> None:
+        assert self._mux is not None
+        if (handler := self._services.serving.get(event.service)) is None:
+            self._mux.fail(event.stream, _failure(not_served(event.service)))
+            return
+        stream = self._streams[event.stream] = ChannelStream(self, self._mux, event.stream)
+        self._mux.accept(event.stream)
+
+        async def serve() -> None:
+            try:
+                await handler(stream)
+            except HivemindError as error:
+                _logger.debug("a stream of node %s to %s: %s", self.peer[:8], event.service, error.message)
+            except Exception:
+                _logger.exception("a stream of node %s to %s", self.peer[:8], event.service)
+            finally:
+                await stream.close()
+
+        self._run(-event.stream, serve())
+
+    def _break(self, event: machine.Broke) -> None:
+        error = from_code(event.failure.code, event.failure.message, event.failure.hint)
+        future = self._asking.pop(event.stream, None)
+        if future and not future.done():
+            future.set_exception(error)
+        if task := self._answering.get(event.stream):
+            task.cancel()
+        if stream := self._streams.pop(event.stream, None):
+            stream.break_off(error)
+
+    def _run(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        """Answers by their stream; streams by the negative: these end when what they wait for breaks."""
+        task = self._answering[number] = self._loop.create_task(work)
+
+        def forget(_: asyncio.Task[None]) -> None:
+            if self._answering.get(number) is task:
+                del self._answering[number]
+
+        task.add_done_callback(forget)
+
+    def _clean_up(self) -> None:
+        self._settled.set()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        error = self._lost()
+        asking, self._asking = self._asking, {}
+        for future in asking.values():
+            if not future.done():
+                future.set_exception(error)
+        for number, task in tuple(self._answering.items()):
+            if number > 0:
+                task.cancel()
+        for stream in tuple(self._streams.values()):
+            stream.break_off(error)
+        self._streams.clear()
+
+
+def _failure(error: Exception) -> Failure:
+    shown = told(error)
+    return Failure(shown.code, shown.message, shown.hint)
