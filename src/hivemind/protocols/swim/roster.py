@@ -78,8 +78,8 @@ class Roster:
         self._allowed = allowed
         self._names: list[str] = []
         self._suspected: dict[str, Suspicion] = {}
-        self._floors: dict[str, int] = {}
-        """The last incarnations of those that are forgotten."""
+        self._forgotten: dict[str, Member] = {}
+        """Nobody waits for them any more; but what they said last counts when they come back."""
 
     @property
     def wanted(self) -> int:
@@ -105,12 +105,16 @@ class Roster:
         """Whether it could change anything here: the cheap checks, before its signature is looked at."""
         signer = self.members.get(statement.signer)
         if isinstance(body, Alive):
-            return body.incarnation > (
-                signer.incarnation if signer else self._floors.get(statement.signer, -1)
-            )
+            last = self.last(statement.signer)
+            return last is None or body.incarnation > last.incarnation
         if isinstance(body, Leaving):
+            signer = self.members.get(statement.signer)
             return signer is not None and signer.leaving is None and body.incarnation >= signer.incarnation
         return isinstance(body, Accusation) and self._fresh_accusation(statement.signer, body)
+
+    def last(self, node: str) -> Member | None:
+        """As it was last known, even if it is forgotten."""
+        return self.members.get(node) or self._forgotten.get(node)
 
     def _fresh_accusation(self, accuser: str, body: Accusation) -> bool:
         accused = self.members.get(body.accused)
@@ -137,7 +141,7 @@ class Roster:
         if (member := self.members.get(node)) is None:
             self.members[node] = Member(node, statement, body, now)
             self._names.append(node)
-            self._floors.pop(node, None)
+            self._forgotten.pop(node, None)
             self.living += 1
             return [Joined(node, body)]
         was, before = member.status, member.alive
@@ -214,10 +218,10 @@ class Roster:
             suspicion.delay(late)
 
     def reclaim(self, now: Micros) -> None:
-        """Forgets whom it does not expect any more, but for the incarnation: no old `Alive` brings it back."""
+        """Forgets whom it does not expect any more; no old `Alive` of theirs brings them back."""
         for member in tuple(self.members.values()):
             if not member.living and now - member.since >= self._settings.reclaim:
-                self._floors[member.node] = member.incarnation
+                self._forgotten[member.node] = member
                 self._remove(member)
 
     def review(self) -> list[Change]:
@@ -225,7 +229,8 @@ class Roster:
         gone = [member for member in self.members.values() if not self._allowed(member.node)]
         for member in gone:
             self._remove(member)
-        self._floors = {node: floor for node, floor in self._floors.items() if self._allowed(node)}
+        for node in [node for node in self._forgotten if not self._allowed(node)]:
+            del self._forgotten[node]
         return [Left(member.node) for member in gone if member.status != Status.LEFT]
 
     def _remove(self, member: Member) -> None:
@@ -269,7 +274,7 @@ class Roster:
         for member in self:
             suspicion = member.suspicion
             assert (member.node in self._suspected) == (member.status == Status.SUSPECT)
-            assert member.node not in self._floors
+            assert member.node not in self._forgotten
             if member.status in (Status.SUSPECT, Status.FAILED):
                 assert suspicion is not None and 1 <= len(suspicion.accusers) <= self.most_accusers
                 assert member.node not in suspicion.accusers

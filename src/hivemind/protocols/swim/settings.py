@@ -54,4 +54,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gossip_to_failed: Micros = 30 * SECOND
     """How long a failed member is still told news, which may include that it is held to be failed."""
     reclaim: Micros = 3_600 * SECOND
-    """After which failed and departed members are forgotten, but for their incarnation."""
+    """After which failed and departed members are forgotten, but for their last words."""

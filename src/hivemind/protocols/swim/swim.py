@@ -357,7 +357,7 @@ class Swim:
                 self._news.put(subject, statement)
                 self._change(changes, now)
             elif subject == sender and isinstance(body, Alive):
-                self._remind(self._roster.members.get(sender), body)
+                self._remind(self._roster.last(sender), body)
         return about_me
 
     def _remind(self, member: Member | None, said: Alive) -> None:
