@@ -153,7 +153,7 @@ class SynodScenario(Scenario):
     patience = 5_000 * MILLISECOND
 
     def __init__(self, world: World, settings: Settings) -> None:
-        super().__init__(world, settings)
+        super().__init__(world, settings, None)
         self.network = Network(world, Weather())
         self.processes = {}
         for node in [f"n{number}" for number in range(settings.nodes)]:

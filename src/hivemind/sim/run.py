@@ -29,6 +29,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds of the world's time."""
     plan: tuple[Fault, ...]
     """The faults that happened."""
+    told: tuple[str, ...]
+    """The same, for people."""
     operations: int
     coverage: dict[str, int]
     trace: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def run(settings: Settings, make: Make, *, trace: bool = False, limit: int = 400
         events=world.events,
         ended=world.now,
         plan=tuple(plan),
+        told=tuple(fault.told(world.name) for fault in plan),
         operations=len(operations),
         coverage=dict(sorted(world.coverage.items())),
         trace=tuple(world.trace.lines()) if trace or rule else (),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from hivemind.protocols.machine import SECOND, Micros
+from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.clock import Clock
 from hivemind.sim.faults import Stage
 from hivemind.sim.network import Network
@@ -49,7 +50,8 @@ class Scenario(ABC):
     processes: dict[str, Process]
     """By their ids, in their order."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
+    def __init__(self, world: World, settings: Settings, kind: type[Adversary] | None = None) -> None:
+        """`kind`: how those lie that may."""
         self.world, self.settings = world, settings
 
     @abstractmethod

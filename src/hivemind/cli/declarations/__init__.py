@@ -18,6 +18,7 @@ from hivemind.cli.declarations import (
     registries,
     resources,
     rollouts,
+    simulator,
     tokens,
     volumes,
 )
@@ -49,6 +50,7 @@ COMMANDS: tuple[Command, ...] = (
     *tokens.COMMANDS,
     *cluster.COMMANDS,
     *hive.COMMANDS,
+    *simulator.COMMANDS,
 )
 SECTIONS = ("Nouns", containers.SECTION, looking.SECTION, resources.SECTION, hive.SECTION)
 """In the order in which `hivemind --help` lists them."""

@@ -11,7 +11,7 @@ from hivemind.protocols.machine import MILLISECOND, SECOND, Micros
 from hivemind.protocols.pbft import events
 from hivemind.protocols.pbft.quorum import faulty
 from hivemind.protocols.pbft.settings import Settings as Tuning
-from hivemind.sim.adversaries.pbft import ADVERSARIES
+from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.pbft.liar import Liar
 from hivemind.sim.hosts.pbft.application import Command, Kind, request, result
 from hivemind.sim.hosts.pbft.packets import described
@@ -44,12 +44,11 @@ class PbftScenario(Scenario):
     name = "pbft"
     patience = 30 * SECOND
 
-    def __init__(self, world: World, settings: Settings) -> None:
-        super().__init__(world, settings)
+    def __init__(self, world: World, settings: Settings, kind: type[Adversary] | None = None) -> None:
+        super().__init__(world, settings, kind)
         self._dice = world.dice("scenario")
         self.keyring = Keyring(world.seed, real=settings.real_crypto)
         self.network = Network(world, Weather())
-        kind = ADVERSARIES[settings.adversary] if settings.adversary else None
         keys = {key.public: key for key in (self.keyring.key(f"node {n}") for n in range(self._count(kind)))}
         self.nodes = sorted(keys)
         learners = len(keys) // 4 if len(keys) > 4 and self._dice.random() < 0.5 else 0
@@ -78,14 +77,15 @@ class PbftScenario(Scenario):
         self._asked: dict[str, Operation] = {}
         self._probes: set[str] = set()
 
-    def _count(self, kind: type[Liar] | None) -> int:
+    def _count(self, kind: type[Adversary] | None) -> int:
         return kind.nodes if kind is not None and kind.nodes is not None else self.settings.nodes
 
-    def _corrupt(self, kind: type[Liar]) -> None:
+    def _corrupt(self, kind: type[Adversary]) -> None:
         count = faulty(len(self.voters)) + (1 if kind.beyond else 0)
         demand(count > 0, "a fair fight", f"of {len(self.voters)} voters none may lie; take four or more")
         for node in kind.liars(self.voters, count):
             adversary = kind(self.world, self.processes[node], self.sites[node].signer)
+            assert isinstance(adversary, Liar)
             adversary.site, adversary.span = self.sites[node], self.settings.span
             self.processes[node].mind = adversary
             self.monitor.liars.add(node)

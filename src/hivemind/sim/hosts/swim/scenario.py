@@ -20,7 +20,7 @@ from hivemind.protocols.swim import events, wire
 from hivemind.protocols.swim.settings import Settings as Tuning
 from hivemind.protocols.swim.statements import Alive
 from hivemind.protocols.swim.swim import Swim
-from hivemind.sim.adversaries.swim import ADVERSARIES
+from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.swim.liar import Liar
 from hivemind.sim.keys import Keyring
 from hivemind.sim.network import Network, Weather
@@ -47,8 +47,8 @@ class SwimScenario(Scenario):
     name = "swim"
     patience = 45 * SECOND
 
-    def __init__(self, world: World, settings: Settings) -> None:
-        super().__init__(world, settings)
+    def __init__(self, world: World, settings: Settings, kind: type[Adversary] | None = None) -> None:
+        super().__init__(world, settings, kind)
         self.keyring = Keyring(world.seed, real=settings.real_crypto)
         self.network = Network(world, Weather(), mtu=_MTU)
         self.tuning = Tuning()
@@ -69,8 +69,8 @@ class SwimScenario(Scenario):
         }
         self.adversaries: list[Liar] = []
         self.liars: set[str] = set()
-        if settings.adversary:
-            self._corrupt(ADVERSARIES[settings.adversary])
+        if kind is not None:
+            self._corrupt(kind)
         self._highest: dict[str, int] = {}
         """The highest incarnation that a member gave itself."""
         self._seen: dict[tuple[str, int, str], tuple[int, events.Status]] = {}
@@ -78,10 +78,11 @@ class SwimScenario(Scenario):
         self._victim = ""
         self._fell: Micros = 0
 
-    def _corrupt(self, kind: type[Liar]) -> None:
+    def _corrupt(self, kind: type[Adversary]) -> None:
         demand(len(self.nodes) > 3, "a fair fight", "of up to three members none may lie; take four or more")
         node = self.nodes[0]
         adversary = kind(self.world, self.processes[node], self._keys[node])
+        assert isinstance(adversary, Liar)
         adversary.everybody = self.nodes
         self.processes[node].mind = adversary
         self.liars.add(node)
