@@ -91,6 +91,11 @@ class Told(GrownHive):
         if number % 3:
             self.ready(name)
 
+    def flaps(self, number: int) -> None:
+        for _ in range(2):
+            self.vanish(number)
+            self.back(number)
+
     def go(self, number: int) -> None:
         if self.tried(LeaveHive(node=self.some(number), force=number % 2 == 0)):
             self.wished = True
@@ -185,7 +190,7 @@ class Told(GrownHive):
 
 
 ACTIONS: list[Callable[[Told, int], None]] = [
-    Told.new, Told.new, Told.new, Told.accused, Told.vanish, Told.back, Told.back, Told.go, Told.expelled,
+    Told.new, Told.new, Told.new, Told.accused, Told.vanish, Told.flaps, Told.back, Told.back, Told.go, Told.expelled,
     Told.fewer, Told.drained, Told.used, Told.scaled, Told.passes, Told.soon, Told.soon, Told.goes_well,
     Told.goes_well, Told.restart,
 ]  # fmt: skip
