@@ -28,6 +28,7 @@ from hivemind.security.envelope import Envelope
 
 if TYPE_CHECKING:
     from hivemind.ledger.agreed.settings import Agreement
+    from hivemind.ledger.etcd.settings import Etcd
 
 _logger = logging.getLogger(__name__)
 ASIDE = "ledger.before-join.db"
@@ -49,17 +50,23 @@ class HiveLedger:
         clock: Callable[[], int],
         settings: Settings | None = None,
         agreement: Agreement | None = None,
+        etcd: Etcd | None = None,
     ) -> HiveLedger:
         """`hive`: the id under which a new ledger begins; one that is there keeps its own, see `state.hive`.
         `signer`: this node's key. `clock` gives milliseconds since 1970. Raises what `Journal.open` does."""
         there = (directory / FILE).exists()
         journal = await Journal.open(directory, hive=None if there else hive, settings=settings)
-        ledger = cls(journal, signer, clock, agreement)
+        ledger = cls(journal, signer, clock, agreement, etcd)
         await ledger._change()
         return ledger
 
     def __init__(
-        self, journal: Journal, signer: Signer, clock: Callable[[], int], agreement: Agreement | None
+        self,
+        journal: Journal,
+        signer: Signer,
+        clock: Callable[[], int],
+        agreement: Agreement | None,
+        etcd: Etcd | None,
     ) -> None:
         self.state = journal.state
         self.journal = journal
@@ -67,7 +74,7 @@ class HiveLedger:
         """Calls back after each applied batch, in order, in the loop's turn; returns the undo."""
         self.convicted: Callable[[str, bytes], None] = lambda culprit, proof: None
         """Called with the id of a voter that was caught lying, and the proof, see `ReportEvidence`."""
-        self._signer, self._clock, self._agreement = signer, clock, agreement
+        self._signer, self._clock, self._agreement, self._etcd = signer, clock, agreement, etcd
         self._lines = Lines(signer.public)
         self._engine: Engine = Stalled("local", Unavailable("the ledger is being opened"))
         self._kind = ""
@@ -163,6 +170,17 @@ class HiveLedger:
             await self.journal.in_thread(lineage.alone, self.journal.log)
             engine: Engine = LocalEngine(
                 self.journal, self._clock, decides=self._is_wanted(kind), ended=self._ended
+            )
+        elif kind == "etcd":
+            from hivemind.ledger.etcd.engine import EtcdEngine
+            from hivemind.ledger.etcd.settings import Etcd
+
+            engine = EtcdEngine(
+                self.journal,
+                self._clock,
+                self._etcd or Etcd(),
+                decides=self._is_wanted(kind),
+                ended=self._ended,
             )
         else:
             engine = await self._with_others()
