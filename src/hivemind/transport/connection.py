@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
     def ended(self, number: int) -> None:
         self._streams.pop(number, None)
         self.flush()
-        if self.first_contact:
+        if self.first_contact and not self._streams:
             self.drain()
 
     def drain(self) -> None:
