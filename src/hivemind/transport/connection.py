@@ -204,14 +204,21 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(self._timing.linger, self.abort, "it was closed")
             self.flush()
 
+    def hang_up(self, reason: str) -> None:
+        """What has been said already still goes out; nothing comes in any more."""
+        if not self.over and self._mux and self._transport:
+            self._pump()
+            self._transport.close()
+            self._loop.call_later(self._timing.linger, self._transport.abort)
+            self._end(reason)
+        else:
+            self.abort(reason)
+
     def abort(self, reason: str) -> None:
-        if self.over:
-            return
-        self.over, self.reason = True, reason
-        if self._transport:
-            self._transport.abort()
-        self._clean_up()
-        self._owner.closed(self)
+        if not self.over:
+            if self._transport:
+                self._transport.abort()
+            self._end(reason)
 
     def flush(self) -> None:
         if not self._flushing and not self.over:
@@ -252,12 +259,8 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        if error:
-            self.reason = str(error)
         if not self.over:
-            self.over = True
-            self._clean_up()
-            self._owner.closed(self)
+            self._end(str(error) if error else self.reason)
 
     def pause_writing(self) -> None:
         self._paused_at = self._loop.time()
@@ -302,9 +305,7 @@ class Connection(asyncio.Protocol):
             assert self._transport is not None
             self._transport.write(self._channel.seal(_MINE))
             self._transport.close()
-            self.over = True
-            self._clean_up()
-            self._owner.closed(self)
+            self._end("the own call is preferred")
 
     def _open(self) -> None:
         assert self._transport is not None
@@ -474,7 +475,8 @@ class Connection(asyncio.Protocol):
 
         task.add_done_callback(forget)
 
-    def _clean_up(self) -> None:
+    def _end(self, reason: str) -> None:
+        self.over, self.reason = True, reason
         self._settled.set()
         if self._timer:
             self._timer.cancel()
@@ -490,6 +492,7 @@ class Connection(asyncio.Protocol):
         for stream in tuple(self._streams.values()):
             stream.break_off(error)
         self._streams.clear()
+        self._owner.closed(self)
 
 
 def _failure(error: Exception) -> Failure:

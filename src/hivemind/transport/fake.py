@@ -18,12 +18,12 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from hivemind.errors import HivemindError, TooLarge, Unavailable, from_code
+from hivemind.errors import HivemindError, Unavailable, from_code
+from hivemind.protocols.datagram import LARGEST_MESSAGE
 from hivemind.transport.contract import Address, Contact, Stream
 from hivemind.transport.services import Answer, Hear, Serve, Services, Watch, Welcome, not_served, told
+from hivemind.transport.stream import measured, too_large
 
-LARGEST = 1 << 20
-LARGEST_DATAGRAM = 1_200
 HIVE = "hive"
 SECRET = bytes(32)
 _WINDOW = 64
@@ -227,7 +227,7 @@ class FakePeers:
         return self._services.welcome(handler)
 
     def send(self, to: str, service: str, message: bytes) -> bool:
-        _measured(message)
+        measured(message)
         try:
             link = self._network.link(self, to)
         except Unavailable:
@@ -240,7 +240,7 @@ class FakePeers:
         return True
 
     async def call(self, to: str, service: str, message: bytes, *, timeout: float) -> bytes:
-        _measured(message)
+        measured(message)
         link = self._network.link(self, to)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         link.calls.add(future)
@@ -316,7 +316,7 @@ class FakePeers:
             if (handler := self._services.answering.get(service)) is None:
                 raise not_served(service)
             answer = await handler(caller, message)
-            _measured(answer)
+            measured(answer)
         except Exception as error:
             if not future.done():
                 shown = told(error)
@@ -342,7 +342,7 @@ class FakeStream:
         self._changed = asyncio.Event()
 
     async def send(self, message: bytes) -> None:
-        _measured(message)
+        measured(message)
         if self._finished:
             raise Unavailable("this side of the stream has finished")
         while not self._broken and len(self.other._inbox) >= _WINDOW:
@@ -397,8 +397,8 @@ class FakeDatagrams:
         self._sealing = (hive, secret)
 
     def send(self, to: Address, kind: str, message: bytes) -> None:
-        if len(message) > LARGEST_DATAGRAM:
-            raise TooLarge(f"a datagram of {len(message):,} bytes", hint=f"at most {LARGEST_DATAGRAM:,}")
+        if len(message) > LARGEST_MESSAGE:
+            raise too_large("a datagram", len(message), LARGEST_MESSAGE)
         self._network.carry(self, to, kind, message)
 
     def on_datagram(self, kind: str, handler: Callable[[Address, str, bytes], None]) -> Callable[[], None]:
@@ -432,11 +432,6 @@ async def _serve(handler: Callable[[FakeStream], Awaitable[None]], stream: FakeS
         pass
     finally:
         await stream.close()
-
-
-def _measured(message: bytes) -> None:
-    if len(message) > LARGEST:
-        raise TooLarge(f"a message of {len(message):,} bytes", hint=f"at most {LARGEST:,}")
 
 
 def _broken() -> Unavailable:

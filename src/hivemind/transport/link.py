@@ -16,13 +16,13 @@ from hivemind.transport.contract import Address
 class Bounds(msgspec.Struct, frozen=True):
     """Of all connections of a node. Times are seconds."""
 
-    strangers: int = 64
+    strangers: int = 256
     """Connections whose handshake is not finished."""
-    strangers_of_address: int = 16
+    strangers_of_address: int = 64
     contacts: int = 8
     """First contacts that are answered at once."""
     contact_time: float = 600.0
-    dials: int = 16
+    dials: int = 64
     """Calls under way."""
     backlog: int = 1_024
     """Messages to one node that wait for a connection."""

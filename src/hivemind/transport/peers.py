@@ -78,6 +78,9 @@ class TcpPeers:
         if self._server:
             self._server.close()
         dialing = [link.dialing for link in self._links.values() if link.dialing]
+        for link in tuple(self._links.values()):
+            if link.connection:
+                link.connection.hang_up("this node stops")
         self._cut_all("this node stops")
         for contact in tuple(self._contacts):
             contact.abort("this node stops")

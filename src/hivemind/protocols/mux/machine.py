@@ -268,7 +268,7 @@ class Mux:
         if kind is Kind.MESSAGE:
             self._take_message(payload, more=number == 1)
         elif kind is Kind.PING:
-            self._say(Kind.PONG, 0)
+            self._reply_at_once(Kind.PONG, 0)
         elif kind in (Kind.ASK, Kind.OPEN):
             self._take_opening(kind, number, payload)
         elif kind is not Kind.PONG:
@@ -282,7 +282,6 @@ class Mux:
     def check(self) -> None:
         mine = sum(stream.mine for stream in self._streams.values())
         assert mine <= self.limits.streams and len(self._streams) - mine <= self.limits.streams
-        assert len(self._control) <= self.limits.control
         assert len(self._turns) == len(set(self._turns))
         assert self._message_bytes == sum(map(len, self._messages))
         turns = set(self._turns)
@@ -306,7 +305,7 @@ class Mux:
         theirs = [stream for stream in self._streams.values() if not stream.mine]
         if len(theirs) >= self.limits.streams or self._buffered() > self.limits.buffered:
             busy = Failure("unavailable", "that node has too much to do", "try again later")
-            self._say(Kind.RESET, number, encode_failure(busy))
+            self._reply_at_once(Kind.RESET, number, encode_failure(busy))
             return
         self._streams[number] = Stream(number, service, call=kind is Kind.ASK, mine=False)
         if kind is Kind.OPEN:
@@ -396,6 +395,10 @@ class Mux:
         return self._streams.pop(number, None) is not None
 
     def _say(self, kind: Kind, number: int, payload: bytes = b"") -> None:
+        self._control.append(encode(kind, number, payload))
+
+    def _reply_at_once(self, kind: Kind, number: int, payload: bytes = b"") -> None:
+        """To what the other side can say as often as it likes."""
         if len(self._control) >= self.limits.control:
             raise Refused("the other side makes us say more than it listens to")
-        self._control.append(encode(kind, number, payload))
+        self._say(kind, number, payload)
