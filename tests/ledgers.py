@@ -95,9 +95,9 @@ class Node:
         self.alive = False
         self.peers.stop()
         ledger = self.ledger
-        ledger.journal.log.append = ledger.journal.log.keep = _dead  # type: ignore[method-assign, assignment]
-        ledger.journal.log.checkpoint = ledger.journal.log.install = _dead  # type: ignore[method-assign, assignment]
-        ledger.journal.log.prove = _dead  # type: ignore[method-assign, assignment]
+        ledger.journal.log.append = ledger.journal.log.keep = _dead  # type: ignore[method-assign]
+        ledger.journal.log.checkpoint = ledger.journal.log.install = _dead  # type: ignore[method-assign]
+        ledger.journal.log.prove = _dead  # type: ignore[method-assign]
         with contextlib.suppress(Exception):
             await ledger.close()
 
@@ -159,7 +159,8 @@ class Hive:
         self.nodes.append(node)
         await node.start()
         signed = joining(HIVE, node.id, PERSON.public)
-        await (sponsor or self.nodes[0]).submit(
+        sponsor = sponsor or self.nodes[0]
+        await sponsor.submit(
             JoinHive(
                 node=node.id,
                 name=node.name,
@@ -168,9 +169,10 @@ class Hive:
                 token=TOKEN.public,
                 proof=TOKEN.sign(signed),
                 consent=node.identity.sign(signed),
-            )
+            ),
+            by=sponsor.identity,
         )
-        handover = await (sponsor or self.nodes[0]).ledger.handover()
+        handover = await sponsor.ledger.handover()
         await node.ledger.become(handover)
         await until(lambda: node.id in node.ledger.state.nodes, "the node follows")
         await node.submit(self._registration(node), by=node.identity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Corrupt, HivemindError, Unavailable
 from hivemind.ledger import lineage
@@ -40,7 +41,9 @@ async def prepare(journal: Journal, signer: Signer) -> None:
                 "the ledger does not know which voters to believe",
                 hint="let this node leave the hive and join it anew",
             )
-        trust = Trust(hive=hive.id, lineage=hive.lineage, epoch=hive.epoch)
+        # Nobody else knows what it decided alone: for the machines the epoch begins with the certified state.
+        epoch = replace(hive.epoch, since=max(hive.epoch.since, journal.state.sequence))
+        trust = Trust(hive=hive.id, lineage=hive.lineage, epoch=epoch)
         await journal.in_thread(epochs.begin, journal.log, trust)
     if only and await journal.in_thread(journal.log.proven) is None:
         await _certify(journal, signer, Trust(hive=hive.id, lineage=hive.lineage, epoch=hive.epoch))

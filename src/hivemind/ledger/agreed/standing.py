@@ -30,7 +30,7 @@ def status_of(
     why = trouble or _role(standing)
     enough = present >= quorum(len(voters))
     if not enough:
-        names = ", ".join(name_of(state, id) for id in missing)
+        names = ", ".join(sorted(name_of(state, id) for id in missing))
         why = (
             f"{present} of {len(voters)} voters are there and {quorum(len(voters))} are needed;"
             f" nothing is heard of {names}" + (f"; {why}" if why else "")
