@@ -28,7 +28,7 @@ from hivemind.security.identity import Identity
 from hivemind.state.operations import Operation, RegisterNode, RegisterPrincipal, ReportAllocations
 from hivemind.state.state import Outcome
 from hivemind.store.events import EventLog
-from hivemind.store.local import LocalStore
+from hivemind.store.shared import SharedStore
 from virtual_time import VirtualLoop
 
 IDENTITY = Identity(bytes(range(32)))
@@ -42,7 +42,7 @@ IMAGE = "web:1"
 class Rig:
     """Use `rig(path)`."""
 
-    def __init__(self, store: LocalStore, loop: VirtualLoop, path: Path) -> None:
+    def __init__(self, store: SharedStore, loop: VirtualLoop, path: Path) -> None:
         self.path = path
         self.loop = loop
         self.store = store
@@ -184,7 +184,7 @@ class Rig:
 async def rig(path: Path) -> AsyncIterator[Rig]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
-    store = await LocalStore.open(path / "store.db", IDENTITY, clock=loop.milliseconds)
+    store = await SharedStore.open(path / "store.db", IDENTITY, clock=loop.milliseconds)
     made = Rig(store, loop, path)
     try:
         yield made

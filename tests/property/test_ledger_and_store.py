@@ -15,8 +15,8 @@ from hivemind.errors import Conflict, HivemindError
 from hivemind.ledger.local import Settings as LedgerSettings
 from hivemind.security.identity import Identity
 from hivemind.state.operations import DeleteProject
-from hivemind.store.local import LocalStore
-from hivemind.store.local import Settings as StoreSettings
+from hivemind.store.shared import Settings as StoreSettings
+from hivemind.store.shared import SharedStore
 from ledger_hive import Clock, begin_nonces, founded, open_ledger, project, put, wish
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -148,7 +148,7 @@ class StoreMachine(_Machine):
 
     def open(self) -> None:
         self.store = self.loop.run_until_complete(
-            LocalStore.open(
+            SharedStore.open(
                 self.directory / "store.db",
                 Identity(bytes(32)),
                 clock=lambda: 1,

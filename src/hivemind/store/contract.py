@@ -3,6 +3,10 @@
 Keys are `/`-separated text; values are bytes (JSON of a model struct). A writer only ever appends to its own
 log; the view of a key is the latest entry for it. Reads are from memory and never wait. Writes show at once
 in the local view and become durable soon after (`flush` waits for that): observations can be observed again.
+
+The entries of all nodes of the hive are in the view. Which of two entries of a key counts is the same everywhere:
+the one whose writer had seen the other; if neither had, one of them. Nodes that were apart see each other's
+entries seconds after they meet again. What a node wrote disappears when it leaves the hive.
 """
 
 from __future__ import annotations
@@ -10,19 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-import msgspec
-
-
-class Entry(msgspec.Struct, frozen=True):
-    key: str
-    value: bytes | None
-    """None: deleted."""
-    writer: str
-    """Public key of the node that wrote it, in hex."""
-    sequence: int
-    """Position in that writer's log, from 1."""
-    time: int
-    """The writer's clock, milliseconds since 1970. Never used to decide order."""
+from hivemind.protocols.autobee.entry import Entry as Entry
 
 
 class Store(Protocol):
@@ -33,7 +25,7 @@ class Store(Protocol):
     def delete(self, key: str) -> None: ...
 
     def write(self, batch: Mapping[str, bytes | None]) -> None:
-        """All of it appears at once; None deletes."""
+        """All of it appears at once, everywhere; None deletes, also what another node wrote."""
 
     def get(self, key: str) -> Entry | None: ...
 
@@ -43,7 +35,8 @@ class Store(Protocol):
         """Live entries whose key starts with `prefix`, in key order, beyond `after`."""
 
     def subscribe(self, prefix: str, callback: Callable[[Iterable[Entry]], None]) -> Callable[[], None]:
-        """Calls back in the writer's turn of the loop with each batch that touches `prefix`; returns the undo."""
+        """Calls back in the writer's turn of the loop with each batch that touches `prefix`; returns the undo.
+        An entry without a value says that the key is gone, whoever wrote it last."""
 
     def watch(self, prefix: str) -> AsyncIterator[Entry]:
         """Every later change under `prefix`."""

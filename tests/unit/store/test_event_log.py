@@ -9,7 +9,7 @@ import pytest
 
 from hivemind.security.identity import Identity
 from hivemind.store.events import EventLog
-from hivemind.store.local import LocalStore
+from hivemind.store.shared import SharedStore
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +21,8 @@ class Clock:
         return self.now
 
 
-async def opened(path: Path) -> LocalStore:
-    return await LocalStore.open(path / "store.db", Identity(bytes(32)), clock=lambda: 0)
+async def opened(path: Path) -> SharedStore:
+    return await SharedStore.open(path / "store.db", Identity(bytes(32)), clock=lambda: 0)
 
 
 async def test_ids_rise_whatever_the_clock_does_and_over_restarts(tmp_path: Path) -> None:

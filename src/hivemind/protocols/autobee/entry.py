@@ -95,7 +95,7 @@ def decode_body(data: bytes, sequence: int) -> Body | None:
     """None: it says nothing that counts. Everyone judges alike, so what a liar signed is nothing for all."""
     try:
         body = _body(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     sane = (
         body.sequence == sequence
@@ -129,6 +129,7 @@ class Notary:
 def read(statement: Statement) -> Said | None:
     """What it says, whoever signed it. None: nothing that can be read."""
     try:
-        return _said(statement.body)
-    except msgspec.MsgspecError:
+        said: Said = _said(statement.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return said

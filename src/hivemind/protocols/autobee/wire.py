@@ -19,6 +19,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     writer: bytes
     fork: int
     length: int
+    root: bytes
+    """The first 8 bytes of its root."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -92,9 +94,10 @@ def decode(data: bytes) -> Message | None:
     if len(data) > LARGEST:
         return None
     try:
-        return _decode(data)
-    except msgspec.MsgspecError:
+        message: Message = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return message
 
 
 def pack(sequences: list[int]) -> bytes:

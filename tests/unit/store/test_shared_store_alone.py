@@ -11,20 +11,22 @@ from pathlib import Path
 import pytest
 
 from hivemind.errors import Corrupt, Invalid, Unavailable, Unsupported
+from hivemind.protocols.autobee.steps import Store as Keep
 from hivemind.security.identity import Identity
 from hivemind.store.contract import Entry
-from hivemind.store.local import LocalStore, Settings
+from hivemind.store.logs import DiskEffect
+from hivemind.store.shared import Settings, SharedStore
 
 pytestmark = pytest.mark.anyio
 
 NODE = Identity(bytes(range(32)))
 
 
-async def opened(path: Path, settings: Settings | None = None) -> LocalStore:
-    return await LocalStore.open(path / "store.db", NODE, clock=lambda: 1234, settings=settings)
+async def opened(path: Path, settings: Settings | None = None) -> SharedStore:
+    return await SharedStore.open(path / "store.db", NODE, clock=lambda: 1234, settings=settings)
 
 
-def contents(store: LocalStore, prefix: str = "") -> dict[str, bytes | None]:
+def contents(store: SharedStore, prefix: str = "") -> dict[str, bytes | None]:
     return {entry.key: entry.value for entry in store.range(prefix)}
 
 
@@ -35,7 +37,8 @@ async def test_a_write_shows_at_once_and_after_reopening(tmp_path: Path) -> None
     store.write({"node/b": b"three", "node/c": b"four"})
     store.delete("node/c")
     store.delete("never/there")
-    assert store.get("node/a") == Entry("node/a", b"two", NODE.public, 2, 1234)
+    entry = store.get("node/a")
+    assert entry == Entry("node/a", b"two", NODE.public, 2, 1234, clock=2)
     assert store.get("node/c") is None
     wanted = {"node/a": b"two", "node/b": b"three"}
     assert contents(store) == wanted
@@ -122,9 +125,9 @@ async def test_a_watch_misses_nothing_from_its_making_on(tmp_path: Path) -> None
     second = await asyncio.wait_for(anext(watch), 5)
     assert (first.key, first.value) == ("a/1", b"")
     assert (second.key, second.value) == ("a/1", None)
-    assert len(store._subscribers) == 1
+    assert len(store._notices.subscribers) == 1
     del watch
-    assert store._subscribers == []
+    assert store._notices.subscribers == []
     await store.close()
 
 
@@ -132,24 +135,26 @@ async def test_writes_reach_the_disk_by_themselves_in_one_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await opened(tmp_path, Settings(delay=0.01))
-    written, loop, append = asyncio.Event(), asyncio.get_running_loop(), store._log.append
+    groups: list[int] = []
+    written, loop, write = asyncio.Event(), asyncio.get_running_loop(), store._logs.write
 
-    def observed(entries: Iterable[Entry]) -> None:
-        append(entries)
+    def observed(effects: list[DiskEffect], hive: str) -> None:
+        write(effects, hive)
+        groups.extend(len(effect.pieces) for effect in effects if isinstance(effect, Keep))
         loop.call_soon_threadsafe(written.set)
 
-    monkeypatch.setattr(store._log, "append", observed)
+    monkeypatch.setattr(store._logs, "write", observed)
     for index in range(100):
         store.put(f"k/{index}", b"x")
     await asyncio.wait_for(written.wait(), 10)
-    assert store._log._db.execute("SELECT count(*) FROM entry").fetchone() == (100,)
-    assert store._log._db.execute("SELECT count(*) FROM head").fetchone() == (1,)
+    assert groups == [100]
+    assert store._logs._db.execute("SELECT count(*) FROM piece").fetchone() == (100,)
     await store.close()
 
 
 async def test_bad_keys_change_nothing(tmp_path: Path) -> None:
     store = await opened(tmp_path)
-    for bad in ("", "x" * 513):
+    for bad in ("", "x" * 513, "half a \ud800 pair"):
         with pytest.raises(Invalid):
             store.write({"good": b"", bad: b""})
     assert contents(store) == {}
@@ -168,9 +173,9 @@ async def test_compaction_keeps_what_lives_and_the_proof(tmp_path: Path) -> None
             store.delete(f"once/{turn}")
         await store.flush()
     wanted = contents(store)
-    rows = store._log._db.execute("SELECT count(*) FROM entry").fetchone()[0]
+    rows = store._logs._db.execute("SELECT count(*) FROM piece WHERE level < 0").fetchone()[0]
     assert rows < 150
-    assert store._log.rows == rows
+    assert store._logs.bodies[NODE.public] == rows
     await store.close()
     again = await opened(tmp_path)
     assert contents(again) == wanted
@@ -183,13 +188,15 @@ async def test_compaction_keeps_what_lives_and_the_proof(tmp_path: Path) -> None
 
 async def test_a_full_disk_keeps_everything_in_view_and_writes_it_later(tmp_path: Path) -> None:
     store = await opened(tmp_path, Settings(backlog=20))
-    db = store._log._db
+    db = store._logs._db
     db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0]}")
     for index in range(100):
         store.put(f"k/{index % 10}", b"x" * 1000 + str(index).encode())
     with pytest.raises(Unavailable):
         await store.flush()
-    assert len(store._pending) == 10
+    for index in range(100):
+        store.put(f"k/{index % 10}", b"x" * 1000 + str(index).encode())
+    assert store._replica.unsigned <= 20
     wanted = contents(store)
     assert len(wanted) == 10
     db.execute("PRAGMA max_page_count=1000000")
@@ -217,11 +224,11 @@ def change(path: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE entry SET body = substr(body, 2) WHERE sequence = 8",
-        "DELETE FROM entry WHERE sequence = 9",
-        "UPDATE head SET signature = zeroblob(64) WHERE sequence = 9",
-        "UPDATE head SET hash = zeroblob(32) WHERE sequence = 9",
-        "DELETE FROM head WHERE sequence = 9",
+        "UPDATE piece SET data = substr(data, 2) WHERE start = 7",
+        "DELETE FROM piece WHERE start = 8",
+        "DELETE FROM piece WHERE start = 6",
+        "UPDATE log SET head = zeroblob(64)",
+        "UPDATE log SET head = earlier",
     ],
 )
 async def test_a_damaged_tail_is_dropped_aloud(
@@ -242,11 +249,10 @@ async def test_a_damaged_tail_is_dropped_aloud(
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE entry SET body = substr(body, 2) WHERE sequence = 5",
-        "DELETE FROM entry WHERE sequence = 2",
-        "UPDATE head SET signature = zeroblob(64) WHERE sequence = 6",
-        "DROP TABLE entry",
-        "INSERT INTO base VALUES (0, 3, zeroblob(32), zeroblob(32), zeroblob(64))",
+        "UPDATE piece SET data = substr(data, 2) WHERE start = 4",
+        "DELETE FROM piece WHERE start = 1",
+        "UPDATE log SET head = zeroblob(64), earlier = zeroblob(64)",
+        "DROP TABLE piece",
         "PRAGMA application_id=7",
     ],
 )
@@ -264,8 +270,8 @@ async def test_a_compacted_log_that_was_changed_is_refused(tmp_path: Path) -> No
         store.write({"a": b"1", "b": b"2"})
         await store.flush()
     await store.close()
-    change(tmp_path, "DELETE FROM entry WHERE sequence = (SELECT min(sequence) FROM entry)")
-    with pytest.raises(Corrupt, match="base"):
+    change(tmp_path, "UPDATE piece SET data = zeroblob(32) WHERE start = (SELECT min(start) FROM piece)")
+    with pytest.raises(Corrupt, match="signature"):
         await opened(tmp_path)
 
 
@@ -276,7 +282,7 @@ async def test_another_node_or_a_newer_format_cannot_open_it(tmp_path: Path) -> 
         await store.flush()
     await store.close()
     with pytest.raises(Corrupt):
-        await LocalStore.open(tmp_path / "store.db", Identity(bytes(32)), clock=lambda: 1)
+        await SharedStore.open(tmp_path / "store.db", Identity(bytes(32)), clock=lambda: 1)
     change(tmp_path, "PRAGMA user_version=9")
     with pytest.raises(Unsupported, match="newer"):
         await opened(tmp_path)
