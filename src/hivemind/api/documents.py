@@ -17,7 +17,7 @@ from hivemind.model.content import Bundle, Piece
 from hivemind.model.deployment import Deployment, DeploymentDocument, DeploymentState
 from hivemind.model.image import Image, ImageDocument, parse_reference
 from hivemind.model.image_registry import ImageRegistry, RegistryDocument
-from hivemind.model.node import Node, NodeDocument, NodeStatus
+from hivemind.model.node import ZONE, Node, NodeDocument, NodeStatus
 from hivemind.model.principal import Principal, PrincipalDocument
 from hivemind.model.project import Project, ProjectDocument
 from hivemind.model.revision import Revision, RevisionDocument
@@ -199,6 +199,19 @@ def node_document(backend: Backend, node: Node) -> NodeDocument:
         arch=node.arch,
         runtimes=node.runtimes,
         joined=node.joined,
+        role=node.role,
+        votes=node.id in state.voters,
+        zone=node.labels.get(ZONE, ""),
+        addresses=node.addresses,
+        subnet=node.subnet,
+        protocol=node.protocol,
+        incarnation=node.incarnation,
+        expected=node.expected,
+        lost=node.lost,
+        losses=node.losses,
+        held_until=node.held_until,
+        leaving=node.leaving,
+        deadline=node.deadline,
         status=observed(backend, f"node/{node.id}", NodeStatus),
     )
 

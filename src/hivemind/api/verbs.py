@@ -19,6 +19,7 @@ from hivemind.model.base import Spec
 from hivemind.model.node import Node, NodeDocument, NodeManifest
 from hivemind.state.operations import (
     DrainNode,
+    LeaveHive,
     Operation,
     PauseApp,
     RestartApp,
@@ -37,6 +38,19 @@ class Scale(Spec, frozen=True, kw_only=True):
 
 class Rollback(Spec, frozen=True, kw_only=True):
     to: Annotated[int, Meta(ge=0, description="a revision's number; 0: the last good one before this")] = 0
+
+
+class Drain(Spec, frozen=True, kw_only=True):
+    deadline: Annotated[
+        float, Meta(ge=0, le=10**7, description="seconds after which what is left is stopped hard; 0: never")
+    ] = 0
+    force: Annotated[bool, Meta(description="stop what is there hard, now")] = False
+
+
+class Remove(Spec, frozen=True, kw_only=True):
+    force: Annotated[
+        bool, Meta(description="now: what it runs counts as lost, what only it keeps is gone")
+    ] = False
 
 
 def _scale(call: Call) -> Operation:
@@ -87,11 +101,23 @@ async def _schedulable(call: Call, wanted: bool) -> Response:
 
 async def _drain(call: Call) -> Response:
     node: Node = await find(call.backend, "Node", None, call.params["name"])
-    operation = DrainNode(name=node.name)
+    wish: Drain = call.body
+    operation = DrainNode(name=node.name, deadline=round(wish.deadline * 1000), force=wish.force)
     if call.query.dry_run:
         return await planned(call, operation)
     await call.submit(operation)
     return await _shown(call, "Node")
+
+
+async def _remove(call: Call) -> Response:
+    """It may be gone by the time that is answered: then it is shown as it was last."""
+    node: Node = await find(call.backend, "Node", None, call.params["name"])
+    operation = LeaveHive(node=node.id, force=call.body.force)
+    if call.query.dry_run:
+        return await planned(call, operation)
+    await call.submit(operation)
+    last = call.backend.state.nodes.get(node.id, node)
+    return reply(VIEWS["Node"].document(call.backend, last), version=last.version)
 
 
 async def _shown(call: Call, kind: str) -> Response:
@@ -115,7 +141,15 @@ def verb_endpoints() -> list[Endpoint]:
     nodes: list[tuple[str, Callable[[Call], Awaitable[Response]], str]] = [
         ("cordon", functools.partial(_schedulable, wanted=False), "Place nothing new on this node."),
         ("uncordon", functools.partial(_schedulable, wanted=True), "Place on this node again."),
-        ("drain", _drain, "Cordon this node and move or stop what runs there."),
+    ]
+    longer: list[tuple[str, Callable[[Call], Awaitable[Response]], str, type[Spec]]] = [
+        ("drain", _drain, "Cordon this node and move or stop what runs there.", Drain),
+        (
+            "remove",
+            _remove,
+            "Let this node leave the hive once it is empty and others decide in its place.",
+            Remove,
+        ),
     ]
     scale = Endpoint(
         "POST", f"{app}/scale", "apps.scale", "Set how many replicas shall run.",
@@ -143,5 +177,12 @@ def verb_endpoints() -> list[Endpoint]:
                 node_answer, query=WriteQuery, errors=errors,
             )
             for verb, handler, text in nodes
+        ),
+        *(
+            Endpoint(
+                "POST", f"{node}/{verb}", f"nodes.{verb}", text, handler, node_answer,
+                query=WriteQuery, body=body, errors=(*errors, TooLarge, WrongMedia),
+            )
+            for verb, handler, text, body in longer
         ),
     ]  # fmt: skip

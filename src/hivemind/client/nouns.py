@@ -333,13 +333,17 @@ class Nodes(Collection[NodeDocument]):
     def uncordon(self, name: str) -> NodeDocument:
         return self._verb(name, "uncordon")
 
-    def drain(self, name: str) -> NodeDocument:
-        """Cordoned, and what runs there is moved or stopped."""
-        return self._verb(name, "drain")
+    def drain(self, name: str, *, deadline: float = 0.0, force: bool = False) -> NodeDocument:
+        """Cordoned, and what runs there is moved or stopped; what is left after `deadline` seconds, hard."""
+        return self._verb(name, "drain", encode({"deadline": deadline, "force": force}))
 
-    def _verb(self, name: str, verb: str) -> NodeDocument:
+    def remove(self, name: str, *, force: bool = False) -> NodeDocument:
+        """It leaves the hive once it is empty and others decide in its place; by force, at once."""
+        return self._verb(name, "remove", encode({"force": force}))
+
+    def _verb(self, name: str, verb: str, body: bytes = b"{}") -> NodeDocument:
         return understood(
-            self._connection.call("POST", f"{self.path(name)}/{verb}", body=b"{}").body, NodeDocument
+            self._connection.call("POST", f"{self.path(name)}/{verb}", body=body).body, NodeDocument
         )
 
 

@@ -87,6 +87,9 @@ class AppSpec(ContainerTemplate, frozen=True, kw_only=True):
     update: Update = Update()
     on_change: Literal["roll", "ignore"] = "roll"
     """What happens when a config or secret that it uses changes."""
+    on_partition: Literal["keep", "stop"] = "keep"
+    """What its replicas do on a node that is cut off from those that decide, while the hive may start others elsewhere:
+    go on, so that somebody is served; or stop, so that never two of one slot run."""
     priority: Annotated[int, Meta(ge=0, le=100)] = 50
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from hivemind.model.base import Document, Record, Spec
 from hivemind.model.hive import NodeRole
 from hivemind.model.names import Name
 from hivemind.model.resource import Column, Resource
+
+ZONE: Final = "zone"
+"""The label that says which of a node's like fail together: a rack, a hall, a region."""
 
 
 class Node(Record, frozen=True, kw_only=True):
@@ -33,7 +36,7 @@ class Node(Record, frozen=True, kw_only=True):
     """False once cordoned or drained."""
     drained: bool = False
     deadline: int = 0
-    """Milliseconds: when what is still there although it is drained is taken as stopped hard; 0: never."""
+    """Milliseconds: when what is still there although it is drained is stopped hard; 0: never."""
     version: int = 1
     joined: int = 0
     updated: int = 0
@@ -126,11 +129,33 @@ class NodeDocument(Document, frozen=True, kw_only=True):
     arch: str
     runtimes: tuple[str, ...]
     joined: int
+    role: NodeRole = "member"
+    votes: bool = False
+    """It is one of those that decide now."""
+    zone: str = ""
+    """Its label `zone`."""
+    addresses: tuple[str, ...] = ()
+    subnet: str = ""
+    protocol: int = 1
+    incarnation: int = 0
+    expected: bool = False
+    lost: int = 0
+    losses: int = 0
+    held_until: int = 0
+    leaving: int = 0
+    deadline: int = 0
     status: NodeStatus
 
     @property
     def shown(self) -> str:
-        return "drained" if self.drained else "ready" if self.schedulable else "cordoned"
+        """The one word for tables: what matters most."""
+        if self.expected or self.lost or self.leaving:
+            return "expected" if self.expected else "lost" if self.lost else "leaving"
+        if self.drained:
+            return "draining" if self.allocations else "drained"
+        if not self.schedulable:
+            return "cordoned"
+        return "held back" if self.held_until else "ready"
 
 
 NODE = Resource(
@@ -143,6 +168,9 @@ NODE = Resource(
     columns=(
         Column("NAME", "name"),
         Column("STATUS", "shown"),
+        Column("ROLE", "role"),
+        Column("VOTES", "votes", wide=True),
+        Column("ZONE", "zone", wide=True),
         Column("CPUS", "cpus"),
         Column("MEMORY", "memory", format="bytes"),
         Column("GPUS", "gpus", wide=True),

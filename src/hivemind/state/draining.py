@@ -30,7 +30,7 @@ def passed(state: State, id: str) -> None:
     if node is None:
         return
     if node.drained and 0 < node.deadline <= state.time:
-        _stop_hard(state, node)
+        stop_hard(state, node, f"node {node.name} had to be empty by now")
         node = replace(node, deadline=0)
     if 0 < node.held_until <= state.time:
         node = replace(node, held_until=0)
@@ -40,8 +40,8 @@ def passed(state: State, id: str) -> None:
     set_timer(state, node)
 
 
-def _stop_hard(state: State, node: Node) -> None:
-    why = f"node {node.name} had to be empty by now"
+def stop_hard(state: State, node: Node, why: str) -> None:
+    """What is still there goes at once, without its grace period."""
     for allocation in remaining(state, node.id):
         if allocation.for_job:
             halt_attempt(state, allocation.id, why, kill=True, halted="lost")

@@ -76,7 +76,10 @@ def drain(state: State, operation: DrainNode, who: Principal) -> Outcome:
     if operation.deadline < 0:
         raise Invalid("a deadline lies ahead", hint="say how long it may take: --deadline 10m")
     due = state.time + operation.deadline if operation.deadline else 0
-    return _save(state, old, replace(old, schedulable=False, drained=True, deadline=due))
+    outcome = _save(state, old, replace(old, schedulable=False, drained=True, deadline=due))
+    if operation.force:
+        draining.stop_hard(state, old, f"node {old.name} is drained by force")
+    return outcome
 
 
 def _save(state: State, old: Node, new: Node) -> Outcome:

@@ -86,7 +86,9 @@ class DrainNode(Operation, frozen=True, kw_only=True, tag="node.drain"):
 
     name: str
     deadline: int = 0
-    """Milliseconds from now after which what is still there is taken as stopped hard; 0: it has for ever."""
+    """Milliseconds from now after which what is still there is stopped hard; 0: it has for ever."""
+    force: bool = False
+    """Now: what is there is stopped without its grace period."""
 
 
 class ReportCoordinates(Operation, frozen=True, kw_only=True, tag="coordinates.report"):

@@ -22,6 +22,7 @@ from hivemind.model.app import APP, AppDocument
 from hivemind.model.deployment import DEPLOYMENT
 from hivemind.model.event import EVENT, Event
 from hivemind.model.job import JOB
+from hivemind.model.node import NODE
 from hivemind.model.quantity import show_bytes, show_seconds
 from hivemind.model.resource import Column, Resource
 from hivemind.model.run import RUN
@@ -39,7 +40,11 @@ _TIMES = {
     "backed_up",
     "verified",
     "taken",
+    "lost",
+    "leaving",
 }
+_DUE = {"held_until", "deadline"}
+"""Times that lie ahead."""
 _SIZES = {"memory", "memory_reserved", "memory_used", "size", "disk_free", "used", "added"}
 _SPANS = {
     "grace",
@@ -102,6 +107,10 @@ def describe_app(context: Context, name: str) -> None:
     if deployments:
         _section(context, "Deployments", table(context, DEPLOYMENT, deployments[-5:], indent=_INDENT))
     _print_events(context, hive.events(project=project, app=app.name, limit=_EVENTS))
+
+
+def describe_node(context: Context, name: str) -> None:
+    _describe(context, NODE, fetch(context, NODE, name))
 
 
 def _replicas(context: Context, allocations: list[AllocationDocument]) -> list[str]:
@@ -264,6 +273,12 @@ def _value(key: str, value: Any) -> str:
             return "-"
         when = datetime.datetime.fromtimestamp(value / 1000, datetime.UTC)
         return f"{when:%Y-%m-%d %H:%M:%S}Z ({age(value)} ago)"
+    if key in _DUE and isinstance(value, int):
+        return (
+            f"{datetime.datetime.fromtimestamp(value / 1000, datetime.UTC):%Y-%m-%d %H:%M:%S}Z"
+            if value
+            else "-"
+        )
     if key in _SIZES and isinstance(value, int):
         return show_bytes(value)
     if key in _SPANS and isinstance(value, int | float):

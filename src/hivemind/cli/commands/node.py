@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import msgspec
 
 from hivemind.cli.changes import Changes
 from hivemind.cli.context import Context
 from hivemind.cli.convergence import PATIENCE
-from hivemind.cli.output import show_list
+from hivemind.cli.output import show_list, show_one
 from hivemind.cli.parsing import Values
-from hivemind.errors import Invalid, TimedOut
-from hivemind.model.node import NODE, NodeManifest
+from hivemind.errors import Invalid, NotFound, TimedOut
+from hivemind.model.node import NODE, NodeDocument, NodeManifest
 from hivemind.model.quantity import read
 
 
@@ -30,23 +31,75 @@ def uncordon(context: Context) -> None:
     context.print(f"{node.name} takes new replicas again")
 
 
+def describe(context: Context) -> None:
+    if context.args.output not in (None, "table"):
+        show_one(context, NODE, context.hive.nodes.get(_name(context.args)))
+        return
+    from hivemind.cli.commands.describe import describe_node
+
+    describe_node(context, _name(context.args))
+
+
 def drain(context: Context) -> None:
     changes = Changes(context.hive, "")
-    node = context.hive.nodes.drain(_name(context.args))
+    deadline = context.args.get("deadline") or 0.0
+    node = context.hive.nodes.drain(_name(context.args), deadline=deadline, force=context.args.force)
     if context.args.detach:
         context.print(f"{node.name} is being drained")
         return
-    patience = context.args.get("timeout", PATIENCE)
-    left = node.allocations
-    for _ in changes.looks(time.monotonic() + patience):
-        left = context.hive.nodes.get(node.name).allocations
-        if not left:
+    left = -1
+    for there in _looks(context, changes, node.name):
+        if there is None or not there.allocations:
             context.print(f"{node.name} is drained")
             return
+        left = _told(context, there, left)
     raise TimedOut(
-        f"{left} replicas still run on {node.name} after {patience:g} seconds",
-        hint=f"it goes on; hivemind describe node {node.name}",
+        f"{_replicas(left)} still on {node.name} after {_patience(context):g} seconds",
+        hint=f"it goes on; hivemind node describe {node.name}",
     )
+
+
+def rm(context: Context) -> None:
+    changes = Changes(context.hive, "")
+    node = context.hive.nodes.remove(_name(context.args), force=context.args.force)
+    if context.args.detach:
+        context.print(f"{node.name} is leaving")
+        return
+    left = -1
+    for there in _looks(context, changes, node.name):
+        if there is None or there.id != node.id:
+            context.print(f"{node.name} has left the hive")
+            return
+        left = _told(context, there, left)
+    votes = "; others do not decide in its place yet" if left == 0 else ""
+    raise TimedOut(
+        f"{_replicas(left)} still on {node.name} after {_patience(context):g} seconds{votes}",
+        hint=f"it goes on; hivemind node describe {node.name}",
+    )
+
+
+def _looks(context: Context, changes: Changes, name: str) -> Iterator[NodeDocument | None]:
+    """The node whenever something may have changed, until patience ends; None once there is none."""
+    for _ in changes.looks(time.monotonic() + _patience(context)):
+        try:
+            yield context.hive.nodes.get(name)
+        except NotFound:
+            yield None
+
+
+def _told(context: Context, node: NodeDocument, before: int) -> int:
+    """Says how many replicas are left, when that changed."""
+    if node.allocations != before and node.allocations:
+        context.print(f"{_replicas(node.allocations)} left on {node.name}")
+    return node.allocations
+
+
+def _replicas(count: int) -> str:
+    return f"{max(count, 0)} {'replica' if count == 1 else 'replicas'}"
+
+
+def _patience(context: Context) -> float:
+    return float(context.args.get("timeout") or PATIENCE)
 
 
 def label(context: Context) -> None:

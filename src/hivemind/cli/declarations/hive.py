@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
 from hivemind.cli.declarations.isolation import PERMISSIONS
-from hivemind.cli.declarations.options import OUTPUT, PLAIN_OUTPUT, WAITING
+from hivemind.cli.declarations.options import DRAINING, OUTPUT, PLAIN_OUTPUT, WAITING
 
 SECTION = "Hive"
 _NODES = "hivemind.cli.commands.node"
@@ -25,7 +25,17 @@ COMMANDS = (
     Command(("node", "uncordon"), "Let a node take new replicas again.", f"{_NODES}:uncordon", (_NODE,), (),
             ("node uncordon node-1",)),
     Command(("node", "drain"), "Move everything away from a node and place nothing new there.",
-            f"{_NODES}:drain", (_NODE,), WAITING, ("node drain node-1",)),
+            f"{_NODES}:drain", (_NODE,),
+            (*DRAINING, *WAITING),
+            ("node drain node-1", "node drain node-1 --deadline 10m")),
+    Command(("node", "describe"), "Show everything about a node.", f"{_NODES}:describe", (_NODE,), (OUTPUT,),
+            ("node describe node-1",), alias="info"),
+    Command(("node", "rm"), "Let a node leave the hive.", f"{_NODES}:rm", (_NODE,),
+            (Option("--force", "At once: what it runs counts as lost, and what only it keeps is gone.", kind=FLAG),
+             *WAITING),
+            ("node rm node-1", "node rm node-1 --force"),
+            "Everything moves away first, and others decide in its place. One that is gone for good is removed with"
+            " --force. To keep a node out for ever: hivemind cluster expel.", alias="remove"),
     Command(("node", "label"), "Set labels of a node; K- takes one away.", f"{_NODES}:label",
             (_NODE, Argument("LABEL", "K=V or K-.", many=True)), (), ("node label node-1 disk=ssd zone-",)),
     Command(("project", "ls"), "List projects.", f"{_PROJECTS}:ls", (), (OUTPUT,), ("project ls",), alias="list"),

@@ -24,6 +24,10 @@ ALL_PROJECTS = Option("--all-projects", "Of every project.", short="-A", kind=FL
 DETACH = Option("--detach", "Return at once instead of waiting until it is so.", short="-d", kind=FLAG)
 TIMEOUT = Option("--timeout", "Give up waiting after this long (10m).", kind=SECONDS, metavar="TIME")
 WAITING = (DETACH, TIMEOUT)
+DRAINING = (
+    Option("--deadline", "What is left after this long is stopped hard.", kind=SECONDS, metavar="TIME"),
+    Option("--force", "Stop what is there hard, now.", kind=FLAG),
+)
 DRY_RUN = Option("--dry-run", "Show what would be done and change nothing.", kind=FLAG)
 REPLICAS = Option("--replicas", "How many replicas run.", kind=INTEGER, metavar="N")
 

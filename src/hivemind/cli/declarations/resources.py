@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hivemind.cli.command import Argument, Command, Option
-from hivemind.cli.declarations.options import ALL_PROJECTS, APP, DRY_RUN, OUTPUT, REPLICAS, WAITING
+from hivemind.cli.declarations.options import ALL_PROJECTS, APP, DRAINING, DRY_RUN, OUTPUT, REPLICAS, WAITING
 
 SECTION = "Resources (kubectl's meanings)"
 _KIND = Argument(
@@ -88,8 +88,8 @@ COMMANDS = (
         "Move everything away from a node and place nothing new there.",
         f"{_NODES}:drain",
         (_NODE,),
-        WAITING,
-        ("drain node-1",),
+        (*DRAINING, *WAITING),
+        ("drain node-1", "drain node-1 --deadline 10m"),
         section=SECTION,
     ),
 )

@@ -83,6 +83,12 @@ PLACEMENT = (
         "--placement", "Spread over the nodes or pack tightly.", metavar="HOW", choices=("spread", "binpack")
     ),
     Option("--priority", "0 to 100 (50); the higher goes first.", kind=INTEGER, metavar="N"),
+    Option(
+        "--on-partition",
+        "On a node that is cut off from the hive: keep running, or stop, so that never two of one replica run.",
+        metavar="HOW",
+        choices=("keep", "stop"),
+    ),
 )
 UPDATE = (
     Option("--update-order", "Start the new replica before or after the old one stops (auto: after it, if it"

@@ -12,6 +12,7 @@ from hivemind.model.app import AppSpec
 def changes(args: Values, base: AppSpec) -> dict[str, Any]:
     return {
         "constraints": tuple(args.constraint) or None,
+        "on_partition": args.on_partition,
         "placement": args.placement,
         "priority": args.priority,
         "update": changed(
