@@ -671,27 +671,33 @@ class Replica:
         if chunk.behind:
             self._ask(sender, log, said.fork, again=True)
             return
-        self._swap(log, chunk.head, said)
+        self._swap(sender, log, chunk.head, said)
         if chunk.pieces[0].start == 0:
             self._pass_on(log, chunk, sender)
 
-    def _swap(self, log: _Log, head: Statement, said: Head) -> None:
+    def _swap(self, sender: str, log: _Log, head: Statement, said: Head) -> None:
+        """What had been delivered is replaced at once, so that nobody sees it gone; the rest waits for its causes."""
         assert log.coming is not None
         peaks, pieces, _ = log.coming
         if said.fork == log.fork and self._contradicts(log, head, pieces):
             return
-        gone = list(self.order.newest(log.writer)) if said.fork > log.fork else []
-        if said.fork > log.fork:
+        anew = said.fork > log.fork
+        gone = list(self.order.newest(log.writer)) if anew else []
+        delivered = (peaks.length if log.length else 0) if anew else log.delivered
+        if anew:
             log.roots, log.ack, log.clock = {}, None, 0
         log.coming, log.peaks, log.size = None, peaks, cost(pieces)
         log.took(head, (), said)
         self._effects.append(Store(log.writer, tuple(pieces), head, whole=True))
         bodies = _bodies(pieces)
-        held = next((at for at, body in enumerate(bodies) if not self._plausible(body)), len(bodies))
+        held = next(
+            (at for at, b in enumerate(bodies) if b.sequence > delivered or not self._plausible(b)),
+            len(bodies),
+        )
         log.waiting = deque(bodies[held:])
         self._show(self.order.apply(self._taken(log, bodies[:held]), gone))
-        self._deliver("")
-        self._settle(log, "")
+        self._deliver(sender)
+        self._settle(log, sender)
 
     def _contradicts(self, log: _Log, head: Statement, pieces: Sequence[Piece]) -> bool:
         """Whether a log that replaces what we have of it is another one: then its writer is convicted."""

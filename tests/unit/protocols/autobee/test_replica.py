@@ -6,11 +6,13 @@ import pytest
 
 from hive_of_replicas import HIVE, START, Node, Stamp, World, name, nodes_of, verify
 from hivemind.protocols.autobee import steps, wire
-from hivemind.protocols.autobee.entry import Body, Head, Notary, encode_body
+from hivemind.protocols.autobee.entry import Body, Head, Notary, Seen, encode_body
 from hivemind.protocols.autobee.evidence import convicted
 from hivemind.protocols.autobee.log import BODY, Piece, cleared, fold
+from hivemind.protocols.autobee.replica import Replica
 from hivemind.protocols.autobee.tree import Peaks
 from hivemind.protocols.machine import Received
+from hivemind.security.statement import Statement
 
 
 def test_a_write_is_everywhere_after_a_group_and_a_message() -> None:
@@ -211,7 +213,7 @@ class Liar:
         self.node, self.notary = node, Notary(HIVE, verify)
         self.pieces: list[Piece] = []
 
-    def head(self, pieces: list[Piece], fork: int = START) -> wire.Statement:
+    def head(self, pieces: list[Piece], fork: int = START) -> Statement:
         peaks = Peaks()
         assert fold(peaks, pieces)
         return self.notary.sign(Stamp(self.node.public), Head(fork, peaks.length, peaks.root()))
@@ -277,7 +279,7 @@ def test_nobody_can_be_made_a_liar_by_those_who_pass_things_on() -> None:
     other = Piece(0, BODY, encode_body(Body(1, 1, "true", b"2", 0)))
     liar.tell(world.all[1], wire.Chunk(kept.head, (other,)))
     liar.tell(world.all[1], wire.Chunk(kept.head, (), (Piece(0, 0, bytes(32)),), (Piece(0, 0, bytes(32)),)))
-    forged = wire.Statement(victim.public, kept.head.body, bytes(32))
+    forged = Statement(victim.public, kept.head.body, bytes(32))
     liar.tell(world.all[1], wire.Chunk(forged, (Piece(1, BODY, other.data),)))
     liar.tell(world.all[1], wire.Accuse(b"nonsense"))
     world.run(3)
@@ -299,11 +301,8 @@ def test_a_clock_far_ahead_is_not_followed() -> None:
 def test_what_refers_to_what_is_nowhere_waits_and_holds_up_nobody_else() -> None:
     world = World(3)
     liar = lies(world)
-    seen = (wire.Mark(bytes.fromhex(world.admitted[0]), START, 99, b""),)
-    body = wire.msgspec.msgpack.encode(
-        (1, 1, "early", b"x", 0, 0, [[m.writer, m.fork, m.length] for m in seen])
-    )
-    pieces = [Piece(0, BODY, body)]
+    seen = (Seen(bytes.fromhex(world.admitted[0]), START, 99),)
+    pieces = [Piece(0, BODY, encode_body(Body(1, 1, "early", b"x", 0, seen=seen)))]
     liar.tell(world.all[0], wire.Chunk(liar.head(pieces), tuple(pieces)))
     world.all[0].write({"a": b"1"})
     world.run(3)
@@ -374,8 +373,6 @@ def test_outsiders_count_only_where_somebody_judges_them() -> None:
     chunk = guest.chunk(["guest/good", "bad"])
     world.all[0].tell(Received(name(9), wire.encode(chunk)))
     assert world.all[0].contents() == {}
-    from hivemind.protocols.autobee.replica import Replica
-
     open_one = Replica(
         hive=HIVE,
         signer=Stamp(name(0)),
