@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hivemind.protocols.machine import Dice, Micros, Received, Signer, Tick
+from hivemind.protocols.machine import MILLISECOND, Dice, Micros, Received, Signer, Tick
 from hivemind.protocols.pbft import invariants, limits
 from hivemind.protocols.pbft.amnesia import Amnesia
 from hivemind.protocols.pbft.catchup import CatchUp
@@ -94,6 +94,7 @@ class Replica:
         self._views = ViewChanges(core, self._pending, self._ordering, self._checkpoints)
         self._catchup = CatchUp(core, self._ordering, self._checkpoints, self._views)
         self._amnesia = Amnesia(core, self._checkpoints)
+        self._spread_last = 0
         self._memory = Memory(core, self._ordering, self._checkpoints, self._views, self._amnesia)
         self._client = Client(signer=signer, epochs=epochs, settings=settings)
         self._memory.restore(decode_records(records))
@@ -133,15 +134,20 @@ class Replica:
             self._amnesia.deadline(),
             self._client.deadline(),
         ]
-        if core.is_voter and core.position.due is not None:
-            wait = core.position.due - core.host.wall(core.now)
-            wanted += [
-                at for at in (core.now + wait * 1000, self._views.due_at()) if at is None or at > core.now
-            ]
-        if core.me == core.primary and core.active and not self._pending.idle:
-            wanted.append(self._ordering.batch_at())
+        wanted += [at for at in self._proposing_at() if at > core.now]
         # What is past and could not be done waits for something else: it is looked at again soon, not at once.
         return max(min(at for at in wanted if at is not None), core.now + 1)
+
+    def _proposing_at(self) -> list[Micros]:
+        """When something may have to be proposed. After each event is looked, too: what is past cannot be yet."""
+        core, wanted = self._core, list[Micros]()
+        if core.is_voter and core.position.due is not None:
+            wanted.append(core.now + (core.position.due - core.host.wall(core.now)) * MILLISECOND)
+            wanted.append(wanted[0] + core.settings.clock_bound * MILLISECOND)
+        batch_at = self._ordering.batch_at()
+        if core.me == core.primary and core.active and batch_at is not None:
+            wanted.append(batch_at)
+        return wanted
 
     def standing(self) -> Standing:
         core = self._core
@@ -395,17 +401,21 @@ class Replica:
     # Requests that wait too long.
 
     def _spread_at(self) -> Micros | None:
+        """Again and again: whoever was cut off, and gave its primary up meanwhile, is heard of once it is back."""
         first = next(iter(self._pending.all.values()), None)
-        return None if first is None or first.spread else self._views.halfway()
+        if first is None:
+            return None
+        again = self._spread_last + self._core.settings.request_timeout
+        return again if first.spread else self._views.halfway() or again
 
     def _spread(self) -> None:
         """Whoever else waits for them gives the primary up, too."""
         core = self._core
+        self._spread_last = core.now
         oldest = list(self._pending.all.values())[:_SPREAD]
         for waiting in oldest:
-            if not waiting.spread:
-                waiting.spread = True
-                core.broadcast(Wish(waiting.request))
+            waiting.spread = True
+            core.broadcast(Wish(waiting.request))
 
 
 def _begun(position: Position) -> Position:
