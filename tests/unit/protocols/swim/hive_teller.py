@@ -63,7 +63,7 @@ class HiveTeller:
         self.net.thaw(name)
 
     def start(self, name: str, incarnation: str = "1") -> None:
-        self.net.start(name, int(incarnation), meet="n1" if name == "n0" else "n0")
+        self.net.start(name, int(incarnation), meet=("n1",) if name == "n0" else ("n0",))
 
     def leave(self, name: str) -> None:
         self.net.give(name, Leave())

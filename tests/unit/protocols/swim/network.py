@@ -95,7 +95,7 @@ class Network:
         for number in range(size):
             self.start(f"n{number}")
 
-    def start(self, name: str, incarnation: int = 1, *, meet: str = "n0") -> None:
+    def start(self, name: str, incarnation: int = 1, *, meet: tuple[str, ...] = ("n0",)) -> None:
         """A new life of a machine, which remembers nothing but its key."""
         host = self.hosts.setdefault(name, Host(name))
         host.lives += 1
@@ -103,7 +103,7 @@ class Network:
         dice = random.Random(f"{self.seed} {name} {host.lives}")
         me = Alive(incarnation, ((name, 7000),), f"life {host.lives}".encode())
         host.swim = Swim(me, CheapSigner(name), cheap_verify, dice, self.settings, HIVE)
-        self.give(name, Meet((meet,)))
+        self.give(name, Meet(meet))
 
     def give(self, name: str, event: Input) -> None:
         host = self.hosts[name]

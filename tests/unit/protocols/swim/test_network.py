@@ -148,10 +148,10 @@ def test_a_hive_of_one_waits_for_nothing() -> None:
 
 def test_who_should_be_there_is_tried_until_it_is() -> None:
     network = Network(1)
-    network.start("n2", meet="n1")
+    network.start("n2", meet=("n1",))
     network.run(20)
     assert network.hosts["n2"].swim.known == ()
-    network.start("n1", meet="n1")
+    network.start("n1", meet=())
     network.run(3)
     assert network.hosts["n2"].swim.status("n1") == Status.ALIVE
 
@@ -183,7 +183,7 @@ def test_whatever_happens_all_that_live_are_together_in_the_end(
             network.crash(name)
         elif fault == "restart":
             lives[name] += other % 2
-            network.start(name, lives[name], meet=peer)
+            network.start(name, lives[name], meet=tuple(network.hosts))
         elif fault == "freeze" and host.up:
             network.freeze(name)
         elif fault == "thaw" and host.frozen and host.up:
@@ -206,7 +206,7 @@ def test_whatever_happens_all_that_live_are_together_in_the_end(
         if host.frozen and host.up:
             network.thaw(name)
         if not host.up:
-            network.start(name, lives[name], meet="n1" if name == "n0" else "n0")
+            network.start(name, lives[name], meet=tuple(network.hosts))
     network.run(25)
     assert network.all_agree()
 
