@@ -158,7 +158,8 @@ class CatchUp:
             if core.is_voter:
                 self._send_again(sender, status)
         ahead = (core.epoch.number, core.view) > (status.epoch, status.view)
-        if ahead or core.executed > status.executed or core.low > status.stable:
+        if status.follows or ahead or core.executed > status.executed or core.low > status.stable:
+            # Who follows has to hear, too, that it is level: nobody else tells it anything.
             core.send(sender, self._status(answer=True))
 
     def _send_again(self, sender: str, status: Status) -> None:
