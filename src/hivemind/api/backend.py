@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from hivemind.api.clusterdesk import ClusterDesk
 from hivemind.api.imagedesk import ImageDesk
 from hivemind.api.jobs.desk import AttemptDesk
 from hivemind.api.volumedesk import VolumeDesk
@@ -67,14 +68,20 @@ class Backend(Protocol):
     volumes: VolumeDesk
     state: State
     store: Store
-    administrator: Identity
-    """Whose key signs for a local administrator on the unix socket."""
+
+    @property
+    def administrator(self) -> Identity:
+        """Whose key signs for a local administrator on the unix socket."""
+
     looking: Looking
     vault: Vault
     """Seals what must not be read in the ledger; done before the operation is signed."""
 
     attempts: AttemptDesk
     """Of tasks of jobs: what they left on this node."""
+
+    cluster: ClusterDesk
+    """The group of nodes that this one belongs to."""
 
     @property
     def images(self) -> ImageDesk: ...

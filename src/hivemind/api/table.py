@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hivemind.api.checks import check_endpoints
+from hivemind.api.cluster import cluster_endpoints
 from hivemind.api.collection import collection_endpoints
 from hivemind.api.contents import content_endpoints
 from hivemind.api.endpoint import Endpoint
@@ -27,6 +28,7 @@ def endpoints() -> tuple[Endpoint, ...]:
     made: dict[tuple[str, str], Endpoint] = {}
     for group in (
         system_endpoints,
+        cluster_endpoints,
         event_endpoints,
         image_endpoints,
         registry_endpoints,

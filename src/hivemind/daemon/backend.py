@@ -12,6 +12,7 @@ import msgspec
 import hivemind
 from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info, Looking
+from hivemind.api.clusterdesk import ClusterDesk
 from hivemind.api.jobs.desk import AttemptDesk
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.daemon.assembly import Machinery
@@ -45,17 +46,21 @@ class Submit(Protocol):
     def __call__(self, operation: Operation, by: Identity, nonce: str = "") -> Awaitable[Outcome]: ...
 
 
+class House(Protocol):
+    administrator: Identity
+
+
 class NodeBackend:
     def __init__(
         self,
         *,
-        hive: str,
         node: str,
         node_name: str,
         started: int,
         state: State,
         store: Store,
-        administrator: Identity,
+        house: House,
+        cluster: ClusterDesk,
         vault: Vault,
         submit: Submit,
         agent: Agent,
@@ -70,10 +75,10 @@ class NodeBackend:
     ) -> None:
         self.state = state
         self.store = store
-        self.administrator = administrator
+        self.cluster = cluster
+        self._house = house
         self.vault = vault
         self.node = node
-        self._hive = hive
         self._node_name = node_name
         self._started = started
         self._submit = submit
@@ -89,6 +94,11 @@ class NodeBackend:
         self._report = report
         self._subscribe = subscribe
         self._measured: NodeMetrics | None = None
+
+    @property
+    def administrator(self) -> Identity:
+        """Another one once the node has left the hive that it founded."""
+        return self._house.administrator
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
         return await self._submit(operation, by, nonce)
@@ -106,7 +116,7 @@ class NodeBackend:
         default = self._machinery.default
         return Info(
             version=hivemind.__version__,
-            hive=self._hive,
+            hive=self.state.hive,
             node=self.node,
             node_name=self._node_name,
             runtime=default,

@@ -141,11 +141,10 @@ class ClusterSettings(Spec, frozen=True, kw_only=True):
         Literal["off", "on"], _about("whether nodes of the hive look for each other on the local network")
     ] = "off"
     probe_interval: Annotated[
-        Seconds,
-        _about("between two probes of another node; one that is gone is noticed after a few"),
-    ] = 1.0
+        Seconds, _about("between two probes of another node; one that is gone is noticed after about ten")
+    ] = 0.3
     probe_timeout: Annotated[Seconds, _about("for the answer to a probe, before others are asked to try")] = (
-        0.5
+        0.25
     )
     agreement_timeout: Annotated[
         Seconds, _about("for a decision, before the voters turn to another primary")

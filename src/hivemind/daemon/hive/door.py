@@ -86,6 +86,7 @@ async def hand_over(contact: Contact, data: bytes) -> None:
     for start in range(0, len(data), PIECE):
         await contact.send(data[start : start + PIECE])
     await contact.finish()
+    await contact.receive()  # its end: whoever closes a stream before both have finished breaks it
 
 
 async def receive(contact: Contact, largest: int) -> bytes:
@@ -99,4 +100,5 @@ async def receive(contact: Contact, largest: int) -> bytes:
         if not piece:
             raise Unavailable("the other node broke off", hint="its log says why; try again")
         taken += piece
+    await contact.finish()
     return bytes(taken)

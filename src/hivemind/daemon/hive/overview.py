@@ -28,10 +28,10 @@ def overview(
 ) -> ClusterStatus:
     hive = state.hives.get(state.hive)
     mine = state.nodes.get(node)
-    voters = len(status.voters) or 1
+    deciding = hive.epoch.voters if hive else ()
     expelled = [f"{e.name}: {e.reason}" for e in state.expulsions.values()]
     members = [
-        _member(state, store, each, status, "self" if each.id == node else reach(each.id))
+        _member(state, store, each, deciding, status, "self" if each.id == node else reach(each.id))
         for each in state.nodes.values()
     ]
     common = ClusterStatus(
@@ -41,7 +41,7 @@ def overview(
         role=mine.role if mine else "member",
         engine=status.engine,
         ledger=status.role,
-        epoch=status.epoch,
+        epoch=hive.epoch.number if hive else 0,
         view=status.view,
         primary=status.primary,
         sequence=status.sequence,
@@ -69,13 +69,15 @@ def overview(
         require_bft=hive.require_bft,
         rotation=hive.rotation / 1000,
         rebalance=hive.rebalance,
-        faults=faulty(voters),
-        crashes=voters - quorum(voters),
+        faults=faulty(len(deciding)),
+        crashes=len(deciding) - quorum(len(deciding)),
         protocol=hive.protocol,
     )
 
 
-def _member(state: State, store: Store, node: Node, status: LedgerStatus, reach: Reach) -> ClusterMember:
+def _member(
+    state: State, store: Store, node: Node, deciding: tuple[str, ...], status: LedgerStatus, reach: Reach
+) -> ClusterMember:
     seen = store.get(f"node/{node.id}")
     told = decode(seen.value, NodeStatus) if seen and seen.value else NodeStatus()
     return ClusterMember(
@@ -84,7 +86,7 @@ def _member(state: State, store: Store, node: Node, status: LedgerStatus, reach:
         role=node.role,
         reach=reach,
         agreed=_agreed(node),
-        voter=node.id in status.voters,
+        voter=node.id in deciding,
         primary=node.id == status.primary,
         addresses=node.addresses,
         heard=status.heard.get(node.id, 0),

@@ -83,8 +83,8 @@ class Sponsor:
         bringing = await door.hear(contact)
         if not isinstance(bringing, door.Adopt):
             raise Invalid("a node that was let in says what it brings")
-        least = await self._adopt(join, bringing)
-        await door.hand_over(contact, msgspec.msgpack.encode(await self._handover(least)))
+        await self._adopt(join, bringing)
+        await door.hand_over(contact, msgspec.msgpack.encode(await self._ledger.handover()))
 
     def _hive(self) -> Hive:
         state = self._ledger.state
@@ -114,32 +114,14 @@ class Sponsor:
         for outcome in outcomes:
             outcome.raise_for_error()
 
-    async def _adopt(self, join: JoinHive, bringing: door.Adopt) -> int:
-        """The sequence that a handover must include."""
+    async def _adopt(self, join: JoinHive, bringing: door.Adopt) -> None:
         if not bringing.envelope:
-            return self._ledger.state.sequence
+            return
         envelope = msgspec.msgpack.decode(bringing.envelope, type=Envelope)
         operation = decode_operation(envelope.payload)
         if envelope.signer != join.administrator or not isinstance(operation, AdoptRecords):
             raise Forbidden("only a node's own administrator says what it brings")
-        receipt = await self._ledger.submit(envelope)
-        return receipt.sequence
-
-    async def _handover(self, least: int) -> Handover:
-        handover = await self._ledger.handover()
-        if _sequence(handover) < least:
-            raise Unavailable(
-                f"the hive has no certified state as of {least} yet", hint="join again in a moment"
-            )
-        return handover
-
-
-class _Sequence(msgspec.Struct):
-    sequence: int
-
-
-def _sequence(handover: Handover) -> int:
-    return msgspec.json.decode(handover.snapshot, type=_Sequence).sequence
+        await self._ledger.submit(envelope)
 
 
 def _join_of(ask: door.Ask, contact: Contact) -> JoinHive:
