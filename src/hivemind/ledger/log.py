@@ -196,7 +196,8 @@ class Log:
             for table in ("batch", "certificate", "checkpoint", "proof", "head"):
                 db.execute(f"DELETE FROM {table}")
             self._put(db, checkpoint)
-            db.execute("INSERT INTO proof VALUES (?, ?)", (checkpoint.sequence, proof))
+            if proof:
+                db.execute("INSERT INTO proof VALUES (?, ?)", (checkpoint.sequence, proof))
 
     def prove(self, sequence: int, proof: bytes) -> bool:
         """Keeps what proves the checkpoint of that sequence; whether there is one."""

@@ -68,6 +68,11 @@ async def _certify(journal: Journal, signer: Signer, trust: Trust) -> None:
 
 async def handover(journal: Journal) -> Handover:
     """Raises `Conflict`, `Unavailable`."""
+    hive = journal.state.hive_record
+    if hive is not None and hive.engine == "etcd":
+        trust = Trust(hive=hive.id, lineage=hive.lineage, epoch=hive.epoch)
+        picture, head = journal.state.picture(), journal.head
+        return Handover(trust=trust, snapshot=await journal.in_thread(picture.encode), head=head, proof=b"")
     known = await journal.in_thread(epochs.recall, journal.log, verify)
     if known is None:
         raise Conflict("this node decides alone: there is nothing that others could check")
@@ -86,16 +91,14 @@ def checked(handover: Handover) -> Checkpoint:
     """Raises `Corrupt` unless it is what the voters certified, of the hive that it says."""
     trust = handover.trust
     try:
-        certificate = _certificates.decode(handover.proof)
         state = State.restore(handover.snapshot)
+        certificate = None if _by_etcd(state) else _certificates.decode(handover.proof)
     except (msgspec.DecodeError, HivemindError, ValueError, TypeError, KeyError) as error:
         raise Corrupt(f"the hive's state that was handed over cannot be read: {error}") from None
-    signatures = Signatures(trust.domain, verify)
-    certified = (certificate.checkpoint.sequence, certificate.checkpoint.digest)
-    if not checkpoint_holds(certificate, trust.epoch, signatures):
-        raise Corrupt("the hive's state that was handed over is not certified by its voters")
-    if certified != (state.sequence, attested(state, handover.head)) or state.hive != trust.hive:
-        raise Corrupt("the hive's state that was handed over is not the one that its voters certified")
+    if state.hive != trust.hive:
+        raise Corrupt("the state that was handed over is of another hive")
+    if certificate is not None:
+        _check_certificate(certificate, state, handover)
     return Checkpoint(
         sequence=state.sequence,
         time=state.time,
@@ -103,6 +106,21 @@ def checked(handover: Handover) -> Checkpoint:
         digest=state.digest(),
         snapshot=handover.snapshot,
     )
+
+
+def _by_etcd(state: State) -> bool:
+    """Then there are no voters, and nothing but the sponsor's word."""
+    hive = state.hive_record
+    return hive is not None and hive.engine == "etcd"
+
+
+def _check_certificate(certificate: wire.CheckpointCertificate, state: State, handover: Handover) -> None:
+    signatures = Signatures(handover.trust.domain, verify)
+    if not checkpoint_holds(certificate, handover.trust.epoch, signatures):
+        raise Corrupt("the hive's state that was handed over is not certified by its voters")
+    certified = (certificate.checkpoint.sequence, certificate.checkpoint.digest)
+    if certified != (state.sequence, attested(state, handover.head)):
+        raise Corrupt("the hive's state that was handed over is not the one that its voters certified")
 
 
 def entered(path: Path, handover: Handover) -> None:
