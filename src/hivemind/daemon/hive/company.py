@@ -1,0 +1,217 @@
+"""The node among the others of its hive: its port is open, its ledger and its store talk to theirs, membership watches
+over them, and what it owes the hive about itself is seen to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hivemind.daemon.hive import pace
+from hivemind.daemon.hive.accuser import Accuser
+from hivemind.daemon.hive.addresses import advertised, parse, show
+from hivemind.daemon.hive.belonging import Belonging
+from hivemind.daemon.hive.directory import Directory
+from hivemind.daemon.hive.sponsor import Sponsor
+from hivemind.daemon.hive.upkeep import Upkeep
+from hivemind.daemon.hive.wire import Wire
+from hivemind.daemon.settings import ClusterSettings
+from hivemind.errors import HivemindError
+from hivemind.ledger.contract import Batch
+from hivemind.model.cluster import Reach
+from hivemind.model.hive import PROTOCOL
+from hivemind.protocols.swim.events import Change, Failed, Joined, Returned, Status, Updated
+from hivemind.protocols.swim.meta import Meta
+from hivemind.security.identity import verify
+from hivemind.state.operations import ReportEvidence
+from hivemind.transport.contract import Address
+from hivemind.transport.membership import Membership
+
+if TYPE_CHECKING:
+    from hivemind.daemon.hive.cluster import House
+
+log = logging.getLogger(__name__)
+_REACH: dict[Status, Reach] = {
+    Status.ALIVE: "alive",
+    Status.SUSPECT: "suspect",
+    Status.FAILED: "dead",
+    Status.LEFT: "left",
+}
+_ENTRANCES = 8
+_NODES = frozenset({"nodes", "hives", "accusations", "expulsions"})
+"""Tables in which something is said about nodes."""
+
+
+class Company:
+    """`wire` is open and has entered the hive of `belonging`, which is also that of the ledger's state. `gone` is
+    called when the hive does not have this node any more."""
+
+    def __init__(
+        self,
+        house: House,
+        settings: ClusterSettings,
+        belonging: Belonging,
+        wire: Wire,
+        gone: Callable[[], None],
+    ) -> None:
+        self._house, self._wire, self._belonging = house, wire, belonging
+        self.node, state = house.key.public, house.ledger.state
+        self.directory = Directory(self.node, state, belonging.known)
+        wire.allowed = self.directory.allowed
+        self.address: Address = advertised(wire.address)
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._reports: set[asyncio.Task[None]] = set()
+        self.membership = Membership(
+            wire.datagrams,
+            wire.peers,
+            house.key,
+            verify,
+            random.Random(),
+            hive=belonging.hive,
+            allowed=self.directory.allowed,
+            addresses=[self.address],
+            meta=Meta(protocol=PROTOCOL, role=belonging.role),
+            incarnation=house.clock(),
+            settings=pace.swim(settings),
+        )
+        self._accuser = Accuser(node=self.node, state=state, gone=self._unreached, report=house.report)
+        self._upkeep = Upkeep(
+            node=self.node, ledger=house.ledger, register=self._register, report=house.report, gone=gone
+        )
+        self._sponsor = Sponsor(
+            node=self.node,
+            ledger=house.ledger,
+            report=house.report,
+            vault=self._vault_key,
+            peers=self.everybody,
+        )
+        self._seeds = [parse(seed) for seed in settings.cluster_seeds]
+
+    @classmethod
+    async def open(
+        cls,
+        house: House,
+        settings: ClusterSettings,
+        belonging: Belonging,
+        gone: Callable[[], None],
+        wire: Wire | None = None,
+    ) -> Company:
+        """`wire`: one that is open already. Raises `Unavailable` when it cannot listen where it should."""
+        wire = wire or await Wire.open(parse(belonging.address), house.key)
+        wire.enter(belonging.hive, belonging.secret)
+        company = cls(house, settings, belonging, wire, gone)
+        company.start()
+        return company
+
+    def start(self) -> None:
+        house, peers, state = self._house, self._wire.peers, self._house.ledger.state
+        self._learn()
+        house.ledger.convicted = self._convicted
+        house.ledger.connect(peers)
+        house.store.admit(state.nodes)
+        house.store.connect(peers)
+        self._unsubscribe = [
+            peers.welcome(self._sponsor.welcome),
+            house.ledger.subscribe(self._agreed),
+            self.membership.on_change(self._changed),
+            house.store.on_convict(self._convicted),
+        ]
+        self.membership.start()
+        self.membership.meet(self.directory.others())
+        self._accuser.start()
+        self._upkeep.start()
+
+    async def close(self) -> None:
+        """Nothing of it is left running, and nobody reaches this node."""
+        for undo in self._unsubscribe:
+            undo()
+        await self._upkeep.stop()
+        await self._accuser.stop()
+        for report in tuple(self._reports):
+            report.cancel()
+        await asyncio.gather(*self._reports, return_exceptions=True)
+        self.membership.close()
+        self._house.store.disconnect()
+        self._house.ledger.disconnect()
+        await self._wire.close()
+
+    async def bid_farewell(self) -> None:
+        """Others need not wonder where it is."""
+        await self.membership.leave()
+
+    async def registered(self) -> None:
+        """Returns when the hive knows that this node is there."""
+        await self._upkeep.registered.wait()
+
+    # -- where everybody is ----------------------------------------------------------------------------------
+
+    def reach(self, node: str) -> Reach:
+        status = self.membership.status(node)
+        return "unknown" if status is None else _REACH[status]
+
+    def everybody(self) -> dict[str, tuple[Address, ...]]:
+        return {**self.directory.everybody(), self.node: (self.address,)}
+
+    def entrances(self) -> list[Address]:
+        """Where a new node may knock: here first, then at whoever else is there."""
+        reachable = [node for node in self.directory.others() if node in self.membership.reachable]
+        others = [address for node in reachable for address in self.directory.addresses(node)[:1]]
+        return list(dict.fromkeys((self.address, *others)))[:_ENTRANCES]
+
+    def _learn(self) -> None:
+        for node, addresses in self.directory.everybody().items():
+            self._wire.peers.learn(node, addresses)
+
+    def _vault_key(self) -> bytes:
+        return b"" if self._belonging.role == "witness" else self._house.vault.key
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def _agreed(self, batch: Batch) -> None:
+        tables = {change.table for change in self._house.ledger.state.changes}
+        if not tables & _NODES:
+            return
+        if "nodes" in tables:
+            gone = self.directory.settled()
+            self._learn()
+            self.membership.meet(
+                [node for node in self.directory.others() if self.membership.status(node) is None]
+            )
+            self.membership.review()
+            if gone:
+                self._wire.peers.review()
+            self._house.store.admit(self._house.ledger.state.nodes)
+        self._upkeep.look()
+        self._accuser.look()
+
+    def _changed(self, change: Change) -> None:
+        if isinstance(change, Joined | Returned | Updated) and change.alive.addresses:
+            self.directory.heard(change.node, change.alive.addresses)
+        if isinstance(change, Failed):
+            log.warning("node %s does not answer any more", self._called(change.node))
+        elif isinstance(change, Returned):
+            log.info("node %s answers again", self._called(change.node))
+        self._accuser.look()
+
+    def _called(self, node: str) -> str:
+        record = self._house.ledger.state.nodes.get(node)
+        return record.name if record else node[:12]
+
+    def _unreached(self) -> frozenset[str]:
+        state = self._house.ledger.state
+        return frozenset(id for id in state.nodes if self.membership.status(id) is Status.FAILED)
+
+    async def _register(self, incarnation: int) -> None:
+        await self._house.introduce(incarnation, (show(self.address),))
+
+    def _convicted(self, culprit: str, proof: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._denounce(culprit, proof))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+    async def _denounce(self, culprit: str, proof: bytes) -> None:
+        with contextlib.suppress(HivemindError):  # the others have it, too, and it is found again
+            await self._house.report(ReportEvidence(node=culprit, proof=proof))

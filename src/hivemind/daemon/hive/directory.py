@@ -1,0 +1,77 @@
+"""Who belongs to the hive, and where each of its nodes may be reached: by what was agreed, what membership hears, what
+was remembered, and what the settings name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hivemind.daemon.hive.addresses import parse
+from hivemind.errors import Invalid
+from hivemind.state.state import State
+from hivemind.transport.contract import Address
+
+_FAREWELL = 30.0
+"""Seconds that a node which has left is still talked to: it has to learn that it has."""
+
+
+class Directory:
+    """`clock`: seconds that only go forward."""
+
+    def __init__(
+        self,
+        node: str,
+        state: State,
+        remembered: dict[str, tuple[Address, ...]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node, self._state, self._clock = node, state, clock
+        self._remembered = dict(remembered)
+        self._heard: dict[str, tuple[Address, ...]] = {}
+        self._members: set[str] = set()
+        self._left: dict[str, float] = {}
+        self.settled()
+
+    def allowed(self, node: str) -> bool:
+        """Belongs to the hive now, or has left it just now. Before anything is known of the hive's nodes, those that
+        the sponsor named are believed."""
+        if node in self._state.nodes or (node in self._left and self._clock() < self._left[node]):
+            return True
+        return self._node not in self._state.nodes and node in self._remembered
+
+    def settled(self) -> bool:
+        """To be called when nodes have changed. Whether somebody is not of the hive any more."""
+        now, current = self._clock(), set(self._state.nodes)
+        gone = self._members - current
+        for node in gone:
+            if node not in self._state.expulsions:
+                self._left[node] = now + _FAREWELL
+        self._left = {
+            node: until for node, until in self._left.items() if until > now and node not in current
+        }
+        self._members = current
+        return bool(gone)
+
+    def heard(self, node: str, addresses: tuple[Address, ...]) -> None:
+        """What the node itself signed, so newer than what was agreed."""
+        self._heard[node] = addresses
+
+    def others(self) -> list[str]:
+        known = self._members or set(self._remembered)
+        return sorted(known - {self._node})
+
+    def addresses(self, node: str) -> tuple[Address, ...]:
+        """The likeliest first."""
+        record = self._state.nodes.get(node)
+        agreed = [each for text in (record.addresses if record else ()) for each in _parsed(text)]
+        return tuple(dict.fromkeys((*self._heard.get(node, ()), *agreed, *self._remembered.get(node, ()))))
+
+    def everybody(self) -> dict[str, tuple[Address, ...]]:
+        return {node: found for node in self.others() if (found := self.addresses(node))}
+
+
+def _parsed(text: str) -> list[Address]:
+    try:
+        return [parse(text)]
+    except Invalid:
+        return []

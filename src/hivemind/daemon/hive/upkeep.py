@@ -1,0 +1,89 @@
+"""What a node owes its hive about itself: to register with each new life, to say when it can decide, to notice that it
+is not of the hive any more. Level-triggered, in one task; what cannot be agreed now is said later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from hivemind.errors import HivemindError
+from hivemind.state.operations import Operation, ReadyToVote
+from hivemind.state.state import Outcome, State
+
+log = logging.getLogger(__name__)
+_AGAIN = 1.0
+"""Seconds after something could not be agreed."""
+
+
+class Ledger(Protocol):
+    @property
+    def state(self) -> State: ...
+
+    async def caught_up(self) -> None: ...
+
+
+class Upkeep:
+    """`register` submits `RegisterNode` with that incarnation; `gone` is called once when the hive does not have this
+    node any more."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        ledger: Ledger,
+        register: Callable[[int], Awaitable[None]],
+        report: Callable[[Operation], Awaitable[Outcome]],
+        gone: Callable[[], None],
+    ) -> None:
+        self._node, self._ledger, self._register, self._report, self._gone = (
+            node,
+            ledger,
+            register,
+            report,
+            gone,
+        )
+        self._bell = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.registered = asyncio.Event()
+        """This life of the node is known to the hive."""
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._go_on())
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def look(self) -> None:
+        """Something was agreed about nodes."""
+        self._bell.set()
+
+    async def _go_on(self) -> None:
+        """It has missed decisions as long as it has not caught up: until then it says nothing of itself."""
+        await self._ledger.caught_up()
+        while True:
+            self._bell.clear()
+            node = self._ledger.state.nodes.get(self._node)
+            if node is None:
+                self._gone()
+                return
+            try:
+                if node.lost or node.expected or not self.registered.is_set():
+                    await self._come_back(node.incarnation + 1)
+                elif node.role != "worker" and not node.ready and not node.leaving:
+                    await self._ledger.caught_up()
+                    await self._report(ReadyToVote(node=self._node))
+                else:
+                    await self._bell.wait()
+            except HivemindError as error:
+                log.info("the hive does not hear of this node yet: %s", error.message)
+                await asyncio.sleep(_AGAIN)
+
+    async def _come_back(self, incarnation: int) -> None:
+        await self._ledger.caught_up()
+        await self._register(incarnation)
+        self.registered.set()
+        log.info("registered, incarnation %d", incarnation)
