@@ -69,8 +69,10 @@ class Roster:
         self.living = 0
         """Others that are alive or suspected."""
         self.departed = 0
-        self.refused = 0
-        """Statements that nobody signed who may."""
+        self.forged = 0
+        """Statements that their signers never signed."""
+        self.foreign = 0
+        """Statements of those that do not belong to the hive."""
         self._me = me
         self._notary = notary
         self._dice = dice
@@ -131,9 +133,11 @@ class Roster:
     def _genuine(self, statement: Statement, body: Body) -> bool:
         if not self.fresh(statement, body):
             return False
-        known = statement.signer == self._me or self._allowed(statement.signer)
-        sound = known and self._notary.genuine(statement)
-        self.refused += not sound
+        if statement.signer != self._me and not self._allowed(statement.signer):
+            self.foreign += 1
+            return False
+        sound = self._notary.genuine(statement)
+        self.forged += not sound
         return sound
 
     def _alive(self, statement: Statement, body: Alive, now: Micros) -> list[Change]:

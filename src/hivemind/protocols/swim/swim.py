@@ -158,8 +158,8 @@ class Swim:
 
     @property
     def refused(self) -> int:
-        """Statements that nobody signed who may."""
-        return self._roster.refused
+        """Statements that are forged, or by somebody who does not belong to the hive."""
+        return self._roster.forged + self._roster.foreign
 
     @property
     def telling(self) -> bool:
@@ -175,8 +175,8 @@ class Swim:
     # Time.
 
     def _wake(self, now: Micros) -> None:
-        """Who was not called when it asked to be stood still, and has heard nobody meanwhile: that is its own fault,
-        so nobody else's time runs out by it."""
+        """Who is called long after it asked to be stood still and heard nobody: its own fault, so that nobody else's
+        time runs out by it."""
         if not self._started:
             self._started = True
             self._prober.next = now + self._dice.randrange(self._settings.interval)
@@ -259,7 +259,7 @@ class Swim:
 
     def _accuse(self, probe: Probe, now: Micros) -> None:
         member = self._roster.members.get(probe.target)
-        if member is None or member.alive.incarnation != probe.incarnation or self._farewell:
+        if member is None or member.incarnation != probe.incarnation or self._farewell:
             return
         member.seen = True
         if member.living:
@@ -343,9 +343,12 @@ class Swim:
     # Statements.
 
     def _take(self, sender: str, statements: Iterable[Statement], now: Micros) -> bool:
-        """Whether something in them is about this node, so that the sender had better hear what is true now."""
-        about_me = False
+        """Whether something in them is about this node, so that the sender had better hear what is true now. Nobody
+        honest passes on what is forged: after the first such statement the rest costs no more time."""
+        about_me, forged = False, self._roster.forged
         for statement in statements:
+            if self._roster.forged > forged:
+                break
             body = read(statement)
             if body is None or isinstance(body, Answer):
                 self.dropped += 1

@@ -159,7 +159,7 @@ def test_who_should_be_there_is_tried_until_it_is() -> None:
 FAULTS = ("crash", "restart", "freeze", "thaw", "part", "cut", "mend", "leave", "wait")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(2, 8),
     st.integers(0, 1_000),
