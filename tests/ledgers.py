@@ -51,7 +51,7 @@ QUICK = Agreement(
         view_change_limit=2 * SECOND,
         status_interval=50 * MILLISECOND,
         idle_interval=200 * MILLISECOND,
-        replay_gap=200,
+        replay_gap=40,
     ),
     answer_within=15.0,
     despair_after=1.0,

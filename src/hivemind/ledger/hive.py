@@ -184,6 +184,7 @@ class HiveLedger:
             )
         else:
             engine = await self._with_others()
+        self._kind = kind
         self._becomes(engine)
 
     async def _with_others(self) -> Engine:
@@ -215,8 +216,15 @@ class HiveLedger:
         certified checkpoint as yet, `Conflict` when this node decides alone."""
         from hivemind.ledger.agreed.beginning import handover
 
+        await self._settled()
         async with self._lock:
             return await handover(self.journal)
+
+    async def _settled(self) -> None:
+        """Until the engine is the one that state wants."""
+        while not self._closing and self._kind != self._wanted():
+            self._ended()
+            await self._changed.wait()
 
     async def become(self, handover: Handover) -> None:
         """Leaves this node's own hive for the one handed over, in place: `state` takes it over and every subscriber
