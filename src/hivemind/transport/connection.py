@@ -312,6 +312,9 @@ class Connection(asyncio.Protocol):
         if not self.dialed:
             self._greeting = True
             self._transport.write(self._channel.seal(_HELLO))
+        if self._timer:  # Of the handshake.
+            self._timer.cancel()
+            self._timer = None
         self._services = self._owner.services(self)
         self._mux = machine.Mux(initiator=self.dialed, now=self._now(), limits=self._limits)
         self._arm()
@@ -362,8 +365,8 @@ class Connection(asyncio.Protocol):
     def _arm(self) -> None:
         """One timer, which is late rather than set anew for everything that comes."""
         due = self._due()
-        if self._timer and not self._timer.cancelled():
-            if self._timer.when() <= due and self._mux:
+        if self._timer:
+            if self._timer.when() <= due:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(due, self._tick)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hivemind.errors import NotFound, Unavailable
-from hivemind.protocols.machine import MILLISECOND
+from hivemind.protocols.machine import MILLISECOND, SECOND
 from hivemind.protocols.mux.machine import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
@@ -249,7 +249,10 @@ async def test_a_frozen_connection_is_noticed_and_made_anew(nodes: Nodes) -> Non
 
 
 async def test_quiet_connections_live_on_pings(nodes: Nodes) -> None:
-    a, b = await nodes.peers(0, limits=IMPATIENT), await nodes.peers(1, limits=IMPATIENT)
+    """Far beyond the deadline of their handshake, and that of what is quiet."""
+    brief = Timing(handshake=0.2)
+    a = await nodes.peers(0, limits=IMPATIENT, timing=brief)
+    b = await nodes.peers(1, limits=IMPATIENT, timing=brief)
     b.answer("api", echo)
     a.learn(b.node, [b.address])
     await a.call(b.node, "api", b"", timeout=5)
@@ -265,7 +268,9 @@ async def test_a_node_that_lost_its_connection_without_a_word_is_let_in_again(
     nodes: Nodes, caller: int
 ) -> None:
     """The other one still believes in the old connection, which it had made itself, or not."""
-    old, stays = await nodes.peers(caller), await nodes.peers(1 - caller, bounds=Bounds(doubt=0.1))
+    patient = Limits(ping_after=60 * SECOND, dead_after=120 * SECOND)
+    old = await nodes.peers(caller)
+    stays = await nodes.peers(1 - caller, limits=patient, bounds=Bounds(doubt=0.1))
     stays.answer("api", echo)
     old.answer("api", echo)
     wire = await nodes.wire(old)
