@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from hivemind.errors import Invalid
-from hivemind.protocols.machine import Dice, Micros, Received, Send, Signer, Verifier
+from hivemind.protocols.machine import SECOND, Dice, Micros, Received, Send, Signer, Verifier
 from hivemind.protocols.swim import wire
 from hivemind.protocols.swim.awareness import Awareness
 from hivemind.protocols.swim.events import (
@@ -52,8 +52,8 @@ from hivemind.security.statement import Statement
 
 _AT_ONCE = 8
 """Nodes that are compared with when it is told of them."""
-_ONCE_A = 1_000_000
-"""How long until somebody unknown, or back, is compared with again, unless by its turn."""
+_OUT_OF_TURN: Micros = SECOND
+"""Between two comparisons with somebody who is unknown, or back: where many are, each of them tells of the others."""
 
 
 class Swim:
@@ -91,7 +91,7 @@ class Swim:
         """The present `Alive`."""
         self._farewell: Statement | None = None
         self._last_accuser = ""
-        self._compared: dict[str, Micros] = {}
+        self._out_of_turn_at: Micros = 0
         self._expected: dict[str, None] = {}
         """Who should be there and has not been heard of."""
         self._started = False
@@ -106,7 +106,7 @@ class Swim:
         if isinstance(event, Received):
             self._receive(event, now)
         elif isinstance(event, Meet):
-            self._meet(event.nodes, now)
+            self._meet(event.nodes)
         elif isinstance(event, Doubt):
             self._prober.check(event.node)
             self._prober.next = min(self._prober.next, now)
@@ -204,7 +204,7 @@ class Swim:
         if self._compare_at <= now:
             self._compare_at = now + self._push_pull()
             for node in self._roster.sample(1, self.node):
-                self._compare(node, now)
+                self._compare(node)
         if self._news and self._roster.living and self._gossip_at <= now:
             self._gossip(now)
 
@@ -212,12 +212,12 @@ class Swim:
         """In a large hive more seldom, as each comparison is larger."""
         return self._settings.push_pull * max(1, math.ceil(math.log2((self._roster.living + 1) / 32)) + 1)
 
-    def _meet(self, nodes: tuple[str, ...], now: Micros) -> None:
+    def _meet(self, nodes: tuple[str, ...]) -> None:
         """A few tell of all others; who is not known then either is tried again and again."""
         strangers = [node for node in nodes if node != self.node and node not in self._roster.members]
         self._expected |= dict.fromkeys(strangers[: wire.MAX_MEMBERS - len(self._expected)])
         for node in self._dice.sample(list(nodes), min(_AT_ONCE, len(nodes))):
-            self._compare(node, now)
+            self._compare(node)
 
     def _reconnect(self, now: Micros) -> None:
         self._reconnect_at = now + self._settings.reconnect
@@ -225,7 +225,7 @@ class Swim:
             node: None for node in self._expected if node not in self._roster.members and self._allowed(node)
         }
         if self._expected:
-            self._compare(self._dice.sample(list(self._expected), 1)[0], now)
+            self._compare(self._dice.sample(list(self._expected), 1)[0])
         self._roster.reclaim(now)
         if failed := self._roster.failed():
             node = failed[self._dice.randrange(len(failed))]
@@ -284,7 +284,7 @@ class Swim:
         if not isinstance(message, Summary):
             about_me = self._take(sender, message.statements, now)
         if sender not in self._roster.members:
-            self._compare(sender, now, seldom=True)
+            self._compare(sender, out_of_turn_at=now)
         if isinstance(message, Ping):
             self._pinged(sender, message, about_me)
         elif isinstance(message, Ack):
@@ -427,18 +427,17 @@ class Swim:
                 self._news.put(change.node, statement)
             elif isinstance(change, Returned) and change.was > Status.SUSPECT:
                 self._prober.joined(change.node)
-                self._compare(change.node, now, seldom=True)
+                self._compare(change.node, out_of_turn_at=now)
 
     # Comparing everything.
 
-    def _compare(self, node: str, now: Micros, *, seldom: bool = False) -> None:
+    def _compare(self, node: str, *, out_of_turn_at: Micros | None = None) -> None:
         if node == self.node or not self._allowed(node):
             return
-        if seldom and now - self._compared.get(node, -_ONCE_A) < _ONCE_A:
-            return
-        if len(self._compared) >= wire.MAX_MEMBERS:
-            self._compared.clear()
-        self._compared[node] = now
+        if out_of_turn_at is not None:
+            if out_of_turn_at < self._out_of_turn_at:
+                return
+            self._out_of_turn_at = out_of_turn_at + _OUT_OF_TURN
         self._effects.append(SendReliably(node, wire.encode(self._summary(final=False))))
 
     def _summary(self, *, final: bool) -> Summary:
