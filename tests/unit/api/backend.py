@@ -38,6 +38,7 @@ from hivemind.state.operations import (
 from hivemind.state.state import Outcome, Signed, State
 from hivemind.state.tables import Change
 from hivemind.store.contract import Entry
+from tests.unit.api.cluster import MemoryCluster
 from tests.unit.api.images import MemoryImages
 from tests.unit.api.volumes import MemoryVolumes
 
@@ -256,6 +257,7 @@ class MemoryBackend:
         self.volumes = MemoryVolumes()
         self.images = MemoryImages()
         self.attempts = MemoryAttempts()
+        self.cluster = MemoryCluster(self)
         self.listening: list[Callable[[Sequence[Change]], None]] = []
         self._count = 0
         for who, name, role in (
