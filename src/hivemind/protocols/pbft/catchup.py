@@ -42,7 +42,7 @@ class CatchUp:
         self._core, self._ordering = core, ordering
         self._checkpoints, self._views = checkpoints, views
         self._claims: dict[str, Status] = {}
-        """The last STATUS of each voter: hints."""
+        """The last STATUS of each informant: hints."""
         self._next_status: Micros = 0
         self._served: dict[str, tuple[Micros, int]] = {}
         self._missing: tuple[int, Micros] = (0, 0)
@@ -87,17 +87,12 @@ class CatchUp:
         core = self._core
         status = self._status()
         if core.is_voter:
-            return core.broadcast(status)
+            return core.broadcast(status, core.informants)
         if self._source not in core.voters:
-            self._choose_source()
-        for voter in core.voters:
-            core.send(voter, self._status(follows=voter == self._source))
+            self._source = core.voters[core.dice.randrange(len(core.voters))]
+        for node in core.informants:
+            core.send(node, self._status(follows=node == self._source))
         return None
-
-    def _choose_source(self) -> None:
-        voters = self._core.voters
-        others = [voter for voter in voters if voter != self._source] or list(voters)
-        self._source = others[self._core.dice.randrange(len(others))]
 
     def _status(self, *, follows: bool = False, answer: bool = False) -> Status:
         core = self._core
@@ -138,7 +133,7 @@ class CatchUp:
             return core.drop("a status too long")
         if not self._spend(sender, 4096):
             return core.drop("asks too much")
-        if sender in core.voters:
+        if sender in core.informants:
             self._claims[sender] = status
         if status.follows and (sender in self.followers or len(self.followers) < limits.FOLLOWERS):
             self.followers[sender] = core.now + 3 * core.settings.idle_interval
@@ -308,7 +303,7 @@ class CatchUp:
                 self._give_up(first)
             return
         source = sources[core.dice.randrange(len(sources))]
-        if not core.is_voter:
+        if not core.is_voter and source in core.voters:
             self._source = source
         self._asked = (source, core.now + core.settings.status_interval)
         core.send(source, FetchDecided(first))
@@ -316,7 +311,7 @@ class CatchUp:
     def _sources(self, first: int) -> list[str]:
         return [
             voter
-            for voter in self._core.voters
+            for voter in self._core.informants
             if voter in self._claims
             and self._claims[voter].executed >= first
             and self._without.get(voter) != first
@@ -397,7 +392,7 @@ class CatchUp:
     def begin_epoch(self) -> None:
         """Who votes has changed. Followers learn it at once, and so does every voter that was none."""
         core = self._core
-        self._claims = {voter: claim for voter, claim in self._claims.items() if voter in core.voters}
+        self._claims = {voter: claim for voter, claim in self._claims.items() if voter in core.informants}
         self._without.clear()
         self._asked = None
         boundary = core.epochs.boundary

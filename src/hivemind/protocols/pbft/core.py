@@ -80,6 +80,16 @@ class Core:
         return primary(self.epoch, self.view)
 
     @property
+    def informants(self) -> tuple[str, ...]:
+        """Who is asked for what is lacking: the voters, and, by who has not executed all of the epochs before, the
+        voters of these. A new voter may be the only one, and has to learn from those before it."""
+        epochs = [self.epoch]
+        if self.executed < self.epoch.since - 1:
+            before = (self.epochs.numbered(self.epoch.number - 1), self.epochs.deciding(self.executed + 1))
+            epochs += [epoch for epoch in before if epoch is not None]
+        return tuple(sorted({voter for epoch in epochs for voter in epoch.voters} - {self.me}))
+
+    @property
     def is_voter(self) -> bool:
         return self.me in self.voters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hivemind.protocols.pbft.certificate import primary
 from hivemind.protocols.pbft.checkpoints import Checkpoints
 from hivemind.protocols.pbft.core import Core
 from hivemind.protocols.pbft.ordering import Ordering
@@ -39,14 +40,14 @@ def _votes(core: Core, ordering: Ordering) -> None:
         if slot.spoken:
             assert slot.voted, "COMMIT without PREPARE"
             assert slot.prepared is not None
-            assert (slot.prepared.view, slot.prepared.digest) == (core.view, slot.digest)
+            assert (slot.prepared.view, slot.prepared.digest) == (slot.view, slot.digest)
         if slot.voted:
             assert slot.offer is not None
-            if core.me != core.primary and core.me in slot.prepares.cast:
+            if core.me in slot.prepares.cast:
                 assert slot.prepares.cast[core.me].digest == slot.digest, "voted for what was not offered"
         if slot.certificate is not None and slot.prepared is not None and slot.spoken:
             assert slot.certificate.digest == slot.digest, "decided against the own prepared certificate"
-        assert core.primary not in slot.prepares.cast, "PREPARE of the primary"
+        assert primary(core.epoch, slot.view) not in slot.prepares.cast, "PREPARE of the primary"
 
 
 def _requests(pending: Pending) -> None:

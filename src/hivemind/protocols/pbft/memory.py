@@ -110,6 +110,7 @@ class Memory:
             self._views.proof = None
             change = _read(record.change, ViewChange)
             self._views.changes[core.me] = (record.change, change)
+            ordering.give([])
         elif isinstance(record, Entered):
             core.view, core.active = record.view, True
             self._views.proof = record.proof

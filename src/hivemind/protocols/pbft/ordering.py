@@ -269,7 +269,7 @@ class Ordering:
             found = slot.commits.gathered(digest_, core.quorum, core.genuine)
             if found is not None:
                 return CommitCertificate(
-                    core.epoch.number, core.view, slot.sequence, digest_, joined(found, core.quorum)
+                    core.epoch.number, slot.view, slot.sequence, digest_, joined(found, core.quorum)
                 )
         return None
 
@@ -381,9 +381,9 @@ class Ordering:
         if core.may_vote:
             for client, results in clients.items():
                 self.reply(client, tuple(results))
-        slot = self.slots.get(sequence)
-        if slot is not None:
-            self._bodies.pop(slot.digest, None)
+        # Empty batches look alike: another slot may still need the same bytes.
+        if not any(decided.certificate.digest in slot.digests() for slot in self._unexecuted()):
+            self._bodies.pop(decided.certificate.digest, None)
         return decided
 
     def reply(self, client: str, results: tuple[tuple[str, bytes], ...]) -> None:
@@ -445,7 +445,7 @@ class Ordering:
         """The proposals that a view begins with; nothing is done about them yet."""
         core = self._core
         for slot in self.slots.values():
-            slot.clear()
+            slot.clear(core.view)
         self._pending.land()
         self._unvoted.clear()
         self.accepted = max(core.low, core.executed)
@@ -482,10 +482,10 @@ class Ordering:
             if slot.voted and data is not None:
                 self._take_in(slot, _content(data) or Proposal(0))
             if slot.voted and core.me != core.primary:
-                statement = core.state(Prepare(core.view, sequence, slot.digest))
+                statement = core.state(Prepare(slot.view, sequence, slot.digest))
                 slot.prepares.add(statement, slot.digest, good=True)
             if slot.spoken:
-                statement = core.state(Commit(core.view, sequence, slot.digest))
+                statement = core.state(Commit(slot.view, sequence, slot.digest))
                 slot.commits.add(statement, slot.digest, good=True)
 
     def body(self, digest_: bytes, sequence: int) -> bytes | None:
@@ -519,19 +519,16 @@ class Ordering:
     def _slot(self, sequence: int) -> Slot:
         slot = self.slots.get(sequence)
         if slot is None:
-            slot = self.slots[sequence] = Slot(sequence)
+            slot = self.slots[sequence] = Slot(sequence, self._core.view)
         return slot
 
     def _prune(self) -> None:
-        """Forgets proposals that no slot is about."""
-        kept: dict[bytes, bytes] = {}
-        for slot in self.slots.values():
-            digests = [slot.digest, slot.prepared.digest if slot.prepared else b""]
-            digests.append(slot.certificate.digest if slot.certificate else b"")
-            for key in digests:
-                if key in self._bodies and slot.sequence > self._core.executed:
-                    kept[key] = self._bodies[key]
-        self._bodies = kept
+        """Forgets proposals that no slot is about; the ledger has what is executed."""
+        wanted = {digest: None for slot in self._unexecuted() for digest in slot.digests()}
+        self._bodies = {digest: body for digest, body in self._bodies.items() if digest in wanted}
+
+    def _unexecuted(self) -> list[Slot]:
+        return [slot for slot in self.slots.values() if slot.sequence > self._core.executed]
 
 
 def _content(data: bytes) -> Proposal | None:

@@ -72,18 +72,20 @@ class Slot:
         "refused",
         "sequence",
         "spoken",
+        "view",
         "voted",
     )
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, sequence: int, view: int) -> None:
         self.sequence = sequence
         self.prepared: PreparedCertificate | None = None
         """Of the highest view in which it was."""
         self.certificate: CommitCertificate | None = None
-        self.clear()
+        self.clear(view)
 
-    def clear(self) -> None:
+    def clear(self, view: int) -> None:
         """A view begins: its votes are votes anew."""
+        self.view = view
         self.offer: Statement | None = None
         """PRE-PREPARE of this view, genuine."""
         self.digest = b""
@@ -101,3 +103,8 @@ class Slot:
         self.commits = Ballots()
         self.arrived = 0
         """When the offer came."""
+
+    def digests(self) -> list[bytes]:
+        """Of all proposals that this slot may still need."""
+        certificates = (self.prepared, self.certificate)
+        return [self.digest, *(certificate.digest for certificate in certificates if certificate is not None)]

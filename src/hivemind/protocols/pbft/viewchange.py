@@ -123,6 +123,7 @@ class ViewChanges:
         statement = core.state(body)
         core.view, core.active = view, False
         self.proof, self._watch, self._left_at = None, None, None
+        self.changes = {signer: entry for signer, entry in self.changes.items() if entry[1].view >= view}
         self.changes[core.me] = (statement, body)
         core.persist(Left(core.epoch.number, view, statement))
         core.broadcast(core.said(statement))

@@ -27,6 +27,7 @@ from hivemind.protocols.pbft.events import (
     Refused,
     Settled,
     Stable,
+    StateFailed,
     StateInstalled,
     Submitted,
 )
@@ -89,7 +90,10 @@ class Node:
         self.position = Position(sequence=0, digest=bytes(32))
         self.outcomes: dict[str, bytes] = {}
         self.time = 0
-        self.snapshots: dict[int, tuple[Position, dict[str, bytes], int, CheckpointCertificate | None]] = {}
+        self.number = world.first.number
+        """The epoch that decides the next sequence, as state says."""
+        self.snapshots: dict[int, tuple[Position, dict[str, bytes], int, int]] = {}
+        self.certified: dict[int, CheckpointCertificate] = {}
         self.keeps = True
         """Executed decisions, for others."""
         # What happened, for assertions.
@@ -157,10 +161,7 @@ class Node:
         elif isinstance(effect, EpochBegan):
             self.boundaries.append(effect.boundary)
         elif isinstance(effect, Stable):
-            at = effect.certificate.checkpoint.sequence
-            if at in self.snapshots:
-                position, outcomes, time, _ = self.snapshots[at]
-                self.snapshots[at] = (position, outcomes, time, effect.certificate)
+            self.certified[effect.certificate.checkpoint.sequence] = effect.certificate
         elif isinstance(effect, Settled):
             self.settled[effect.request] = effect.result
         elif isinstance(effect, FetchState):
@@ -178,6 +179,8 @@ class Node:
         self.time = max(self.time, order.time)
         digest = hashlib.blake2b(self.position.digest + order.certificate.digest, digest_size=32)
         due, following = self.position.due, self.position.next
+        if following is not None and order.sequence >= following.since:
+            self.number, following = following.number, None
         if due is not None and self.time >= due:
             due = None
         results: dict[str, bytes] = {}
@@ -191,29 +194,27 @@ class Node:
             if word == "due":
                 due = int(rest)
             elif word == "epoch" and following is None:
-                number = self.world.number_at(order.sequence, self) + 1
+                number = self.number + 1
                 since = order.sequence + limits.MARGIN + 1
                 following = epoch(rest.split(","), number=number, since=since)
-        if following is not None and order.sequence >= following.since:
-            following = None
         if self.lie:
             digest.update(b"lie")
         self.position = Position(sequence=order.sequence, digest=digest.digest(), due=due, next=following)
         self.ledger[order.sequence] = Decided(order.certificate, order.proposal)
-        self.snapshots[order.sequence] = (self.position, dict(self.outcomes), self.time, None)
+        self.snapshots[order.sequence] = (self.position, dict(self.outcomes), self.time, self.number)
         self.world.observe(self, order)
         self.feed(Executed(position=self.position, results=results))
         return True
 
     def install(self, source: Node, at: int) -> bool:
-        found = source.snapshots.get(at)
-        if found is None or found[3] is None:
+        found, certificate = source.snapshots.get(at), source.certified.get(at)
+        if found is None or certificate is None:
             return False
-        position, outcomes, time, certificate = found
         self.queue.clear()
-        self.position, self.outcomes, self.time = position, dict(outcomes), time
+        self.position, self.outcomes, self.time, self.number = found
+        self.outcomes = dict(self.outcomes)
         self.snapshots[at] = found
-        self.feed(StateInstalled(position=position, certificate=certificate))
+        self.feed(StateInstalled(position=self.position, certificate=certificate))
         return True
 
 
@@ -252,10 +253,6 @@ class World:
     def told(self, name: str, effect: Effect) -> None:
         self.notices.append((name, effect))
 
-    def number_at(self, sequence: int, node: Node) -> int:
-        assert node.replica is not None
-        return node.replica.standing().epoch.number
-
     def observe(self, node: Node, order: Execute) -> None:
         """Agreement: one digest at each sequence, at all nodes."""
         known = self.history.setdefault(order.sequence, order.certificate)
@@ -276,7 +273,9 @@ class World:
         if self.fetches:
             name, effect = self.fetches.pop(0)
             at = effect.certificate.checkpoint.sequence
-            return any(self.nodes[name].install(self.nodes[source], at) for source in effect.sources) or True
+            if not any(self.nodes[name].install(self.nodes[source], at) for source in effect.sources):
+                self.nodes[name].feed(StateFailed(sequence=at))
+            return True
         return False
 
     def settle(self, most: int = 20_000) -> None:
