@@ -264,7 +264,8 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused_at = self._loop.time()
-        self._arm()
+        if self._mux:
+            self._arm()
 
     def resume_writing(self) -> None:
         self._paused_at = None

@@ -348,7 +348,7 @@ async def test_messages_to_a_node_that_is_gone_are_dropped_and_counted(nodes: No
 
 async def test_who_takes_in_nothing_is_dropped_alone(nodes: Nodes) -> None:
     """A laggard's queue fills and is bounded; the others do not notice; in the end it is cut."""
-    limits = Limits(queued_messages=50)
+    limits = Limits(queued_messages=50, ping_after=60 * SECOND, dead_after=120 * SECOND)
     a, b, c = (
         await nodes.peers(0, limits=limits, timing=Timing(stalled=0.3)),
         *([await nodes.peers(1), await nodes.peers(2)]),
