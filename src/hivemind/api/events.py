@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
 from hivemind.api.collection import ListQuery, list_documents
@@ -16,9 +17,9 @@ from hivemind.errors import Invalid
 from hivemind.model.answers import Page
 from hivemind.model.base import decode
 from hivemind.model.event import EVENT, Event
+from hivemind.store.events import arrivals
 
 _PREFIX = "event/"
-_BATCH = 500
 _TEXT = Meta(max_length=253)
 
 
@@ -99,31 +100,27 @@ def matches(event: Event, query: EventsQuery) -> bool:
 
 
 async def _stream(call: Call, after: str) -> AsyncIterator[bytes]:
-    """Reads on from the last id whenever the bell rings, so nothing is lost and nothing piles up."""
+    """Reads on from its place whenever the bell rings, so nothing is lost and nothing piles up."""
     store = call.backend.store
+    feed, query = arrivals(store), replace(call.query, after="")  # what comes late may have a smaller id
     with call.streams.bell() as bell:
         undo = store.subscribe(_PREFIX, lambda entries: bell.set())
         try:
-            last = (
-                _PREFIX + after
-                if after
-                else next((e.key for e in store.range(_PREFIX, reverse=True, limit=1)), _PREFIX)
-            )
+            entries, position = feed.after(after) if after else ([], feed.end)
             # An id by itself: a client that loses the connection before the first event knows where it was.
-            yield f"id: {last.removeprefix(_PREFIX) or '0'}\n\n".encode()
+            yield f"id: {after or feed.last or '0'}\n\n".encode()
             while not call.streams.closing and call.admitted:
-                for entry in store.range(_PREFIX, after=last, limit=_BATCH):
-                    last = entry.key
-                    if entry.value is None:
-                        continue
-                    event = decode(entry.value, Event)
-                    if matches(event, call.query):
+                for entry in entries:
+                    event = decode(entry.value, Event) if entry.value is not None else None
+                    if event is not None and matches(event, query):
                         yield b"id: %s\nevent: %s\ndata: %s\n" % (
                             event.id.encode(),
                             event.type.encode(),
                             encode_line(event),
                         )
-                    bell.set()  # there may be more
+                entries, position = feed.since(position)
+                if entries:
+                    continue
                 if not await rang(bell, call.settings.heartbeat):
                     yield b": alive\n\n"
         finally:
