@@ -92,6 +92,6 @@ def _sum(number: int, before: bytes, body: bytes) -> bytes:
 def _lost(what: str) -> Corrupt:
     return Corrupt(
         what,
-        hint="this node no longer knows what it has voted for, so it only follows the others; check its disk, and let"
-        " it leave the hive and join it anew",
+        hint="check its disk; this node follows the others, and votes again once what it may have voted for cannot"
+        " matter any more",
     )

@@ -84,6 +84,19 @@ async def test_a_killed_voter_does_not_stop_the_others_and_comes_back(tmp_path: 
         assert len(nodes[0].projects) == 8
 
 
+async def test_seven_survive_two(tmp_path: Path) -> None:
+    async with hive_in(tmp_path) as hive:
+        nodes = await hive.grow(7)
+        await nodes[1].kill()
+        await nodes[4].kill()
+        rest = [node for node in nodes if node.alive]
+        await asyncio.gather(*(node.put(f"p-{node.name}") for node in rest))
+        await nodes[1].start()
+        await nodes[1].put("back")
+        await hive.agree()
+        assert len(nodes[1].projects) == 6
+
+
 async def test_a_minority_decides_nothing_says_so_and_catches_up(tmp_path: Path) -> None:
     async with hive_in(tmp_path) as hive:
         nodes = await hive.grow(4)

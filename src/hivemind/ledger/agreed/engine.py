@@ -104,7 +104,7 @@ class AgreedEngine:
             records = self._journal.log.recall()
         except Corrupt as error:
             amnesiac = True
-            _logger.error("%s: it abstains until they cannot matter any more. %s", error.message, error.hint)
+            _logger.error("%s. %s", error.message, error.hint)
         return Replica(
             signer=signer,
             epochs=self.chain,
