@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hivemind.model.node import Node
 from hivemind.scheduler import place
 from hivemind.scheduler.cluster import Cluster
-from hivemind.scheduler.contract import Ask, Hints, Placement, Use
+from hivemind.scheduler.contract import Ask, Hints, Placement, Spot, Use
 from hivemind.scheduler.explanation import explain, fitting
 from hivemind.scheduler.filters import FILTERS
 from hivemind.scheduler.load import Load, micros
@@ -29,6 +29,8 @@ IDS = [f"n{i}" for i in range(7)]
 APPS = ["api", "db", "web"]
 PORTS = ["80/tcp", "443/tcp", "53/udp"]
 IMAGES = ["", "nginx", "redis"]
+ZONES = ["eu", "us"]
+SPOTS = [Spot("n1", "eu", (0, 5_000), 100), Spot("n2", "us"), Spot("gone", "eu")]
 
 few_ids = st.sets(st.sampled_from(IDS), max_size=4)
 cores = st.sampled_from([0.0, 0.1, 0.25, 1.0, 3.0])
@@ -47,6 +49,8 @@ def hives(draw: st.DrawFn) -> tuple[dict[str, Node], dict[str, Use], Hints]:
             arch=draw(st.sampled_from(["amd64", "arm64"])),
             runtimes=draw(st.sampled_from([("oci",), ("oci", "process")])),
             labels=draw(st.sampled_from([{}, {"zone": "eu"}, {"zone": "us"}])),
+            position=draw(st.sampled_from([(), (0, 0), (40_000, -3_000)])),
+            height=draw(st.sampled_from([0, 900])),
             schedulable=draw(st.sampled_from([True, True, False])),
         )
         if draw(st.booleans()):
@@ -54,10 +58,8 @@ def hives(draw: st.DrawFn) -> tuple[dict[str, Node], dict[str, Use], Hints]:
             ports = draw(st.dictionaries(st.sampled_from(PORTS), st.sampled_from(APPS), max_size=2))
             uses[id] = Use(cpus=draw(cores), memory=draw(memory), apps=apps, ports=ports)
     images = {image: frozenset(draw(few_ids)) for image in IMAGES if image}
-    latency = draw(
-        st.dictionaries(st.sampled_from(IDS), st.dictionaries(st.sampled_from(IDS), st.floats(0, 99)))
-    )
-    return nodes, uses, Hints(images=images, latency=latency)
+    zones = {zone: frozenset(i for i, n in nodes.items() if n.labels.get("zone") == zone) for zone in ZONES}
+    return nodes, uses, Hints(images=images, zones=draw(st.sampled_from([{}, zones])))
 
 
 @st.composite
@@ -73,6 +75,8 @@ def batches(draw: st.DrawFn) -> list[Ask]:
             "image": draw(st.sampled_from(IMAGES)),
             "arch": draw(st.sampled_from(["", "amd64"])),
             "placement": draw(st.sampled_from(["spread", "binpack"])),
+            "zone": draw(st.sampled_from(["", "eu", "us", "asia"])),
+            "near": tuple(draw(st.lists(st.sampled_from(SPOTS), max_size=2, unique=True))),
             "priority": draw(st.sampled_from([50, 50, 90])),
         }
         for _ in range(draw(st.integers(1, 4)))
@@ -164,12 +168,11 @@ def test_the_order_of_the_input_does_not_matter(
         dice.shuffle(mixed)
         return mixed
 
-    mixed_latency = {id: dict(shuffled(row.items())) for id, row in shuffled(hints.latency.items())}
     again = place(
         shuffled(asks),
         dict(shuffled(nodes.items())),
         dict(shuffled(uses.items())),
-        Hints(images=dict(shuffled(hints.images.items())), latency=mixed_latency),
+        Hints(images=dict(shuffled(hints.images.items())), zones=dict(shuffled(hints.zones.items()))),
     )
     assert again == place(asks, nodes, uses, hints)
 

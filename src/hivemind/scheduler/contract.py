@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from hivemind.model.node import Node
+
+
+class Spot(NamedTuple):
+    """Where something runs: a node, and where that stands in the network (microseconds)."""
+
+    node: str
+    zone: str = ""
+    position: tuple[int, ...] = ()
+    height: int = 0
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +46,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """By which a task is run; the node has to have it."""
     volumes: tuple[tuple[str, str], ...] = ()
     """Volumes that it mounts and that are on one node only: name and id of that node."""
+    zone: str = ""
+    """The zone in which the next replica of its app is due; empty: any is as good."""
+    near: tuple[Spot, ...] = ()
+    """Where that runs which it depends on."""
     avoid: tuple[str, ...] = ()
     """Nodes where it failed before: only used when nothing else fits."""
 
@@ -57,8 +72,8 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True):
 
     images: dict[str, frozenset[str]] = {}
     """Image reference -> nodes that hold it."""
-    latency: dict[str, dict[str, float]] = {}
-    """Node -> node -> milliseconds."""
+    zones: dict[str, frozenset[str]] = {}
+    """Zone -> ids of the nodes in it; empty where there are none to choose from."""
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,4 +85,4 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Score of the chosen node by scorer, for `describe`."""
 
 
-__all__ = ["Ask", "Hints", "Node", "Placement", "Use"]
+__all__ = ["Ask", "Hints", "Node", "Placement", "Spot", "Use"]

@@ -8,6 +8,7 @@ nodes. The exceptions are ranked here, by their full points.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import NamedTuple
 
 from hivemind.scheduler.cluster import Cluster
 from hivemind.scheduler.contract import Ask
@@ -15,6 +16,13 @@ from hivemind.scheduler.filters import Filter
 from hivemind.scheduler.pool import Favoured, Pool
 from hivemind.scheduler.ranking import Ranking, Remainder
 from hivemind.scheduler.scorers import Scorer
+
+
+class Region(NamedTuple):
+    """Nodes that all earn the same beside what else they earn."""
+
+    positions: Set[int] = frozenset()
+    bonus: int = 0
 
 
 class Preference:
@@ -28,6 +36,7 @@ class Preference:
         ask: Ask,
         wary: Sequence[Filter],
         particular: Sequence[Scorer],
+        region: Region,
     ) -> None:
         """`wary` are the filters with suspects, of both those that concern the ask."""
         self._cluster = cluster
@@ -36,6 +45,7 @@ class Preference:
         self._ask = ask
         self._wary = wary
         self._particular = particular
+        self._region = region
         self._usual = sum(s.points(s.usual) for s in particular)
         self._exceptions = {
             cluster.position[id]
@@ -56,7 +66,12 @@ class Preference:
         judged = ((position, self._judge(position)) for position in sorted(self._exceptions))
         self._ranking = Ranking((position, points) for position, points in judged if points is not None)
         # A favoured node stands among the common ones too, with fewer points: there it never wins.
-        self._others = tuple(Remainder(r, self._exceptions) for r in (favoured.ranking, pool.ranking))
+        # So does one of the region, which is looked for on its own, with its bonus.
+        rankings = (favoured.ranking, pool.ranking)
+        self._others = [(Remainder(r, self._exceptions), 0) for r in rankings]
+        if region.positions:
+            mine = [(Remainder(r, self._exceptions, region.positions), region.bonus) for r in rankings]
+            self._others = mine + self._others
 
     @property
     def fit(self) -> int:
@@ -73,6 +88,8 @@ class Preference:
             return None
         node, load = self._cluster.nodes[position], self._cluster.loads[position]
         points += self._favoured.bonus.get(position, 0)
+        if position in self._region.positions:
+            points += self._region.bonus
         for s in self._particular:
             points += s.points(s.score(node, load, self._ask, self._cluster.hints))
         return points
@@ -97,25 +114,29 @@ class Preference:
 
     def _best(self, start: int) -> int | None:
         best = self._ranking.best(start)
-        for others in self._others:
-            found = others.best(start, best[0] - self._usual if best else None)
-            best = self._better(start, best, found)
+        for others, bonus in self._others:
+            found = others.best(start, best[0] - self._usual - bonus if best else None)
+            best = self._better(start, best, found, bonus)
         return best[1] if best else None
 
     def _best_without(self, start: int, skip: Set[int]) -> int | None:
         """The same without the nodes in `skip`, which is rare and may take longer."""
         best = self._ranking.best(start, skip)
+        elsewhere = set(range(len(self._cluster.nodes))) - self._region.positions
         for ranking in (self._favoured.ranking, self._pool.ranking):
             best = self._better(start, best, ranking.best(start, self._exceptions | skip))
+            if self._region.positions:
+                found = ranking.best(start, self._exceptions | skip | elsewhere)
+                best = self._better(start, best, found, self._region.bonus)
         return best[1] if best else None
 
     def _better(
-        self, start: int, best: tuple[int, int] | None, found: tuple[int, int] | None
+        self, start: int, best: tuple[int, int] | None, found: tuple[int, int] | None, bonus: int = 0
     ) -> tuple[int, int] | None:
-        """Of the best so far, with its full points, and one that scores the usual beyond its points."""
+        """Of the best so far, with its full points, and one that scores the usual and `bonus` beyond its points."""
         if found is None:
             return best
-        other = found[0] + self._usual, found[1]
+        other = found[0] + self._usual + bonus, found[1]
         if best is None or other[0] != best[0]:
             return other if best is None or other[0] > best[0] else best
         size = len(self._cluster.nodes)

@@ -88,19 +88,33 @@ def first(ties: list[int], start: int, skip: Container[int]) -> tuple[int | None
     return None, count
 
 
+class _Beyond(Container[int]):
+    """All but those in `only` that are not in `without`."""
+
+    __slots__ = ("_only", "_without")
+
+    def __init__(self, without: Container[int], only: Container[int]) -> None:
+        self._without = without
+        self._only = only
+
+    def __contains__(self, position: object) -> bool:
+        return position in self._without or position not in self._only
+
+
 class Remainder:
-    """A ranking without the positions of a set that only grows; all others keep their points meanwhile.
+    """A ranking without the positions of a set that only grows, and with `only` of none but these; all others keep
+    their points meanwhile.
 
     So a level that is used up stays so, and the search goes on where it ended the last time."""
 
     PATIENCE = 64
     """Positions skipped in one level before the level is copied without them."""
 
-    __slots__ = ("_levels", "_own", "_ranking", "_skipped", "_without")
+    __slots__ = ("_levels", "_own", "_ranking", "_skip", "_skipped")
 
-    def __init__(self, ranking: Ranking, without: set[int]) -> None:
+    def __init__(self, ranking: Ranking, without: set[int], only: Container[int] | None = None) -> None:
         self._ranking = ranking
-        self._without = without
+        self._skip: Container[int] = without if only is None else _Beyond(without, only)
         self._levels = ranking.levels()
         self._own: list[int] | None = None
         self._skipped = 0
@@ -112,11 +126,11 @@ class Remainder:
             if floor is not None and points < floor:
                 return None
             ties = self._ranking.ties(points) if self._own is None else self._own
-            position, skipped = first(ties, start, self._without)
+            position, skipped = first(ties, start, self._skip)
             if position is not None:
                 self._skipped += skipped
                 if self._skipped > self.PATIENCE:
-                    self._own = [p for p in ties if p not in self._without]
+                    self._own = [p for p in ties if p not in self._skip]
                     self._skipped = 0
                 return points, position
             self._levels.pop()

@@ -17,7 +17,7 @@ from hivemind.scheduler.contract import Ask, Hints, Placement, Use
 from hivemind.scheduler.explanation import explain, fitting, refusals
 from hivemind.scheduler.filters import FILTERS
 from hivemind.scheduler.pool import Key, Pools
-from hivemind.scheduler.preference import Preference
+from hivemind.scheduler.preference import Preference, Region
 from hivemind.scheduler.scorers import SCORERS, Scorer
 
 
@@ -40,6 +40,7 @@ class Scheduler:
         self._cluster = Cluster(nodes, uses, hints or Hints())
         self._pools = Pools(self._cluster, FILTERS, SCORERS)
         self._refusals: dict[Key, tuple[int, str]] = {}
+        self._regions: dict[Key, Region] = {}
         self._view: _View | None = None
 
     def place(self, asks: Iterable[Ask]) -> list[Placement]:
@@ -68,10 +69,24 @@ class Scheduler:
             particular = [s for s in scorers if s.kind == "particular"]
             favoured = self._pools.favoured(key, pool, ask)
             wary = [f for f in FILTERS.values() if f.suspects is not None and f.concerns(ask)]
-            preference = Preference(self._cluster, pool, favoured, ask, wary, particular)
+            region = self._region(ask, [s for s in scorers if s.kind == "region"])
+            preference = Preference(self._cluster, pool, favoured, ask, wary, particular, region)
             key = (key, *(getattr(ask, field) for f in wary for field in f.reads))
             self._view = _View(kind, key, preference, scorers)
         return self._view
+
+    def _region(self, ask: Ask, scorers: list[Scorer]) -> Region:
+        """Kept for all asks that read the same."""
+        if not scorers:
+            return Region()
+        [scorer] = scorers
+        key = tuple(getattr(ask, field) for field in scorer.reads)
+        if key not in self._regions:
+            cluster = self._cluster
+            ids = scorer.exceptions(ask, cluster.hints, cluster.holders)
+            there = frozenset(cluster.position[id] for id in ids if id in cluster.position)
+            self._regions[key] = Region(there, scorer.points(1.0))
+        return self._regions[key]
 
     def _why(self, fit: int, node: Node, ask: Ask) -> str:
         reason = fitting(fit, len(self._cluster.nodes))
@@ -109,6 +124,8 @@ def _kind(ask: Ask) -> tuple[object, ...]:
         ask.task,
         ask.executor,
         ask.volumes,
+        ask.zone,
+        ask.near,
     )
 
 

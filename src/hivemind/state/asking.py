@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hivemind.model.allocation import Allocation
 from hivemind.scheduler.contract import Ask
-from hivemind.state import volume_use
+from hivemind.state import volume_use, zones
 from hivemind.state.state import State
 
 
@@ -26,4 +26,5 @@ def ask(state: State, allocation: Allocation, to: str = "") -> Ask:
         placement=spec.placement,
         priority=spec.priority,
         volumes=volume_use.ties(state, allocation),
+        near=zones.neighbours(state, allocation, sorted(spec.depends_on)) if spec.depends_on else (),
     )

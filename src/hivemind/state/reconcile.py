@@ -16,8 +16,9 @@ from hivemind.model.allocation import Allocation, AllocationState, Desired
 from hivemind.model.app import App
 from hivemind.model.names import derive_id
 from hivemind.model.revision import Revision
+from hivemind.scheduler.contract import Hints
 from hivemind.scheduler.scheduler import place
-from hivemind.state import pins, rebalancing, volume_use, volumes
+from hivemind.state import pins, rebalancing, volume_use, volumes, zones
 from hivemind.state.asking import ask
 from hivemind.state.deadlines import Timer
 from hivemind.state.dependencies import waits
@@ -206,7 +207,9 @@ def _place_round(state: State, ids: list[str]) -> dict[tuple[object, ...], str]:
     refused = {}
     mine = [state.allocations[id] for id in ids]
     asks = [ask(state, each, rebalancing.target(state, each)) for each in mine]
-    for placement in place(asks, state.nodes, state.uses()) if asks else ():
+    found = zones.hints(state) if asks else Hints()
+    asks = zones.spread(state, asks, found)
+    for placement in place(asks, state.nodes, state.uses(), found) if asks else ():
         if not placement.node:
             refused[_likeness(state, placement.ask)] = placement.explanation
             _refuse(state, placement.ask, placement.explanation)

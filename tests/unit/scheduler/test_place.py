@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
+import pytest
+
 from hivemind.model.node import Node
 from hivemind.scheduler import Scheduler, place
-from hivemind.scheduler.contract import Ask, Hints, Placement, Use
+from hivemind.scheduler.contract import Ask, Hints, Placement, Spot, Use
+from hivemind.scheduler.scorers.near import distance
 
 GIB = 2**30
 
@@ -94,9 +98,47 @@ def test_spreading_outweighs_images() -> None:
     assert len({p.node for p in placements}) == 4
 
 
-def test_a_near_node_wins_between_equals() -> None:
-    latency = {a: dict.fromkeys(("n0", "n1", "n2"), 1.0 if a == "n1" else 80.0) for a in ("n0", "n1", "n2")}
-    assert one(Ask(id="a", app="web"), nodes(3), hints=Hints(latency=latency)).node == "n1"
+FAR = {
+    "n0": Node(id="n0", name="n0", cpus=4.0, memory=8 * GIB, position=(80_000, 0)),
+    "n1": Node(id="n1", name="n1", cpus=4.0, memory=8 * GIB, position=(1_000, 0)),
+    "n2": Node(id="n2", name="n2", cpus=4.0, memory=8 * GIB),
+}
+
+
+def test_a_node_near_what_it_depends_on_wins_between_equals() -> None:
+    near = (Spot("elsewhere", "", (0, 0), 100),)
+    for number in range(9):
+        assert one(Ask(id=f"a{number}", app="web", near=near), FAR).node == "n1"
+    assert one(Ask(id="a", app="web", near=(Spot("n0", "", (80_000, 0)),)), FAR).node == "n0"
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "way"),
+    [
+        (Spot("a"), Spot("a", "eu", (1, 2)), 0),
+        (Spot("a", "", (0, 0), 10), Spot("b", "", (3_000, 4_000), 20), 5_030),
+        (Spot("a", "eu", (0, 0)), Spot("b", "eu"), 2_000),
+        (Spot("a", "eu"), Spot("b", "eu", (5, 5)), 2_000),
+        (Spot("a", "eu", (0, 0)), Spot("b", "eu", (0, 0, 0)), 2_000),
+        (Spot("a", "eu"), Spot("b", "us"), None),
+        (Spot("a"), Spot("b"), None),
+    ],
+)
+def test_how_far_it_is(here: Spot, there: Spot, way: int | None) -> None:
+    assert distance(here, there) == way == distance(there, here)
+
+
+def test_the_zone_that_is_due_outweighs_room_and_not_that_a_node_is_crowded() -> None:
+    hints = Hints(zones={"eu": frozenset({"n0"}), "us": frozenset({"n1", "n2"})})
+    there = {id: msgspec.structs.replace(node, labels={"zone": zone}, position=()) for (id, node), zone in
+             zip(FAR.items(), ("eu", "us", "us"), strict=True)}  # fmt: skip
+    ask = Ask(id="a", app="web", zone="eu")
+    full = {"n0": Use(memory=7 * GIB, apps={"other": 20})}
+    assert one(ask, there, full, hints=hints).node == "n0"
+    one_there = {"n0": Use(apps={"web": 2}), "n1": Use(apps={"web": 1}), "n2": Use(apps={"web": 1})}
+    assert one(ask, there, one_there, hints=hints).node == "n0"
+    assert one(ask, there, {"n0": Use(apps={"web": 2})}, hints=hints).node in ("n1", "n2")
+    assert one(msgspec.structs.replace(ask, zone="asia"), there, full, hints=hints).node in ("n1", "n2")
 
 
 def test_higher_priority_comes_first() -> None:

@@ -24,11 +24,13 @@ class Scorer:
 
     - `general`: the load and the fields of the ask that it `reads`;
     - `favour`: those fields alone. It scores 0 but on the nodes that `exceptions` names;
+    - `region`: those fields alone. It scores 1 on the nodes that `exceptions` names and 0 on all others. They are too
+      many to be ranked anew for each kind of ask;
     - `particular`: anything, but it scores the `usual` but on the nodes that `exceptions` names, and placing an
       ask changes its score on the chosen node only."""
 
     name: str
-    kind: Literal["general", "favour", "particular"]
+    kind: Literal["general", "favour", "region", "particular"]
     weight: float
     score: Score
     concerns: Callable[[Ask, Hints], bool]
