@@ -59,11 +59,17 @@ class Lines:
         self._message: dict[str, Callable[[str, bytes], None]] = {}
         self._stream: dict[str, Callable[[Stream], Awaitable[None]]] = {}
         self._undo: list[Callable[[], None]] = []
+        self._unsaid: dict[str, tuple[str, bytes]] = {}
+        """The last word to each node that nobody carried: without it an engine that began before would wait until it
+        speaks again."""
 
     def connect(self, links: Links) -> None:
         self.disconnect()
         self._links = links
         self._undo = [links.on_message(SERVICE, self._heard), links.accept(SERVICE, self._asked)]
+        unsaid, self._unsaid = self._unsaid, {}
+        for to, (service, message) in unsaid.items():
+            links.send(to, service, message)
 
     def disconnect(self) -> None:
         self._links = None
@@ -72,7 +78,10 @@ class Lines:
         self._undo = []
 
     def send(self, to: str, service: str, message: bytes) -> bool:
-        return self._links is not None and self._links.send(to, service, message)
+        if self._links is None:
+            self._unsaid[to] = (service, message)
+            return False
+        return self._links.send(to, service, message)
 
     def on_message(self, service: str, handler: Callable[[str, bytes], None]) -> Callable[[], None]:
         self._message[service] = handler
