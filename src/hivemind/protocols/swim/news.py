@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from hivemind.protocols.swim import wire
 from hivemind.security.statement import Statement
 
+_SMALLEST = 70
+"""No statement is shorter: 64 bytes of it are the signature."""
+
 
 class _Item:
-    __slots__ = ("order", "size", "statement", "told")
+    __slots__ = ("size", "statement", "subject", "told")
 
-    def __init__(self, statement: Statement, order: int) -> None:
+    def __init__(self, subject: str, statement: Statement) -> None:
+        self.subject = subject
         self.statement = statement
         self.size = wire.size(statement)
         self.told = 0
-        self.order = order
 
 
 class News:
@@ -23,7 +26,9 @@ class News:
 
     def __init__(self) -> None:
         self._items: dict[str, dict[str, _Item]] = {}
-        self._order = 0
+        """By subject and signer."""
+        self._told: list[dict[_Item, None]] = [{}]
+        """By how often they were told, the newest last."""
 
     def __len__(self) -> int:
         return sum(map(len, self._items.values()))
@@ -32,10 +37,14 @@ class News:
         return bool(self._items)
 
     def put(self, subject: str, statement: Statement) -> None:
-        self._order += 1
-        if statement.signer == subject:
-            self._items.pop(subject, None)
-        self._items.setdefault(subject, {})[statement.signer] = _Item(statement, -self._order)
+        by = self._items.get(subject, {})
+        outdated = list(by.values()) if statement.signer == subject else [by.get(statement.signer)]
+        for item in outdated:
+            if item is not None:
+                self._drop(item)
+        item = _Item(subject, statement)
+        self._items.setdefault(subject, {})[statement.signer] = item
+        self._told[0][item] = None
 
     def take(self, to: str, room: int, limit: int, first: Iterable[Statement] = ()) -> list[Statement]:
         """For `to`, which knows what it said itself: statements of at most `room` bytes. `first`, which count for
@@ -45,24 +54,35 @@ class News:
             if (taken := wire.size(statement)) <= room:
                 chosen.append(statement)
                 room -= taken
-        held = {(each.signer, each.body) for each in chosen}
-        items = [
-            (item.told, item.order, subject, signer, item)
-            for subject, by in self._items.items()
-            for signer, item in by.items()
-        ]
-        for _, _, subject, signer, item in sorted(items, key=lambda each: each[:2]):
-            if signer == to or item.size > room or (item.statement.signer, item.statement.body) in held:
-                continue
+        for item in self._fitting(to, room, frozenset(chosen)):
             chosen.append(item.statement)
-            room -= item.size
-            item.told += 1
-            if item.told >= limit:
-                self._drop(subject, signer)
+            self._count(item, limit)
         return chosen
 
-    def _drop(self, subject: str, signer: str) -> None:
-        by = self._items[subject]
-        del by[signer]
+    def _fitting(self, to: str, room: int, chosen: frozenset[Statement]) -> list[_Item]:
+        fitting: list[_Item] = []
+        for items in self._told:
+            for item in reversed(items):
+                if room < _SMALLEST:
+                    return fitting
+                if item.statement.signer != to and item.size <= room and item.statement not in chosen:
+                    fitting.append(item)
+                    room -= item.size
+        return fitting
+
+    def _count(self, item: _Item, limit: int) -> None:
+        if item.told + 1 >= limit:
+            self._drop(item)
+            return
+        del self._told[item.told][item]
+        item.told += 1
+        if item.told == len(self._told):
+            self._told.append({})
+        self._told[item.told][item] = None
+
+    def _drop(self, item: _Item) -> None:
+        del self._told[item.told][item]
+        by = self._items[item.subject]
+        del by[item.statement.signer]
         if not by:
-            del self._items[subject]
+            del self._items[item.subject]

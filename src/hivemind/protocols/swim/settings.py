@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     confirmations: int = 2
     """After so many further accusers it is down to `suspicion`."""
     checkers: int = 16
-    """How many nodes, about, ping out of turn whom another one accuses."""
+    """How many nodes, about, ping out of turn whom another one accuses; and compare out of turn when one joins."""
     gossip_interval: Micros = 100 * MILLISECOND
     fanout: int = 3
     """Nodes that are told in each gossip interval, while there is news."""

@@ -418,6 +418,7 @@ class Swim:
             self._effects.append(change)
             if isinstance(change, Joined):
                 self._prober.joined(change.node)
+                self._compare_soon(now)
             elif isinstance(change, Suspected) and change.by != self.node:
                 self._prober.consider(change.node)
             elif isinstance(change, Failed) and self.node in change.by:
@@ -430,6 +431,12 @@ class Swim:
                 self._compare(change.node, out_of_turn_at=now)
 
     # Comparing everything.
+
+    def _compare_soon(self, now: Micros) -> None:
+        """Where one joins others may be joining, whose news has been told to those few that they knew: some nodes
+        compare before their time."""
+        if self._dice.random() * max(1, self._roster.living) < self._settings.checkers:
+            self._compare_at = min(self._compare_at, now + self._dice.randrange(self._settings.reconnect))
 
     def _compare(self, node: str, *, out_of_turn_at: Micros | None = None) -> None:
         if node == self.node or not self._allowed(node):
