@@ -1,7 +1,8 @@
 """Placements per second on simulated hives of 100, 1,000 and 5,000 nodes.
 
 Nodes differ in size, zone, architecture and what they hold; a batch
-brings 10,000 replicas of 200 apps in a dozen sizes, some packed, some with constraints or published ports.
+brings 10,000 replicas of 200 apps in a dozen sizes, some packed, all others spread over zones, some with constraints or
+published ports.
 The peer is the floor that Kubernetes sets for its own scheduler in its performance tests at 5,000 nodes.
 """
 
@@ -18,6 +19,7 @@ from hivemind.scheduler.contract import Ask, Hints, Use
 
 SIZES = (100, 1_000, 5_000)
 REPLICAS, APPS = 10_000, 200
+ZONES = 5
 BUDGET = 10_000
 KUBERNETES = 680
 MIB = 2**20
@@ -35,13 +37,14 @@ def hive(size: int, dice: random.Random) -> tuple[dict[str, Node], dict[str, Use
             memory=dice.choice((16, 32, 64, 128)) * 1024 * MIB * grow,
             arch=dice.choice(("amd64", "amd64", "amd64", "arm64")),
             runtimes=("oci", "process"),
-            labels={"zone": f"z{i % 5}", "disk": dice.choice(("ssd", "hdd"))},
+            labels={"zone": f"z{i % ZONES}", "disk": dice.choice(("ssd", "hdd"))},
             drained=dice.random() < 0.01,
         )
         uses[id] = Use(cpus=dice.random() * 4, memory=dice.randrange(4096) * MIB, apps={f"old-{i % 50}": 2})
     ids = list(nodes)
     images = {f"image-{i}": frozenset(dice.sample(ids, max(1, size // 20))) for i in range(20)}
-    return nodes, uses, Hints(images=images)
+    zones = {f"z{i}": frozenset(ids[i::ZONES]) for i in range(ZONES)}
+    return nodes, uses, Hints(images=images, zones=zones)
 
 
 def batch(dice: random.Random) -> list[Ask]:
@@ -63,6 +66,7 @@ def batch(dice: random.Random) -> list[Ask]:
                 os="linux",
                 arch="amd64",
                 placement=placement,
+                zone=f"z{slot % ZONES}" if placement == "spread" else "",
                 priority=50 + app % 3,
             )
             for slot in range(REPLICAS // APPS)
