@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from hivemind.errors import Unavailable
+from hivemind.errors import Invalid, Unavailable
 from hivemind.protocols.datagram import LARGEST_MESSAGE, Sealer
 from hivemind.security.identity import Identity, verify
 from hivemind.transport.contract import Address
@@ -43,6 +43,8 @@ class UdpDatagrams(asyncio.DatagramProtocol):
 
     async def start(self, host: str, port: int) -> None:
         """Listens there and nowhere else; port 0: any free one. Raises `Unavailable`."""
+        if not host:  # To asyncio that means every address.
+            raise Invalid("there is no address to listen at for datagrams", hint="say which one")
         loop = asyncio.get_running_loop()
         try:
             await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))

@@ -15,7 +15,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-from hivemind.errors import HivemindError, Unavailable
+from hivemind.errors import HivemindError, Invalid, Unavailable
 from hivemind.protocols.mux.machine import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
@@ -63,6 +63,8 @@ class TcpPeers:
 
     async def start(self, host: str, port: int) -> None:
         """Listens there and nowhere else; port 0: any free one. Raises `Unavailable`."""
+        if not host:  # To asyncio that means every address.
+            raise Invalid("there is no address to listen at for other nodes", hint="say which one")
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(self._answered, host, port, backlog=128)

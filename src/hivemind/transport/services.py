@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from hivemind.errors import Conflict, HivemindError, NotFound
 from hivemind.transport.contract import Contact, Stream
+
+_logger = logging.getLogger(__name__)
 
 Hear = Callable[[str, bytes], None]
 Answer = Callable[[str, bytes], Awaitable[bytes]]
@@ -49,8 +52,12 @@ class Services:
         return undo
 
     def tell(self, node: str, connected: bool) -> None:
+        """One that fails costs the others nothing."""
         for callback in tuple(self._watching):
-            callback(node, connected)
+            try:
+                callback(node, connected)
+            except Exception:
+                _logger.exception("telling that node %s is connected: %s", node[:8], connected)
 
 
 def register(handlers: dict[str, _Handler], service: str, handler: _Handler) -> Callable[[], None]:

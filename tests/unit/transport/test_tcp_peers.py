@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from hivemind.errors import NotFound, Unavailable
+from hivemind.errors import Invalid, NotFound, Unavailable
 from hivemind.protocols.machine import MILLISECOND, SECOND
 from hivemind.protocols.mux.machine import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
 from hivemind.transport.connection import Timing
 from hivemind.transport.contract import Contact, Stream
+from hivemind.transport.datagrams import UdpDatagrams
 from hivemind.transport.link import Bounds
 from hivemind.transport.peers import TcpPeers
 from unit.transport.wire import Wire
@@ -88,6 +89,44 @@ async def test_it_listens_only_where_it_is_told(nodes: Nodes) -> None:
     assert a.address[0] == "127.0.0.1"
     with pytest.raises(Unavailable, match="cannot listen"):
         await nodes.peers(1, port=a.address[1])
+
+
+async def test_no_address_does_not_mean_every_address(nodes: Nodes) -> None:
+    with pytest.raises(Invalid):
+        await TcpPeers(IDS[0], lambda node: True).start("", 0)
+    with pytest.raises(Invalid):
+        await UdpDatagrams(IDS[0]).start("", 0)
+
+
+async def test_what_was_said_before_the_end_arrives(nodes: Nodes) -> None:
+    a, b = await nodes.peers(0), await nodes.peers(1)
+    heard: list[bytes] = []
+    b.on_message("store", lambda sender, message: heard.append(message))
+    b.answer("api", echo)
+    a.learn(b.node, [b.address])
+    await a.call(b.node, "api", b"", timeout=5)
+    a.send(b.node, "store", b"last words")
+    await a.close()
+    await until(lambda: not b.connected)
+    assert heard == [b"last words"]
+
+
+async def test_who_watches_and_fails_costs_nobody_else(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = await nodes.peers(0), await nodes.peers(1)
+    told: list[bool] = []
+
+    def fragile(node: str, connected: bool) -> None:
+        raise ZeroDivisionError
+
+    a.on_connection(fragile)
+    a.on_connection(lambda node, connected: told.append(connected))
+    b.answer("api", echo)
+    a.learn(b.node, [b.address])
+    assert await a.call(b.node, "api", b"hi", timeout=5) == b"hi"
+    assert told == [True]
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_noise_is_hung_up_on_at_once_and_answered_with_nothing(nodes: Nodes) -> None:
