@@ -169,6 +169,13 @@ class Membership:
         """Others that nobody accuses."""
         return frozenset(node for node in self._swim.living if self._swim.status(node) == Status.ALIVE)
 
+    @property
+    def unreached(self) -> frozenset[str]:
+        """Others that are failed, and of which this node has no answer, either: whom it can accuse by its own
+        word, and not by hearsay."""
+        failed = (node for node in self._swim.known if self._swim.status(node) == Status.FAILED)
+        return frozenset(node for node in failed if self._swim.unanswered(node))
+
     def status(self, node: str) -> Status | None:
         """None: never heard of, or forgotten."""
         return self._swim.status(node)

@@ -138,6 +138,9 @@ async def test_a_crash_is_known_to_all_within_five_seconds(hive: Hive) -> None:
     assert {change.node for change in failed} == {"n4"}
     assert all(len(change.by) >= 2 for change in failed)
     assert sum(change.seen for change in failed) >= 5
+    assert {node for node, one in hive.members.items() if one.unreached} == {
+        who for who, change in hive.told if isinstance(change, Failed) and change.seen
+    }
     assert hive.complete()
 
 

@@ -147,6 +147,11 @@ class Swim:
         member = self._roster.members.get(node)
         return member.alive if member else None
 
+    def unanswered(self, node: str) -> bool:
+        """Whether it gave no answer to a probe from here, in its present incarnation."""
+        member = self._roster.members.get(node)
+        return member is not None and member.seen
+
     @property
     def living(self) -> tuple[str, ...]:
         """The others that are alive or only suspected."""
