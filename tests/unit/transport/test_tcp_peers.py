@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from hivemind.errors import Invalid, NotFound, Unavailable
 from hivemind.protocols.machine import MILLISECOND, SECOND
+from hivemind.protocols.mux.frame import Kind, encode, encode_service
 from hivemind.protocols.mux.machine import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
@@ -204,6 +206,100 @@ async def test_a_recorded_call_replaces_no_connection(nodes: Nodes) -> None:
     assert a.refused == 1
     assert told == []
     assert await b.call(a.node, "api", b"two", timeout=5) == b"two"
+
+
+class Traitor:
+    """A node that belongs to the hive, speaks by hand, and says what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to: str) -> None:
+        self.reader, self.writer = reader, writer
+        self.channel = Channel(
+            IDS[4].seed, IDS[4].public, "hive", initiator=True, ephemeral=b"t" * 32, remote=to
+        )
+
+    async def shake(self) -> None:
+        self.writer.write(self.channel.outgoing())
+        while not self.channel.established:
+            self.channel.receive(await self.reader.read(1_000))
+        await self.say(b"\x01")
+        while self.channel.receive(await self.reader.read(1_000)) != [b"\x01"]:
+            pass
+
+    async def say(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(self.channel.seal(frame) for frame in frames))
+        await self.writer.drain()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"\xff" * 60_000],
+        [encode(Kind.DATA, 7, b"of no stream")],
+        [encode(Kind.OPEN, 1, encode_service("logs"))] + [encode(Kind.LAST, 1, bytes(30_000))] * 20,
+        [encode(Kind.MESSAGE, 1, encode_service("store") + bytes(30_000))] * 40,
+    ],
+    ids=["noise", "no-stream", "beyond-window", "endless-message"],
+)
+async def test_a_node_of_the_hive_that_breaks_the_rules_is_cut(nodes: Nodes, frames: list[bytes]) -> None:
+    a, b = await nodes.peers(0), await nodes.peers(1)
+    a.answer("api", echo)
+
+    async def hold(stream: Stream) -> None:
+        await asyncio.Event().wait()
+
+    a.accept("logs", hold)
+    b.learn(a.node, [a.address])
+    traitor = Traitor(*await nodes.stranger(a), a.node)
+    await traitor.shake()
+    assert a.connected == {IDS[4].public}
+    with contextlib.suppress(ConnectionError):
+        await traitor.say(*frames)
+    await until(lambda: not a.connected)
+    assert await b.call(a.node, "api", b"hi", timeout=5) == b"hi"
+
+
+async def test_questions_beyond_the_bound_are_refused_and_the_rest_are_answered(nodes: Nodes) -> None:
+    a = await nodes.peers(0, limits=Limits(streams=10))
+    asked, release = 0, asyncio.Event()
+
+    async def slow(sender: str, question: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        await release.wait()
+        return question
+
+    a.answer("api", slow)
+    traitor = Traitor(*await nodes.stranger(a), a.node)
+    await traitor.shake()
+    for number in range(1, 201, 2):
+        await traitor.say(
+            encode(Kind.ASK, number, encode_service("api")), encode(Kind.LAST, number, b"question")
+        )
+    kinds: list[int] = []
+    while len(kinds) < 90:
+        kinds += [frame[0] for frame in traitor.channel.receive(await traitor.reader.read(65_536))]
+    assert set(kinds) == {Kind.RESET}
+    assert asked == 10
+    release.set()
+    while len(kinds) < 100:
+        kinds += [frame[0] for frame in traitor.channel.receive(await traitor.reader.read(65_536))]
+    assert kinds[90:] == [Kind.LAST] * 10
+
+
+async def test_who_makes_us_answer_and_never_listens_is_cut(nodes: Nodes) -> None:
+    a = await nodes.peers(0)
+    traitor = Traitor(*await nodes.stranger(a), a.node)
+    await traitor.shake()
+    traitor.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    pings = b"".join(traitor.channel.seal(encode(Kind.PING, 0)) for _ in range(3_000))
+    said = 0
+    with contextlib.suppress(ConnectionError):
+        while a.connected and said < 20_000:
+            traitor.writer.write(pings)
+            pings = b"".join(traitor.channel.seal(encode(Kind.PING, 0)) for _ in range(3_000))
+            await traitor.writer.drain()
+            said += 3_000
+    await until(lambda: not a.connected)
 
 
 async def test_a_first_contact_reaches_nothing_but_the_welcome(nodes: Nodes) -> None:
