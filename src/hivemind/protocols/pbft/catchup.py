@@ -127,6 +127,11 @@ class CatchUp:
 
     # Hearing what others have.
 
+    def claimed(self) -> tuple[tuple[str, int], ...]:
+        """What each voter last said that it has executed."""
+        claims = self._claims
+        return tuple((voter, claims[voter].executed) for voter in self._core.voters if voter in claims)
+
     def on_status(self, sender: str, status: Status) -> None:
         core = self._core
         if len(status.lacking) > limits.LISTED:
@@ -358,6 +363,8 @@ class CatchUp:
 
     def advance(self) -> None:
         core = self._core
+        if self._lacks():
+            self.soon()
         self._fetch_bodies()
         self._fetch_decided()
         far = core.low - core.executed > core.settings.replay_gap

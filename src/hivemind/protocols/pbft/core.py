@@ -27,6 +27,8 @@ from hivemind.protocols.pbft.wire import (
 )
 from hivemind.security.statement import Statement
 
+_ENDLESS = 2**63
+
 
 class Core:
     def __init__(
@@ -115,12 +117,16 @@ class Core:
         return min(self.low + self.settings.log, self.last)
 
     @property
-    def last(self) -> int:
-        """The last sequence of this epoch, once the next one is agreed."""
+    def ends(self) -> bool:
+        """The next epoch is agreed: what is below it has to be decided, with or without requests."""
         following = self.position.next
-        if following is not None and following.number == self.epoch.number + 1:
-            return following.since - 1
-        return 2**63
+        return following is not None and following.number == self.epoch.number + 1
+
+    @property
+    def last(self) -> int:
+        """The last sequence of this epoch, as far as is known."""
+        following = self.position.next
+        return following.since - 1 if following is not None and self.ends else _ENDLESS
 
     # How it speaks.
 

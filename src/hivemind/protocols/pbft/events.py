@@ -184,6 +184,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """A state is being fetched."""
     heard: tuple[tuple[str, Micros], ...]
     """When each other voter was last heard of, on the machine's clock; 0: never."""
+    claimed: tuple[tuple[str, int], ...]
+    """What voters say that they have executed, as far as they were heard of: hints."""
     dropped: tuple[tuple[str, int], ...]
     """Why messages were dropped, and how many."""
 

@@ -77,7 +77,15 @@ class Ordering:
             self._cast(slot.prepares, sender, said.statement, body)
         else:
             self._cast(slot.commits, sender, said.statement, body)
+        if sender == signer and slot.offer is not None and body.digest != slot.digest:
+            self._confront(slot, signer)
         return self._progress(slot)
+
+    def _confront(self, slot: Slot, voter: str) -> None:
+        """It votes for something else than the primary offered here. If it was offered that, the two offers
+        convict the primary: each may have but one, so it is shown this one."""
+        if slot.offer is not None:
+            self._core.send(voter, self._core.said(slot.offer))
 
     def _on_preprepare(self, said: Said, body: PrePrepare) -> None:
         core, statement = self._core, said.statement
@@ -90,6 +98,8 @@ class Ordering:
             if not core.genuine(statement):
                 return core.drop("signature")
             slot.offer, slot.digest, slot.arrived = statement, body.digest, core.now
+            for voter in [voter for voter, vote in slot.prepares.cast.items() if vote.digest != body.digest]:
+                self._confront(slot, voter)
         elif slot.digest != body.digest:
             if core.genuine(statement):
                 core.convict(statement.signer, slot.offer, statement)
@@ -328,8 +338,7 @@ class Ordering:
         ):
             return pending.take(settings.batch_requests, settings.batch_size)
         due = core.position.due
-        draining = core.last < 2**63
-        if draining or (due is not None and time >= due and self._newest() < due):
+        if core.ends or (due is not None and time >= due and self._newest() < due):
             return ()
         return None
 

@@ -168,6 +168,7 @@ class Replica:
             pending=len(self._pending) + len(self._client),
             syncing=core.syncing,
             heard=tuple((voter, core.heard.get(voter, 0)) for voter in core.voters if voter != core.me),
+            claimed=self._catchup.claimed(),
             dropped=tuple(sorted(core.dropped.items())),
         )
 

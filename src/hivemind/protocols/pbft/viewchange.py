@@ -236,8 +236,8 @@ class ViewChanges:
         at = self.due_at()
         if at is not None and at <= core.now:
             found["due", str(core.position.due)] = at
-        if core.position.next is not None and core.executed < core.last:
-            found["epoch", str(core.position.next.number)] = core.now
+        if core.ends and core.executed < core.last:
+            found["epoch", str(core.epoch.number + 1)] = core.now
         return found
 
     def due_at(self) -> Micros | None:
