@@ -27,12 +27,13 @@ from hivemind.ledger.agreed.transfer import Fetched, Fetcher, serve
 from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
 from hivemind.ledger.engine import Answers, Superseded, checked, key_of, outcome_of
 from hivemind.ledger.journal import Journal
-from hivemind.ledger.links import SERVICE, Links
+from hivemind.ledger.links import SERVICE, Links, Stream
 from hivemind.ledger.parts import attested
 from hivemind.ledger.records import Beside, Kept
 from hivemind.ledger.voters import name_of, next_of
 from hivemind.protocols.machine import Persist, Received, Send, Signer, Tick
 from hivemind.protocols.pbft import events as pbft
+from hivemind.protocols.pbft.quorum import weak
 from hivemind.protocols.pbft.replica import Replica
 from hivemind.protocols.pbft.wire import CheckpointCertificate, encode
 from hivemind.security.envelope import Envelope
@@ -44,6 +45,8 @@ _PAUSE = 1.0
 _SOONEST, _LATEST = 10, 1_000
 """Milliseconds between empty batches that do not move state's deadline into the future."""
 _MICROSECOND = 1e-6
+_SERVED = 2
+"""Nodes that are given the state at a time: each takes as much memory as a snapshot."""
 Convicted = Callable[[str, bytes], None]
 
 
@@ -82,11 +85,12 @@ class AgreedEngine:
         self._unproven: set[int] = set()
         self._caught_up = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._serving = asyncio.Semaphore(_SERVED)
         self._replica = self._machine(signer)
         self._fetcher = Fetcher(links, self.chain, self._state, settings.transfer_timeout, self._fetched)
         self._undo = [
             links.on_message(SERVICE, self._received),
-            links.accept(SERVICE, lambda stream: serve(stream, self._journal, settings.transfer_timeout)),
+            links.accept(SERVICE, self._serve),
         ]
         self._feed(Tick())
 
@@ -165,16 +169,22 @@ class AgreedEngine:
         )
 
     async def caught_up(self) -> None:
-        """Returns when everything is applied that is known to be agreed, and a voter was heard of."""
+        """Returns when everything is applied that so many voters have, of whom one is honest. Raises `Superseded`."""
         while not self._is_caught_up():
+            if self._stopping:
+                raise Superseded
             self._caught_up.clear()
             await self._caught_up.wait()
 
     def _is_caught_up(self) -> bool:
         standing = self._replica.standing()
-        alone = standing.epoch.voters == (self._node,)
-        heard = alone or any(at for id, at in standing.heard if id in standing.epoch.voters)
-        return heard and not standing.syncing and self._state.sequence >= standing.agreed
+        others = [id for id in standing.epoch.voters if id != self._node]
+        claimed = sorted((sequence for id, sequence in standing.claimed if id in others), reverse=True)
+        enough = min(weak(len(standing.epoch.voters)), len(others))
+        if len(claimed) < enough or standing.syncing:
+            return False
+        told = claimed[enough - 1] if enough else 0
+        return self._state.sequence >= max(standing.agreed, told)
 
     async def stop(self) -> None:
         """Finishes what is being written. Who waits for an answer is sent on."""
@@ -182,6 +192,7 @@ class AgreedEngine:
             return
         self._stopping = True
         self._stopped.set()
+        self._caught_up.set()
         for undo in self._undo:
             undo()
         if self._timer:
@@ -402,6 +413,10 @@ class AgreedEngine:
             for request in self._answers.waiting():
                 self._answer_from_memory(request)
             self._feed(pbft.StateInstalled(position=self._position(), certificate=found.certificate))
+
+    async def _serve(self, stream: Stream) -> None:
+        async with self._serving:
+            await serve(stream, self._journal, self._settings.transfer_timeout)
 
     def _breaks(self, error: Exception) -> None:
         if not self._journal.broken:
