@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from hivemind.errors import HivemindError, Unavailable, from_code
+from hivemind.errors import Unavailable
 from hivemind.protocols.mux import machine
-from hivemind.protocols.mux.frame import Failure
 from hivemind.protocols.noise.channel import Channel
 from hivemind.protocols.noise.cipher import Refused
 from hivemind.transport.contract import Address
-from hivemind.transport.services import Services, not_served, told
-from hivemind.transport.stream import ChannelStream, measured
+from hivemind.transport.conversations import Conversations
+from hivemind.transport.services import Services
+from hivemind.transport.stream import ChannelStream
 
 _logger = logging.getLogger(__name__)
 _HELLO = b"\x01"
 _MINE = b"\x02"
 _BATCH = 64 * 1024
 """Bytes that one turn of the loop writes to one connection."""
+
+
+def _stay() -> None:
+    """A connection of nodes outlives its streams."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -64,8 +67,6 @@ class Owner(Protocol):
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "_answering",
-        "_asking",
         "_channel",
         "_draining",
         "_flushing",
@@ -76,14 +77,12 @@ class Connection(asyncio.Protocol):
         "_owner",
         "_paused_at",
         "_permitted",
-        "_services",
         "_settled",
-        "_streams",
+        "_talk",
         "_timer",
         "_timing",
         "_transport",
         "dialed",
-        "dropped",
         "mine_preferred",
         "over",
         "reason",
@@ -105,10 +104,7 @@ class Connection(asyncio.Protocol):
         self.mine_preferred = False
         """The other side has a call of its own under way to here."""
         self.source: Address = ("", 0)
-        self.dropped = 0
-        """Messages that came and that nobody heard."""
         self._owner, self._channel, self._limits, self._timing = owner, channel, limits, timing
-        self._services = Services()
         self._loop = asyncio.get_running_loop()
         self._settled = asyncio.Event()
         self._transport: asyncio.Transport | None = None
@@ -116,19 +112,13 @@ class Connection(asyncio.Protocol):
         self._greeting = self._permitted = self._flushing = self._draining = False
         self._paused_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._asking: dict[int, asyncio.Future[bytes]] = {}
-        self._answering: dict[int, asyncio.Task[None]] = {}
-        self._streams: dict[int, ChannelStream] = {}
+        self._talk: Conversations | None = None
 
     # What its owner and its streams ask.
 
     @property
     def peer(self) -> str:
         return self._channel.peer
-
-    @property
-    def binding(self) -> bytes:
-        return self._channel.binding
 
     @property
     def first_contact(self) -> bool:
@@ -142,47 +132,20 @@ class Connection(asyncio.Protocol):
     @property
     def lost_messages(self) -> int:
         """Dropped here or because the queue was full."""
-        return self.dropped + (self._mux.dropped if self._mux else 0)
+        return self._talk.dropped + self._mux.dropped if self._talk and self._mux else 0
 
     async def settled(self) -> None:
         """Waits until it is open, or over."""
         await self._settled.wait()
 
     def send(self, service: str, message: bytes) -> bool:
-        sent = self._mux is not None and not self.over and self._mux.message(service, message)
-        self.flush()
-        return sent
+        return self._talk is not None and not self.over and self._talk.send(service, message)
 
     async def call(self, service: str, question: bytes) -> bytes:
-        """Raises what the other side did, or `Unavailable`. Cancelled, it tells the other side."""
-        number = self._live().ask(service, question)
-        if number is None:
-            raise Unavailable(
-                f"too many questions to node {self.peer[:8]} wait for answers", hint="ask later"
-            )
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        self._asking[number] = future
-        self.flush()
-        try:
-            return await future
-        finally:
-            if self._asking.pop(number, None) and not self.over:
-                self._live().fail(number, Failure("unavailable", "nobody waits for the answer any more"))
-                self.flush()
+        return await self._live().call(service, question)
 
     async def open(self, service: str) -> ChannelStream:
-        mux = self._live()
-        number = mux.open(service)
-        if number is None:
-            raise Unavailable(f"too many streams to node {self.peer[:8]} are open", hint="close some")
-        stream = self._streams[number] = ChannelStream(self, mux, number)
-        self.flush()
-        try:
-            await stream.accepted()
-        except BaseException:
-            await stream.close()
-            raise
-        return stream
+        return await self._live().open(service)
 
     def probe(self, within: float) -> None:
         """There is doubt whether the other side is there."""
@@ -190,12 +153,6 @@ class Connection(asyncio.Protocol):
             self._mux.probe(self._now(), int(within * 1e6))
             self.flush()
             self._arm()
-
-    def ended(self, number: int) -> None:
-        self._streams.pop(number, None)
-        self.flush()
-        if self.first_contact and not self._streams:
-            self.drain()
 
     def drain(self) -> None:
         """Closes it once what is to be sent was sent."""
@@ -252,7 +209,8 @@ class Connection(asyncio.Protocol):
             _logger.debug("connection with %s: %s", self._whom(), error.message)
             self.abort(error.message)
             return
-        self._happen()
+        if self._talk:
+            self._talk.happen()
         self.flush()
 
     def eof_received(self) -> bool:
@@ -316,8 +274,10 @@ class Connection(asyncio.Protocol):
         if self._timer:  # Of the handshake.
             self._timer.cancel()
             self._timer = None
-        self._services = self._owner.services(self)
-        self._mux = machine.Mux(initiator=self.dialed, now=self._now(), limits=self._limits)
+        mux = self._mux = machine.Mux(initiator=self.dialed, now=self._now(), limits=self._limits)
+        quiet = self.drain if self.first_contact else _stay
+        services = self._owner.services(self)
+        self._talk = Conversations(mux, services, self.peer, self._channel.binding, self.flush, quiet)
         self._arm()
         self._settled.set()
         self._owner.opened(self)
@@ -331,10 +291,10 @@ class Connection(asyncio.Protocol):
     def _now(self) -> int:
         return int(self._loop.time() * 1e6)
 
-    def _live(self) -> machine.Mux:
-        if self._mux is None or self.over:
+    def _live(self) -> Conversations:
+        if self._talk is None or self.over:
             raise self._lost()
-        return self._mux
+        return self._talk
 
     def _lost(self) -> Unavailable:
         return Unavailable(
@@ -357,7 +317,8 @@ class Connection(asyncio.Protocol):
             size += len(frame)
         if records:
             self._transport.write(b"".join(records))
-        self._happen()
+        if self._talk:
+            self._talk.happen()
         if size >= _BATCH and self._paused_at is None:
             self.flush()
         elif self._draining and self._mux.settled:
@@ -391,114 +352,12 @@ class Connection(asyncio.Protocol):
             self._arm()
             self.flush()
 
-    # What the multiplexer says.
-
-    def _happen(self) -> None:
-        while self._mux and not self.over and (events := self._mux.events()):
-            for event in events:
-                self._handle(event)
-
-    def _handle(self, event: machine.Event) -> None:
-        if isinstance(event, machine.Heard):
-            self._hear(event)
-        elif isinstance(event, machine.Changed):
-            if stream := self._streams.get(event.stream):
-                stream.look_again()
-        elif isinstance(event, machine.Asked):
-            self._run(event.stream, self._answer(event))
-        elif isinstance(event, machine.Answered):
-            future = self._asking.pop(event.stream, None)
-            if future and not future.done():
-                future.set_result(event.answer)
-        elif isinstance(event, machine.Opened):
-            self._serve(event)
-        else:
-            self._break(event)
-
-    def _hear(self, event: machine.Heard) -> None:
-        if (handler := self._services.hearing.get(event.service)) is None:
-            self.dropped += 1
-            return
-        try:
-            handler(self.peer, event.message)
-        except Exception:
-            _logger.exception("a message of node %s to %s", self.peer[:8], event.service)
-
-    async def _answer(self, event: machine.Asked) -> None:
-        try:
-            if (handler := self._services.answering.get(event.service)) is None:
-                raise not_served(event.service)
-            answer = measured(await handler(self.peer, event.question))
-        except Exception as error:
-            if not isinstance(error, HivemindError):
-                _logger.exception("a question of node %s to %s", self.peer[:8], event.service)
-            if self._mux:
-                self._mux.fail(event.stream, _failure(error))
-        else:
-            if self._mux:
-                self._mux.reply(event.stream, answer)
-        self.flush()
-
-    def _serve(self, event: machine.Opened) -> None:
-        assert self._mux is not None
-        if (handler := self._services.serving.get(event.service)) is None:
-            self._mux.fail(event.stream, _failure(not_served(event.service)))
-            return
-        stream = self._streams[event.stream] = ChannelStream(self, self._mux, event.stream)
-        self._mux.accept(event.stream)
-
-        async def serve() -> None:
-            try:
-                await handler(stream)
-            except HivemindError as error:
-                _logger.debug("a stream of node %s to %s: %s", self.peer[:8], event.service, error.message)
-            except Exception:
-                _logger.exception("a stream of node %s to %s", self.peer[:8], event.service)
-            finally:
-                await stream.close()
-
-        self._run(-event.stream, serve())
-
-    def _break(self, event: machine.Broke) -> None:
-        error = from_code(event.failure.code, event.failure.message, event.failure.hint)
-        future = self._asking.pop(event.stream, None)
-        if future and not future.done():
-            future.set_exception(error)
-        if task := self._answering.get(event.stream):
-            task.cancel()
-        if stream := self._streams.pop(event.stream, None):
-            stream.break_off(error)
-
-    def _run(self, number: int, work: Coroutine[Any, Any, None]) -> None:
-        """Answers by their stream; streams by the negative: these end when what they wait for breaks."""
-        task = self._answering[number] = self._loop.create_task(work)
-
-        def forget(_: asyncio.Task[None]) -> None:
-            if self._answering.get(number) is task:
-                del self._answering[number]
-
-        task.add_done_callback(forget)
-
     def _end(self, reason: str) -> None:
         self.over, self.reason = True, reason
         self._settled.set()
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        error = self._lost()
-        asking, self._asking = self._asking, {}
-        for future in asking.values():
-            if not future.done():
-                future.set_exception(error)
-        for number, task in tuple(self._answering.items()):
-            if number > 0:
-                task.cancel()
-        for stream in tuple(self._streams.values()):
-            stream.break_off(error)
-        self._streams.clear()
+        if self._talk:
+            self._talk.break_off(self._lost())
         self._owner.closed(self)
-
-
-def _failure(error: Exception) -> Failure:
-    shown = told(error)
-    return Failure(shown.code, shown.message, shown.hint)

@@ -11,7 +11,7 @@ from hivemind.protocols.mux.machine import Mux
 from hivemind.protocols.mux.stream import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
-    from hivemind.transport.connection import Connection
+    from hivemind.transport.conversations import Conversations
 
 _CLOSED = Failure("unavailable", "the other side closed the stream", "open another one if it is still needed")
 
@@ -29,12 +29,12 @@ def measured(message: bytes) -> bytes:
 class ChannelStream:
     """Keeps `contract.Stream`, and `contract.Contact` when it is the one of a first contact."""
 
-    __slots__ = ("_broken", "_changed", "_connection", "_finishing", "_mux", "_number", "binding", "peer")
+    __slots__ = ("_broken", "_changed", "_conversations", "_finishing", "_mux", "_number", "binding", "peer")
 
-    def __init__(self, connection: Connection, mux: Mux, number: int) -> None:
-        self.peer = connection.peer
-        self.binding = connection.binding
-        self._connection, self._mux, self._number = connection, mux, number
+    def __init__(self, conversations: Conversations, mux: Mux, number: int) -> None:
+        self.peer = conversations.peer
+        self.binding = conversations.binding
+        self._conversations, self._mux, self._number = conversations, mux, number
         self._changed = asyncio.Event()
         self._broken: HivemindError | None = None
         self._finishing = False
@@ -52,7 +52,7 @@ class ChannelStream:
             self._changed.clear()
             await self._changed.wait()
         self._mux.write(self._number, message)
-        self._connection.flush()
+        self._conversations.flush()
 
     async def receive(self) -> bytes | None:
         while True:
@@ -63,7 +63,7 @@ class ChannelStream:
                 return None
             if stream.readable:
                 message = self._mux.read(self._number)
-                self._connection.flush()
+                self._conversations.flush()
                 return message
             if stream.finished:
                 return None
@@ -75,7 +75,7 @@ class ChannelStream:
             raise self._broken
         self._finishing = True
         self._mux.finish(self._number)
-        self._connection.flush()
+        self._conversations.flush()
 
     async def close(self) -> None:
         stream = self._mux.get(self._number)
@@ -85,7 +85,7 @@ class ChannelStream:
         elif stream:
             self._mux.fail(self._number, _CLOSED)
             self.break_off(Unavailable("this stream was closed"))
-        self._connection.ended(self._number)
+        self._conversations.ended(self._number)
 
     async def accepted(self) -> None:
         """Waits until the other side has taken it. Raises what it said instead."""

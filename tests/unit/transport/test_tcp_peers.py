@@ -316,7 +316,7 @@ async def test_a_first_contact_reaches_nothing_but_the_welcome(nodes: Nodes) -> 
 
     a.welcome(sponsor)
     contact: Any = await b.contact(a.address, "hive", SECRET, timeout=5)
-    connection = contact._connection
+    connection = contact._conversations
     connection.send("store", b"to whoever listens")
     with pytest.raises(NotFound):
         await connection.call("api", b"")
