@@ -258,9 +258,12 @@ class Swim:
             self.awareness.add(silent if probe.asked else 1)
             self._accuse(probe, now)
 
-    def _answered(self, probe: Probe) -> None:
+    def _answered(self, probe: Probe, *, prompt: bool) -> None:
         self._prober.close(probe)
-        self.awareness.add(-1)
+        if prompt:
+            self.awareness.relieve()
+        else:
+            self.awareness.add(-1)
 
     def _accuse(self, probe: Probe, now: Micros) -> None:
         member = self._roster.members.get(probe.target)
@@ -322,7 +325,7 @@ class Swim:
         if probe and probe.target == sender:
             if probe.ask is not None:
                 self._effects.append(Measured(sender, now - probe.sent, ack.coordinate))
-            self._answered(probe)
+            self._answered(probe, prompt=now - probe.sent <= self._settings.timeout)
         elif errand and errand.target == sender and ack.proof:
             del self._prober.errands[ack.sequence]
             self._send(errand.asker, Vouch(errand.asked, ack.proof))
@@ -343,7 +346,7 @@ class Swim:
             and read(vouch.proof) == Answer(self.node, probe.sequence)
             and self._notary.genuine(vouch.proof)
         ):
-            self._answered(probe)
+            self._answered(probe, prompt=False)
 
     # Statements.
 

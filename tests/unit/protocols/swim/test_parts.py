@@ -83,6 +83,8 @@ def test_awareness_stays_between_nothing_and_the_worst() -> None:
     assert (awareness.score, awareness.scaled(SECOND)) == (0, SECOND)
     awareness.add(100)
     assert (awareness.score, awareness.scaled(SECOND)) == (7, 8 * SECOND)
+    awareness.relieve()
+    assert awareness.score == 3
 
 
 # News.
