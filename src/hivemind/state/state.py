@@ -401,9 +401,15 @@ class State:
         try:
             outcome = handle(self, signed.operation, signed.signer)
         except HivemindError as error:
+            outcome = Outcome(code=error.code, message=error.message, hint=error.hint)
+        except (MemoryError, RecursionError):
+            raise  # this machine's trouble: others may manage
+        except Exception as error:
+            # A defect: every node has it, at every replay. Were it no refusal, the hive would stand still for ever.
+            outcome = _defect(signed.operation, error)
+        if outcome.code:
             self.tables.undo(mark)
             self.dirty = dirty
-            outcome = Outcome(code=error.code, message=error.message, hint=error.hint)
         self._remember(key, signed, outcome)
         return outcome
 
@@ -574,6 +580,16 @@ class State:
             drop(self._numbers, bundle_key(old.kind, old.project, old.name), old.number)
         if new:
             add(self._numbers, bundle_key(new.kind, new.project, new.name), new.number)
+
+
+def _defect(operation: Operation, error: Exception) -> Outcome:
+    """The same at every node: what an exception says besides may differ from process to process."""
+    what = operation.__struct_config__.tag
+    return Outcome(
+        code=HivemindError.code,
+        message=f"{what} met a defect of Hivemind ({type(error).__name__}): nothing was changed",
+        hint="please report it, with what was asked; other operations go on",
+    )
 
 
 def revision_key(app: str, number: int) -> str:
