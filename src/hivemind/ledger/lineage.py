@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hivemind.ledger import chain
 from hivemind.ledger.log import Checkpoint, Log
-from hivemind.ledger.records import forget
 from hivemind.ledger.replay import replay
 from hivemind.state.state import State
 
@@ -51,8 +50,9 @@ def read(path: Path) -> tuple[bytes, bytes]:
 
 
 def alone(log: Log) -> None:
-    """The node decides alone: whom it believed and what it voted for means nothing any more."""
-    if log.read("SELECT 1 FROM epoch LIMIT 1") or log.read("SELECT 1 FROM record LIMIT 1"):
+    """The node decides alone: whom it believed, what it voted for and what others certified means nothing any more."""
+    tables = ("epoch", "record", "record_head", "proof")
+    if any(log.read(f"SELECT 1 FROM {table} LIMIT 1") for table in tables):
         with log.transaction() as db:
-            db.execute("DELETE FROM epoch")
-            forget(db)
+            for table in tables:
+                db.execute(f"DELETE FROM {table}")

@@ -59,12 +59,6 @@ def keep(db: sqlite3.Connection, records: Sequence[Kept]) -> None:
     db.execute("REPLACE INTO record_head VALUES (0, ?, ?)", (number, sum))
 
 
-def forget(db: sqlite3.Connection) -> None:
-    """All of them: the machine that made them has no say any more. Within a transaction."""
-    db.execute("DELETE FROM record")
-    db.execute("DELETE FROM record_head")
-
-
 def recall(db: sqlite3.Connection) -> list[bytes]:
     """In their order. Raises `Corrupt` when one of them is lost or damaged."""
     newest = _newest(db)

@@ -281,3 +281,37 @@ async def test_what_is_handed_over_has_to_add_up(tmp_path: Path) -> None:
         assert stranger.ledger.state.digest() == before and stranger.ledger.state.hive == "own-stranger"
         await stranger.stop()
         assert PERSON.public in nodes[0].ledger.state.principals
+
+
+async def test_when_the_others_have_left_it_decides_alone_again(tmp_path: Path) -> None:
+    from hivemind.state.operations import LeaveHive
+
+    async with hive_in(tmp_path) as hive:
+        nodes = await hive.grow(2)
+        await nodes[1].submit(LeaveHive(node=nodes[1].id), by=nodes[1].identity)
+        await until(lambda: nodes[0].ledger.status().engine == "local", "it decides alone")
+        await nodes[1].stop()
+        await nodes[0].put("alone")
+        await nodes[0].stop()
+        await nodes[0].start()
+        assert nodes[0].ledger.status().engine == "local"
+        third = await hive.join()
+        await until(lambda: len(third.ledger.status().voters) == 2, "there are two again")
+        await third.put("together")
+        await until(lambda: nodes[0].projects == {"alone", "together"}, "both have it")
+
+
+async def test_after_a_start_it_knows_when_it_has_what_the_others_have(tmp_path: Path) -> None:
+    async with hive_in(tmp_path) as hive:
+        nodes = await hive.grow(4)
+        await nodes[3].stop()
+        for index in range(12):
+            await nodes[0].put(f"p{index}")
+        hive.network.part([nodes[3].id], [node.id for node in nodes[:3]])
+        await nodes[3].start()
+        waiting = asyncio.ensure_future(nodes[3].ledger.caught_up())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        hive.network.mend()
+        await waiting
+        assert len(nodes[3].projects) == 12

@@ -128,7 +128,7 @@ def entered(path: Path, handover: Handover) -> None:
     checkpoint = checked(handover)
     log: Log = lineage.fresh(path)
     try:
-        log.install(checkpoint, handover.proof)
         epochs.begin(log, handover.trust)
+        log.install(checkpoint, handover.proof)
     finally:
         log.close()

@@ -258,7 +258,7 @@ class AgreedEngine:
             self._breaks(error)
         finally:
             self._work = None
-            if self._executions and not self._decides():
+            if not self._stopping and not self._decides():
                 self._ended()
 
     def _may_execute(self) -> bool:
