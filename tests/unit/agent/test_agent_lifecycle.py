@@ -14,7 +14,7 @@ from hivemind.model.app import Restart, Update
 from hivemind.model.deployment import DeploymentState
 from hivemind.model.network import Port
 from hivemind.model.template import Stop
-from hivemind.state.operations import DeleteApp, RestartApp, ScaleApp, StartApp, StopApp
+from hivemind.state.operations import DeleteApp, DrainNode, RestartApp, ScaleApp, StartApp, StopApp
 from virtual_time import VIRTUAL
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +94,36 @@ async def test_stopping_leaves_the_balancing_first_then_asks_then_kills_then_fre
         assert id not in box.network.attachments()
         assert box.status().phase is Phase.ENDED
         assert not box.status().ready
+
+
+async def test_what_is_drained_by_force_is_killed(tmp_path: Path) -> None:
+    async with rig(tmp_path) as box:
+        await box.start()
+        box.deploy(command=STUBBORN, stop=Stop(grace=600))
+        await box.healthy()
+        began = box.loop.time()
+        box.do(DrainNode(name="node-0", force=True))
+        await box.until(lambda: not box.running())
+        assert box.loop.time() - began < 5
+
+
+async def test_what_is_being_stopped_when_the_deadline_passes_is_killed(tmp_path: Path) -> None:
+    async with rig(tmp_path) as box:
+        agent = await box.start()
+        box.deploy(command=STUBBORN, stop=Stop(grace=600))
+        await box.healthy()
+        began, id = box.loop.time(), box.newest.id
+        box.do(DrainNode(name="node-0", deadline=20_000))
+        await box.rest(19)
+        assert box.status(id).phase is Phase.STOPPING and box.running()
+        await box.rest(2)
+        box.hive.time = box.loop.milliseconds()
+        box.hive.wait(0)
+        agent.agreed()
+        await box.until(lambda: not box.running())
+        assert box.loop.time() - began < 25
+        box.do(DELETE)
+        await box.until(lambda: not box.machine.containers)
 
 
 async def test_the_published_port_of_a_stopped_app_is_freed(tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ class Charge:
         allocation = self.agent.state.allocations.get(self.id)
         return allocation is None or allocation.state.ended or allocation.desired is Desired.STOP
 
+    @property
+    def condemned(self) -> bool:
+        """It shall stop at once, without its grace period."""
+        allocation = self.agent.state.allocations.get(self.id)
+        return allocation is not None and allocation.kill
+
     # -- waiting ---------------------------------------------------------------------------------------------
 
     async def unless_unwanted(

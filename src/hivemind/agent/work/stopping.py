@@ -12,6 +12,7 @@ from hivemind.agent.work.charge import Charge
 from hivemind.agent.work.deadline import WORK, within
 from hivemind.agent.work.restarts import explain
 from hivemind.agent.work.unit import Unit
+from hivemind.agent.work.wanted import Interrupted, while_wanted
 from hivemind.drivers.runtimes.contract import Container, Exit, Status
 from hivemind.model.allocation import AllocationState, CheckResult, Ending, Phase
 
@@ -53,7 +54,17 @@ class Stopping:
             await self._stopped(unit)
 
     async def end(self, unit: Unit, container: Container) -> Exit:
-        """The pre-stop hook, the stop signal, and SIGKILL when the grace is over."""
+        """The pre-stop hook, the stop signal, and SIGKILL when the grace is over, or as soon as it shall be at once."""
+        charge = self._charge
+        try:
+            exit = await while_wanted(self._gently(unit, container), charge.wake, lambda: charge.condemned)
+        except Interrupted:
+            stopped = charge.runtime.stop(container.id, "SIGKILL", 0)
+            exit = await within(WORK, stopped, "killing the container")
+        charge.wake.set()  # What else it was woken for meanwhile is looked at afterwards.
+        return exit
+
+    async def _gently(self, unit: Unit, container: Container) -> Exit:
         charge, grace = self._charge, unit.template.stop.grace
         began = charge.agent.now()
         await self._pre_stop(unit)
