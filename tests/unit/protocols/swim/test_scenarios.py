@@ -15,7 +15,7 @@ import pytest
 from unit.protocols.swim.hive_teller import HiveTeller
 from unit.protocols.swim.member_teller import MemberTeller
 
-TELLERS = {"member": MemberTeller, "hive": HiveTeller}
+TELLERS: dict[str, type[HiveTeller] | type[MemberTeller]] = {"member": MemberTeller, "hive": HiveTeller}
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*/*.txt"))
 
 
