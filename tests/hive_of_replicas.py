@@ -85,6 +85,8 @@ class Node:
         """As somebody sees it who only hears of changes."""
         self.convicted: list[str] = []
         self.applied = 0
+        self.fuse: int | None = None
+        """After so many more effects it dies."""
 
     def start(self) -> None:
         self.replica = Replica(
@@ -113,6 +115,13 @@ class Node:
         if not self.up:
             return
         for effect in self.replica.handle(event, self.world.now):
+            if self.fuse is not None:
+                self.fuse -= 1
+                if self.fuse < 0:
+                    self.fuse = None
+                    self.crash()
+            if not self.up:
+                return
             match effect:
                 case Send():
                     self.world.send(self.public, effect.to, effect.message)
@@ -135,6 +144,8 @@ class Node:
                     self.disk.perform(effect)
                     if isinstance(effect, steps.Store) and effect.writer == self.public:
                         self.tell(steps.Stored())
+        if not self.up:
+            return
         self.replica.check()
         assert self.shown == self.contents(), "who only hears of changes sees something else"
 

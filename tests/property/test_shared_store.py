@@ -20,25 +20,25 @@ from hivemind.protocols.autobee.view import View, proven
 
 KEYS = [f"{room}/{name}" for room in ("x", "y") for name in "abc"]
 Step = tuple[str, int, int]
+WHAT = [
+    "put",
+    "put",
+    "put",
+    "delete",
+    "batch",
+    "wait",
+    "part",
+    "heal",
+    "crash",
+    "fuse",
+    "start",
+    "clear",
+    "lose",
+]
+WHAT += ["certify"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(
-            [
-                "put",
-                "put",
-                "put",
-                "delete",
-                "batch",
-                "wait",
-                "part",
-                "heal",
-                "crash",
-                "start",
-                "clear",
-                "lose",
-                "certify",
-            ]
-        ),
+        st.sampled_from(WHAT),
         st.integers(0, 3),
         st.integers(0, len(KEYS) - 1),
     ),
@@ -98,6 +98,8 @@ def do(world: World, step: Step, count: int) -> None:
             world.heal()
         case "crash" if node.up:
             node.crash()
+        case "fuse" if node.up:
+            node.fuse = number  # dies in the middle of what it does next
         case "start" if not node.up:
             node.start()
         case "clear" if node.up:
@@ -112,6 +114,7 @@ def do(world: World, step: Step, count: int) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.integers(0, 1000))
+@example([("lose", 0, 0), ("put", 0, 0), ("put", 0, 1)], 0)  # a lost acknowledgement
 @example([("put", 0, 0), ("crash", 0, 0), ("start", 0, 0), ("delete", 1, 0), ("put", 2, 0)], 1)
 def test_whatever_happens_all_see_what_the_reference_says(steps_: list[Step], seed: int) -> None:
     world = World(4, seed)
@@ -122,6 +125,7 @@ def test_whatever_happens_all_see_what_the_reference_says(steps_: list[Step], se
         do(world, step, count)
         history.look()
     for node in world.all:
+        node.fuse = None
         if not node.up:
             node.start()
     world.heal()
@@ -183,9 +187,14 @@ def test_the_order_of_arrival_does_not_matter(
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.dictionaries(st.text("abcd", max_size=4), st.none() | st.integers(0, 9), max_size=8), max_size=12),
-    st.text("abcd", max_size=3), st.text("abcd", max_size=3), st.text("abcd", max_size=2), st.none() | st.integers(0, 5),
-)  # fmt: skip
+    st.lists(
+        st.dictionaries(st.text("abcd", max_size=4), st.none() | st.integers(0, 9), max_size=8), max_size=12
+    ),
+    st.text("abcd", max_size=3),
+    st.text("abcd", max_size=3),
+    st.text("abcd", max_size=2),
+    st.none() | st.integers(0, 5),
+)
 def test_the_view_is_a_sorted_dictionary(
     batches: list[dict[str, int | None]], low: str, high: str, prefix: str, limit: int | None
 ) -> None:

@@ -1,7 +1,7 @@
 """The shared store of one node: every writer's log in one file, and the sorted view over them.
 
 Drives the machine of `protocols.autobee`. Writes change the view at once, in the caller's turn of the loop. What
-came together is signed as one group at most `delay` seconds later and made durable in a thread of its own; only then
+came together is signed as one group, at the latest after `delay`, and made durable in a thread of its own; only then
 do others hear of it. A node alone does the same without the others, so nothing changes when the second one comes.
 """
 
@@ -38,8 +38,8 @@ _MICROS = 1_000_000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    delay: float = 0.05
-    """Seconds a write may wait for company before it is flushed."""
+    delay: float = 0.025
+    """Seconds between two groups of writes that are flushed; the first write after a pause does not wait."""
     repair: float = 1.0
     """Seconds between two comparisons with other nodes."""
     retry: float = 1.0
@@ -255,9 +255,8 @@ class SharedStore:
     def disconnect(self) -> None:
         for undo in self._undo:
             undo()
-        if self._links is not None:
-            for peer in sorted(self._links.connected):
-                self._handle(steps.Linked(peer, False))
+        for peer in self._replica.peers:
+            self._handle(steps.Linked(peer, False))
         self._links, self._undo = None, []
 
     def admit(self, writers: Iterable[str]) -> None:

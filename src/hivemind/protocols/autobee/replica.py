@@ -136,6 +136,7 @@ class Replica:
         self._pending: list[Body] = []
         self._unstored = 0
         self._due: Micros | None = None
+        self._signed: Micros = -self._settings.delay
         self._next_repair: Micros = 0
         self._next_ack: Micros = 0
         self._acked: tuple[int, int] = (0, 0)
@@ -201,6 +202,11 @@ class Replica:
     @property
     def writers(self) -> tuple[str, ...]:
         return tuple(sorted(self._logs.keys() - self._guests))
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Who is connected."""
+        return tuple(sorted(self._peers))
 
     @property
     def own_length(self) -> int:
@@ -298,7 +304,7 @@ class Replica:
 
     def _schedule(self) -> None:
         if self._pending and self._due is None:
-            self._due = self._now + self._settings.delay
+            self._due = max(self._now, self._signed + self._settings.delay)
 
     def _shorten(self) -> None:
         """Only the newest entry of each key is kept, under new numbers: nobody has been sent them."""
@@ -321,7 +327,7 @@ class Replica:
     def _sign(self) -> None:
         if not self._pending or self._unstored:
             return
-        self._due = None
+        self._due, self._signed = None, self._now
         log, bodies, self._pending = self._own, self._pending, []
         pieces = tuple(Piece(body.sequence - 1, BODY, encode_body(body)) for body in bodies)
         fold(log.peaks, pieces)
@@ -379,6 +385,8 @@ class Replica:
             self._write([(key, None) for key in beaten], self._wall(self._now), withdrawn=True)
         self._acknowledge()
         peers = self._everyone()
+        for log in self._logs.values() if peers else ():
+            self._settle(log, peers[self._turn % len(peers)])
         for step in range(min(_PACE, len(peers))):
             self._send(peers[(self._turn + step) % len(peers)], Summary(self._summary()))
         self._turn += _PACE
@@ -389,7 +397,8 @@ class Replica:
             return
         fresh = (self._own.length, self._clock) != self._acked
         if fresh and (to or self._now >= self._next_ack):
-            self._next_ack = self._now + self._settings.promise
+            crowds = max(1, len(self._peers) // self._settings.fan_out)
+            self._next_ack = self._now + self._settings.promise * crowds
             self._acked = (self._own.length, self._clock)
             tally = self.order.tally(self.node)
             said = Ack(self._own.fork, self._own.length, self._clock, tally.count, tally.digest())
@@ -461,7 +470,8 @@ class Replica:
             mark.writer + mark.fork.to_bytes(8, "big") + mark.length.to_bytes(8, "big") + mark.root
             for mark in self._marks()
         )
-        return hashlib.blake2b(marks, digest_size=16).digest()
+        acks = b"".join(log.ack.signature for _, log in sorted(self._logs.items()) if log.ack is not None)
+        return hashlib.blake2b(marks + acks, digest_size=16).digest()
 
     def _received(self, sender: str, data: bytes) -> None:
         if sender not in self._logs and self._outsiders is None:
@@ -789,7 +799,10 @@ class Replica:
 
     def _ack(self, sender: str, statement: Statement) -> None:
         ack, log = read(statement), self._log(statement.signer)
-        if not isinstance(ack, Ack) or log is None or log is self._own or statement == log.ack:
+        if not isinstance(ack, Ack) or log is None or log is self._own:
+            return
+        if statement == log.ack:
+            self._settle(log, sender)
             return
         old = read(log.ack) if log.ack is not None else None
         if isinstance(old, Ack) and (ack.fork, ack.length, ack.clock) <= (old.fork, old.length, old.clock):

@@ -32,7 +32,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A digest of all marks: anti-entropy for the price of one small message."""
+    """A digest of all marks and acknowledgements: anti-entropy for the price of one small message."""
 
     digest: bytes
 
