@@ -75,7 +75,8 @@ class Peers(Protocol):
 
     def send(self, to: str, service: str, message: bytes) -> bool:
         """At most 1 MiB, as questions and answers. Best effort; dials when there is no connection. In order as long
-        as the connection lasts. False: dropped at once (the queue is full, nobody knows an address)."""
+        as the connection lasts. False: dropped at once (the queue is full, nobody knows an address, it does not
+        belong to the hive)."""
 
     def on_message(self, service: str, handler: Callable[[str, bytes], None]) -> Callable[[], None]:
         """`handler(sender, message)`, in the loop's turn; at most one handler for each service."""

@@ -116,10 +116,10 @@ class FakeNetwork:
         pair = _pair(dialer.node, to)
         if (link := self._links.get(pair)) and not link.broken:
             return link
-        other = self.at(dialer.known[to][0]) if dialer.known.get(to) else None
+        at = (self.at(address) for address in dialer.known.get(to, ()))
+        other = next((one for one in at if one and one.node == to), None)
         if (
             other is None
-            or other.node != to
             or other.closed
             or dialer.closed
             or other.hive != dialer.hive
@@ -209,7 +209,8 @@ class FakePeers:
                 self._network.disconnect(self.node, node)
 
     def learn(self, node: str, addresses: Sequence[Address]) -> None:
-        self.known[node] = tuple(addresses)
+        if node != self.node:
+            self.known[node] = tuple(addresses)
 
     def on_connection(self, callback: Watch) -> Callable[[], None]:
         return self._services.on_connection(callback)
@@ -231,7 +232,8 @@ class FakePeers:
         try:
             link = self._network.link(self, to)
         except Unavailable:
-            return bool(self.known.get(to))  # A real one would try, and lose it.
+            # A real one would try, and lose it.
+            return bool(self.known.get(to)) and self.allowed(to) and not self.closed
         if link.waiting[self.node] >= _QUEUE:
             self.dropped += 1
             return False

@@ -72,6 +72,15 @@ async def test_who_did_not_learn_the_address_answers_on_the_connection_that_is_t
     await until(lambda: heard == [b"back"])
 
 
+async def test_any_of_its_addresses_will_do(hive: Any) -> None:
+    a, b, c = [await hive.peers(name) for name in "abc"]
+    b.answer("api", echo)
+    a.learn(a.node, [a.address])
+    a.learn(b.node, [await hive.nowhere(), c.address, b.address])
+    assert await a.call(b.node, "api", b"hi", timeout=5) == a.node.encode() + b" hi"
+    assert c.connected == frozenset()
+
+
 async def test_questions_are_answered_each_with_its_own_answer(hive: Any) -> None:
     a, b = await hive.peers("a"), await hive.peers("b")
     hive.introduce()
@@ -261,6 +270,7 @@ async def test_who_is_not_allowed_is_refused_and_who_is_no_longer_is_cut(hive: A
     hive.banned.add(a.node)
     b.review()
     await until(lambda: not a.connected and not b.connected)
+    assert not b.send(a.node, "store", b"to whoever that is now")
     with pytest.raises(Unavailable):
         await a.call(b.node, "api", b"", timeout=5)
     hive.banned.clear()
