@@ -41,6 +41,7 @@ class Link:
         "_backlog",
         "_backlog_bytes",
         "_failures",
+        "_worked",
         "addresses",
         "candidate",
         "connection",
@@ -59,6 +60,7 @@ class Link:
         """When it may be dialled again, by the loop's clock."""
         self.waiting: list[asyncio.Future[Connection]] = []
         self._failures = 0
+        self._worked: Address | None = None
         self._backlog: deque[tuple[str, bytes]] = deque()
         self._backlog_bytes = 0
 
@@ -70,6 +72,13 @@ class Link:
     def moved(self, addresses: tuple[Address, ...]) -> None:
         if self.addresses != addresses:
             self.addresses, self._failures, self.not_before = addresses, 0, 0.0
+
+    def to_try(self) -> list[Address]:
+        """The one that worked last comes first: one that swallows everything costs its time only once."""
+        return sorted(self.addresses, key=lambda address: address != self._worked)
+
+    def worked(self, address: Address) -> None:
+        self._worked = address
 
     def put(self, service: str, message: bytes, bounds: Bounds) -> bool:
         size = self._backlog_bytes + len(message)

@@ -282,9 +282,10 @@ class TcpPeers:
         await asyncio.sleep(link.not_before - asyncio.get_running_loop().time())
         reason = "nobody knows where it is"
         async with self._dials:
-            for address in link.addresses:
+            for address in link.to_try():
                 reason = await self._dial_one(link, node, address)
                 if link.connection:
+                    link.worked(address)
                     break
         return reason
 

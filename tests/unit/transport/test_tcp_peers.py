@@ -463,6 +463,21 @@ async def test_a_node_that_comes_back_elsewhere_is_found(nodes: Nodes) -> None:
     assert await a.call(b.node, "api", b"hi", timeout=5) == b"hi"
 
 
+async def test_the_address_that_worked_is_tried_first_from_then_on(nodes: Nodes) -> None:
+    a, b, c = await nodes.peers(0), await nodes.peers(1), await nodes.peers(2)
+    wrong = await nodes.wire(c)
+    b.answer("api", echo)
+    a.learn(b.node, [wrong.address, b.address])
+    await a.call(b.node, "api", b"", timeout=5)
+    assert len(wrong.recorded) == 1
+    connection = a._links[b.node].connection
+    assert connection
+    connection.abort("the test breaks it")
+    await until(lambda: not b.connected)
+    await a.call(b.node, "api", b"", timeout=5)
+    assert len(wrong.recorded) == 1
+
+
 async def test_at_an_address_where_another_node_listens_nobody_is_reached(nodes: Nodes) -> None:
     a, b, c = await nodes.peers(0), await nodes.peers(1), await nodes.peers(2)
     c.answer("api", echo)
