@@ -155,10 +155,14 @@ class CatchUp:
         if status.epoch == core.epoch.number:
             if core.stable is not None and status.stable < core.low:
                 core.send(sender, Stable(core.stable))
-            if core.is_voter:
+            if core.is_voter and sender in core.voters:
                 self._send_again(sender, status)
-        ahead = (core.epoch.number, core.view) > (status.epoch, status.view)
-        if status.follows or ahead or core.executed > status.executed or core.low > status.stable:
+        if (
+            status.follows
+            or core.epoch.number > status.epoch
+            or core.executed > status.executed
+            or core.low > status.stable
+        ):
             # Who follows has to hear, too, that it is level: nobody else tells it anything.
             core.send(sender, self._status(answer=True))
 

@@ -78,7 +78,8 @@ class Executed(msgspec.Struct, frozen=True, kw_only=True):
 
 class StateInstalled(msgspec.Struct, frozen=True, kw_only=True):
     """A state was fetched, found to be what `certificate` says, and is in place, durably. It need not be the one
-    that was asked for; `certificate` is verified here again."""
+    that was asked for; `certificate` is verified here again. Whatever `Execute` came before it is void: the state is
+    the one at `position`, which after `Diverged` may be an earlier one."""
 
     position: Position
     certificate: CheckpointCertificate

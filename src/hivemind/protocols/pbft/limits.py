@@ -16,9 +16,6 @@ RESULT_SIZE = 256
 VOTERS = 64
 LOG = 256
 """Sequences above the last stable checkpoint."""
-STATEMENT_SIZE = MESSAGE_SIZE
-VOTE_SIZE = 512
-"""Of the body of a statement that has no lists in it."""
 MARGIN = 16
 """An epoch begins at least so many sequences after the one whose execution agrees on it. No voter prepares a
 sequence before it has executed the one `Settings.pipeline` (at most this) earlier: so nobody votes on a sequence of
@@ -27,9 +24,9 @@ VIEWS_AHEAD = 1024
 """A view further ahead than this is not taken note of."""
 EARLY = 64
 """Votes of one voter that wait for a view that has not begun here."""
+AHEAD = 256
+"""Statements that wait for an epoch that has not begun here."""
 LISTED = 64
 """Entries of a list in a question."""
 FOLLOWERS = 1024
 """Learners that are told each decision."""
-BODIES = 512
-"""Proposals without a place yet, and requests known to be valid: how many are remembered."""

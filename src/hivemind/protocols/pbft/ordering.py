@@ -163,7 +163,7 @@ class Ordering:
 
     def _accept(self, sequence: int) -> bool:
         core, slot = self._core, self.slots.get(sequence)
-        if slot is None or slot.offer is None or slot.refused:
+        if slot is None or slot.offer is None or slot.refused or slot.again > core.now:
             return False
         if sequence > min(core.high, core.executed + core.settings.pipeline):
             return False
@@ -172,7 +172,10 @@ class Ordering:
             return False
         proposal = _content(data)
         slot.refused = "unreadable" if proposal is None else self._unsound(sequence, proposal)
-        if slot.refused or proposal is None or not self._timely(sequence, proposal):
+        if slot.refused or proposal is None:
+            return False
+        if not self._timely(sequence, proposal):
+            slot.again = core.now + core.settings.status_interval
             return False
         self._take_in(slot, proposal)
         self.accepted = sequence
@@ -519,10 +522,13 @@ class Ordering:
         """Digests of proposals that are wanted here."""
         wanted = []
         for slot in self.slots.values():
-            digests = [slot.digest] if slot.offer is not None and not slot.voted else []
-            if slot.certificate is not None and slot.sequence > self.handed:
-                digests.append(slot.certificate.digest)
-            wanted += [digest for digest in digests if self.body(digest, slot.sequence) is None]
+            executed = slot.sequence <= self._core.executed
+            offered = slot.offer is not None and not slot.voted and (slot.given or not executed)
+            if offered and self.body(slot.digest, slot.sequence) is None:
+                wanted.append(slot.digest)
+            proof = slot.certificate if slot.sequence > self.handed else None
+            if proof is not None and self.body(proof.digest, slot.sequence) is None:
+                wanted.append(proof.digest)
         return wanted
 
     def _slot(self, sequence: int) -> Slot:

@@ -97,6 +97,8 @@ class Replica:
         self._spread_last = 0
         self._memory = Memory(core, self._ordering, self._checkpoints, self._views, self._amnesia)
         self._client = Client(signer=signer, epochs=epochs, settings=settings)
+        self._ahead: list[tuple[str, Said]] = []
+        """Statements of the next epoch, which may have begun elsewhere; without proposals, which can be fetched."""
         self._memory.restore(decode_records(records))
         if amnesiac and not records:
             self._amnesia.begin()
@@ -195,6 +197,8 @@ class Replica:
         core = self._core
         if said.epoch != core.epoch.number:
             # Who is in an earlier epoch hears of this one when it tells its status; a later one is asked for.
+            if said.epoch == core.epoch.number + 1 and len(self._ahead) < limits.AHEAD:
+                self._ahead.append((sender, Said(said.epoch, said.statement)))
             if said.epoch > core.epoch.number and sender in core.voters:
                 self._catchup.soon()
             return core.drop("another epoch")
@@ -375,6 +379,9 @@ class Replica:
         self._catchup.begin_epoch()
         core.replace(self._memory.records())
         self._hand_over()
+        ahead, self._ahead = self._ahead, []
+        for sender, said in ahead:
+            self._said(sender, said, decode_body(said.statement))
 
     def _hand_over(self) -> None:
         """What was submitted here goes the way it has to go from now on."""

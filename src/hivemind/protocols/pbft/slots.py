@@ -60,6 +60,7 @@ class Ballots:
 
 class Slot:
     __slots__ = (
+        "again",
         "arrived",
         "certificate",
         "commits",
@@ -95,6 +96,9 @@ class Slot:
         self.proposal: Proposal | None = None
         """Accepted: it is offered, in order, known and sound."""
         self.refused = ""
+        """Why it never will be accepted."""
+        self.again = 0
+        """When one that was not timely is looked at again."""
         self.voted = False
         """PREPARE was sent, or my PRE-PREPARE."""
         self.spoken = False
