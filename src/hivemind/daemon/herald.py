@@ -82,11 +82,18 @@ class Herald:
         )
 
     def _node(self, old: Node | None, new: Node | None) -> None:
-        if new and old is None:
-            self._events.append("node.joined", f"{new.cpus:g} cores", name=new.name)
-        elif new and old and (new.schedulable, new.drained) != (old.schedulable, old.drained):
-            verb = "drained" if new.drained else "uncordoned" if new.schedulable else "cordoned"
-            self._events.append(f"node.{verb}", "", name=new.name, by=self._by.get(new.id, ""))
+        about = new or old
+        assert about, "a change has a before or an after"
+        said = _news(old, new)
+        if said:
+            verb, message = said
+            self._events.append(
+                f"node.{verb}",
+                message,
+                level="warning" if verb == "lost" else "info",
+                name=about.name,
+                by=self._by.get(about.id, ""),
+            )
 
     def _bundle(self, old: Bundle | None, new: Bundle | None) -> None:
         """A config or secret; never what it holds."""
@@ -138,6 +145,22 @@ class Herald:
             name=app.name,
             by=self._by.get(app.id, ""),
         )
+
+
+def _news(old: Node | None, new: Node | None) -> tuple[str, str] | None:
+    """What became of a node, in a word, and what there is to say about it."""
+    if new is None:
+        return "left", ""
+    if old is None or (old.expected and not new.expected):
+        return ("expected", f"as a {new.role}") if new.expected else ("joined", f"{new.cpus:g} cores")
+    if old.lost != new.lost:
+        held = "it is given nothing new for a while" if new.held_until else ""
+        return ("lost", "what ran there is begun elsewhere") if new.lost else ("returned", held)
+    if new.leaving and not old.leaving:
+        return "leaving", ""
+    if (old.schedulable, old.drained) != (new.schedulable, new.drained):
+        return ("drained" if new.drained else "uncordoned" if new.schedulable else "cordoned"), ""
+    return None
 
 
 def _creation_first(change: Change) -> bool:

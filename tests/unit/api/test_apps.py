@@ -113,7 +113,13 @@ def test_nodes(running: Running) -> None:
     assert node.allocations and node.memory_reserved == node.allocations * 2**20
     assert hive.nodes.cordon("node-1").schedulable is False
     assert hive.nodes.uncordon(node.id[:6]).schedulable is True
-    assert hive.nodes.drain("node-1").drained is True
+    assert (node.role, node.votes, node.shown) == ("member", False, "ready")
+    drained = hive.nodes.drain("node-1", deadline=60.0)
+    assert drained.drained is True and drained.shown in ("draining", "drained")
+    assert drained.deadline > drained.joined
+    assert hive.nodes.drain("node-1", force=True).deadline == 0
+    with pytest.raises(Conflict, match="alone"):
+        hive.nodes.remove("node-1")
     with pytest.raises(NotFound):
         hive.nodes.cordon("nobody")
 

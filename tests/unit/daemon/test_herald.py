@@ -12,12 +12,16 @@ from hivemind.model.content import Piece
 from hivemind.model.principal import Principal, Role
 from hivemind.security.envelope import Envelope
 from hivemind.state.operations import (
+    AccuseNode,
     DeleteApp,
     DeployApp,
     DrainNode,
+    FoundHive,
+    LeaveHive,
     Operation,
     PauseApp,
     PutContent,
+    RegisterNode,
     RegisterPrincipal,
     ResumeApp,
     RevokePrincipal,
@@ -112,3 +116,19 @@ def test_contents_and_pauses_are_told_without_what_they_hold() -> None:
     scene.do(DeployApp(project="default", manifest=manifest))
     assert scene.do(PauseApp(project="default", name="web")) == [("app.paused", "ann", "")]
     assert scene.do(ResumeApp(project="default", name="web")) == [("app.resumed", "ann", "")]
+
+
+def test_what_becomes_of_a_node() -> None:
+    scene = Scene()
+    scene.hive.do(FoundHive(name="bees", node="node-0"))
+    assert scene.do(RegisterPrincipal(principal=Principal(id="n1", name="n1", kind="node"))) == []
+    facts = {"id": "n1", "name": "n1", "cpus": 2.0, "memory": 2**30}
+    assert scene.do(RegisterNode(**facts, incarnation=1), by="n1") == [("node.joined", "", "2 cores")]
+    lost = AccuseNode(node="n1", incarnation=1)
+    assert scene.do(lost, by="node-0") == [("node.lost", "", "what ran there is begun elsewhere")]
+    assert scene.do(RegisterNode(**facts, incarnation=2), by="n1") == [("node.returned", "", "")]
+    scene.do(AccuseNode(node="n1", incarnation=2), by="node-0")
+    [(returned, _, held)] = scene.do(RegisterNode(**facts, incarnation=3), by="n1")
+    assert (returned, held) == ("node.returned", "it is given nothing new for a while")
+    told = scene.do(LeaveHive(node="n1"))
+    assert [type for type, *_ in told] == ["node.leaving", "node.left"]
