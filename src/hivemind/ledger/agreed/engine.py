@@ -75,7 +75,7 @@ class AgreedEngine:
         self._effects: deque[Any] = deque()
         self._executions: deque[pbft.Execute] = deque()
         self._work: asyncio.Task[None] | None = None
-        self._pumping = False
+        self._pumping = self._arming = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._stopped = asyncio.Event()
@@ -136,6 +136,7 @@ class AgreedEngine:
             reply.outcome.raise_for_error()
             return Receipt(sequence=self._state.sequence, outcome=reply.outcome)
         request = requests.request_of(envelope, self._node)
+        self._host.vouch(request)
         answer = self._answers.expect(envelope, lambda: self._feed(pbft.Submitted(request)))
         await self._patience(answer)
         return await outcome_of(answer)
@@ -217,8 +218,10 @@ class AgreedEngine:
             _logger.exception("the ledger stops: agreement failed")
             self._breaks(error)
             return
-        self._arm()
         self._caught_up.set()
+        if not self._arming:
+            self._arming = True
+            self._loop.call_soon(self._arm)
         if not self._pumping and self._work is None:
             self._pumping = True
             self._loop.call_soon(self._pump)
@@ -227,12 +230,15 @@ class AgreedEngine:
         return int(self._loop.time() / _MICROSECOND)
 
     def _arm(self) -> None:
+        """Once for all events of a turn of the loop."""
+        self._arming = False
         if self._timer:
             self._timer.cancel()
-        deadline = self._replica.deadline()
-        if deadline is None:
             self._timer = None
-        else:
+        if self._stopping or self._journal.broken:
+            return
+        deadline = self._replica.deadline()
+        if deadline is not None:
             # A machine's time is whole microseconds: a moment late is in time, a moment early is not.
             self._timer = self._loop.call_at((deadline + 1) * _MICROSECOND, self._feed, Tick())
 
