@@ -80,8 +80,9 @@ class Backend(Protocol):
     attempts: AttemptDesk
     """Of tasks of jobs: what they left on this node."""
 
-    cluster: ClusterDesk
-    """The group of nodes that this one belongs to."""
+    @property
+    def cluster(self) -> ClusterDesk:
+        """The group of nodes that this one belongs to."""
 
     @property
     def images(self) -> ImageDesk: ...

@@ -12,10 +12,10 @@ import msgspec
 import hivemind
 from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info, Looking
-from hivemind.api.clusterdesk import ClusterDesk
 from hivemind.api.jobs.desk import AttemptDesk
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.daemon.assembly import Machinery
+from hivemind.daemon.hive.cluster import Cluster
 from hivemind.daemon.images import NodeImages
 from hivemind.daemon.volumes import NodeVolumes
 from hivemind.drivers.dns.server import NameServer
@@ -60,7 +60,7 @@ class NodeBackend:
         state: State,
         store: Store,
         house: House,
-        cluster: ClusterDesk,
+        cluster: Cluster,
         vault: Vault,
         submit: Submit,
         agent: Agent,
@@ -101,6 +101,9 @@ class NodeBackend:
         return self._house.administrator
 
     async def submit(self, operation: Operation, by: Identity, *, nonce: str = "") -> Outcome:
+        """Refused at once when nobody could agree to it: what a person was told cannot be done must not be done later,
+        when the others are back."""
+        self.cluster.check_that_it_decides()
         return await self._submit(operation, by, nonce)
 
     async def report(self, operation: Operation) -> Outcome:
@@ -110,7 +113,7 @@ class NodeBackend:
         return self._subscribe(lambda batch: callback(self.state.changes))
 
     def ready(self) -> bool:
-        return True
+        return self.cluster.status().can_decide
 
     def info(self) -> Info:
         default = self._machinery.default
@@ -125,7 +128,12 @@ class NodeBackend:
             sequence=self.state.sequence,
             digest=self.state.digest().hex(),
             dns=self._dns,
-            problems=(*self._problems, *self._machinery.troubles(), *self.images.problems),
+            problems=(
+                *self._problems,
+                *self._machinery.troubles(),
+                *self.images.problems,
+                *self.cluster.problems(),
+            ),
         )
 
     async def plan(self, operation: Operation, by: Identity) -> list[dict[str, Any]]:

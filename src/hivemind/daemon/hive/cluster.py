@@ -193,10 +193,23 @@ class Cluster:
             reach=reach,
             address=show(company.address) if company else "",
             step=self._step.step if now and now.phase in ("joining", "admitted") else "",
-            problems=self._problems(),
+            problems=self.problems(),
         )
 
-    def _problems(self) -> tuple[str, ...]:
+    def check_that_it_decides(self) -> None:
+        """Raises `Unavailable` that says who is missing."""
+        status = self._house.ledger.status()
+        if not status.can_decide:
+            raise Unavailable(
+                f"the hive cannot decide now: {status.why_not}",
+                hint="what runs goes on; bring the missing nodes back, or see: hivemind cluster status",
+            )
+
+    def problems(self) -> tuple[str, ...]:
+        """For people, about agreement."""
+        status = self._house.ledger.status()
+        if not status.can_decide:
+            return (f"the hive cannot decide now: {status.why_not}",)
         record = self._state.hive_record
         if record is not None and record.engine == "pbft" and len(record.epoch.voters) == 2:
             return (
