@@ -109,7 +109,7 @@ class Volumes:
         for change in self.state.changes:
             if change.table in ("volumes", "snapshots"):
                 if change.new is None:
-                    self._store.delete(f"{change.table.removesuffix('s')}/{change.old.id}")
+                    self._forget(f"{change.table.removesuffix('s')}/{change.old.id}")
                 self._look_at(change.key)
             elif change.table == "discarded" and change.new:
                 self._look_at(change.key)
@@ -117,6 +117,12 @@ class Volumes:
                 released.add(change.old.project)
         if released:
             self._released(released)
+
+    def _forget(self, key: str) -> None:
+        """What another node observed, it forgets itself."""
+        entry = self._store.get(key)
+        if entry is not None and entry.writer == self.node:
+            self._store.delete(key)
 
     def _released(self, projects: set[str]) -> None:
         """What could not be resized while it was used."""
