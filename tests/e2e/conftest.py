@@ -28,8 +28,8 @@ def hatch() -> Iterator[Hatch]:
     numbers = itertools.count()
     made: list[Daemon] = []
 
-    def make(*options: str) -> Daemon:
-        daemon = Daemon(session / str(next(numbers)), *options)
+    def make(*options: str, of: type[Daemon] = Daemon) -> Daemon:
+        daemon = of(session / str(next(numbers)), *options)
         made.append(daemon)
         return daemon
 

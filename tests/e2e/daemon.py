@@ -51,6 +51,7 @@ class Daemon:
         self.log = home / "log"
         self.socket = self.run / "hivemind.sock"
         self.options = options
+        self.name = "node-1"
         self.process: subprocess.Popen[bytes] | None = None
         self.client = Hivemind(f"unix://{self.socket}")
         self.traces = Traces(home, self.client)
@@ -63,7 +64,7 @@ class Daemon:
     def launch(self) -> None:
         """Starts it and returns at once."""
         words = ["daemon", "--data-dir", str(self.data), "--run-dir", str(self.run)]
-        words += ["--node-name", "node-1", "--log-format", "console", *self.options]
+        words += ["--node-name", self.name, "--log-format", "console", *self.options]
         if "--web-port" not in self.options:
             words += ["--web-port", "0"]
         with self.log.open("ab") as log:
@@ -103,10 +104,20 @@ class Daemon:
 
     def reboot(self) -> None:
         """All of it dies at once, nothing stays mounted, and what lies in /run is gone. Then it starts."""
+        self.power_off(self.pids())
+        self.start()
+
+    def pids(self) -> list[int]:
+        """Of the containers that it knows of."""
         statuses = [a.status for a in self.client.allocations.list(None)]
         parts = [part for status in statuses for part in (status, *status.companions)]
-        pids = [part.pid for part in parts if part.pid]
-        self.kill()
+        return [part.pid for part in parts if part.pid]
+
+    def power_off(self, pids: list[int]) -> None:
+        """Its daemon, these processes and whatever else is of its directory die; nothing of /run is left."""
+        assert self.process
+        if self.process.poll() is None:
+            self.kill()
         for pid in (*pids, *self._mentioning()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -115,7 +126,6 @@ class Daemon:
         for mounted in reversed(mounted_below(self.home)):
             subprocess.run(["umount", "--lazy", mounted.point], check=True)
         shutil.rmtree(self.run)
-        self.start()
 
     def _mentioning(self) -> list[int]:
         """Processes that have the node's directory in their command line."""

@@ -1,0 +1,107 @@
+"""The file of a local cluster, its ports, and what it writes down before it starts anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from hivemind.cli.local_cluster.cluster import plan
+from hivemind.cli.local_cluster.config import ClusterConfig, load
+from hivemind.cli.local_cluster.place import VARIABLE, Place
+from hivemind.cli.local_cluster.ports import take
+from hivemind.errors import Conflict, Invalid
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "clusters"))
+    return tmp_path / "clusters"
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "cluster-config.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_example_and_the_page_say_the_same(tmp_path: Path) -> None:
+    example = load(str(ROOT / "examples" / "cluster-config.yaml"))
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    found = re.search(r"```\n(swarm:.*?)```", page, re.DOTALL)
+    assert found and load(written(tmp_path, found[1])) == example
+    assert (example.swarm, example.nodes.count, example.cleanup) == ("demo", 10, True)
+
+
+def test_ten_nodes_unless_it_says_otherwise(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "swarm: test\n"))
+    assert config == ClusterConfig(swarm="test") and config.nodes.count == 10
+    assert load(written(tmp_path, "nodes: {count: 3, httpPort: 1, wsPort: 2}\n")).nodes.ws_port == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("swam: x\n", "'swam'", "did you mean 'swarm'"),
+        ("nodes: {http_port: 3000}\n", "'nodes.http_port'", "httpPort"),
+        ("nodes: {randomPortRange: {low: 1}}\n", "'nodes.randomPortRange.low'", "min, max"),
+        ("nodes: {count: 0}\n", "nodes.count", ""),
+        (
+            "nodes: {count: 10, randomPortRange: {min: 20000, max: 20010}}\n",
+            "need 30 ports",
+            "min: 20000, max: 20030",
+        ),
+        ("nodes: {httpPort: 3000, wsPort: 3000}\n", "the same", "of its own"),
+        ("- a\n", "not one document", "swarm"),
+        ("cleanup: maybe\n", "cleanup", ""),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(message)) as caught:
+        load(written(tmp_path, text))
+    assert hint in caught.value.hint
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be read") as caught:
+        load(str(tmp_path / "none.yaml"))
+    assert "docs/cluster.md" in caught.value.hint
+
+
+def test_every_node_has_ports_of_its_own_and_keeps_them(tmp_path: Path) -> None:
+    [http, ws] = take(30001, 40000, 2)
+    text = f"swarm: test\nnodes: {{count: 5, httpPort: {http}, wsPort: {ws}}}\n"
+    config, place = load(written(tmp_path, text)), Place("test")
+    first = plan(config, place)
+    ports = [p for n in first.nodes for p in (n.web_port, n.ws_port, n.hive_port) if p]
+    assert len(ports) == len(set(ports)) == 11
+    assert (first.nodes[0].web_port, first.nodes[0].ws_port) == (http, ws)
+    place.write(first)
+    assert plan(config, place) == first == Place("test").read()
+    with pytest.raises(Conflict, match="of 5 nodes already"):
+        plan(load(written(tmp_path, "swarm: test\nnodes: {count: 4}\n")), place)
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Conflict, match=f"port {port} is taken"):
+            plan(load(written(tmp_path, f"nodes: {{httpPort: {port}}}\n")), Place("swarm"))
+
+
+def test_one_command_at_a_time_watches_over_it() -> None:
+    place = Place("test")
+    assert place.holder() == 0
+    place.hold()
+    assert Place("test").holder() == os.getpid()
+    with pytest.raises(Conflict, match=str(os.getpid())):
+        Place("test").hold()
+    place.remove()
+    assert Place("test").holder() == 0 and not place.home.exists()
