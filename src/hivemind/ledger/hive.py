@@ -76,7 +76,9 @@ class HiveLedger:
         """Called with the id of a voter that was caught lying, and the proof, see `ReportEvidence`."""
         self._signer, self._clock, self._agreement, self._etcd = signer, clock, agreement, etcd
         self._lines = Lines(signer.public)
-        self._engine: Engine = Stalled("local", Unavailable("the ledger is being opened"))
+        self._engine: Engine = Stalled(
+            Unavailable("the ledger is being opened", hint="try again in a moment")
+        )
         self._kind = ""
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -153,16 +155,19 @@ class HiveLedger:
     async def _change(self) -> None:
         async with self._lock:
             await self._engine.stop()
-            while not self._closing:
-                try:
-                    await self._begin()
-                    return
-                except HivemindError as error:
-                    _logger.error("this node cannot take part in deciding: %s", error.message)
-                    self._becomes(Stalled("pbft", error))
-                    if not isinstance(error, Unavailable):
-                        return
-                    await asyncio.sleep(_PAUSE)
+            if not self._closing:
+                await self._begin_or_stall()
+
+    async def _begin_or_stall(self) -> None:
+        """What only the disk forbids is tried again."""
+        try:
+            await self._begin()
+        except HivemindError as error:
+            _logger.error("this node cannot take part in deciding: %s", error.message)
+            self._kind = ""
+            self._becomes(Stalled(error))
+            if isinstance(error, Unavailable):
+                asyncio.get_running_loop().call_later(_PAUSE, self._ended)
 
     async def _begin(self) -> None:
         kind = self._wanted()
@@ -223,6 +228,8 @@ class HiveLedger:
     async def _settled(self) -> None:
         """Until the engine is the one that state wants."""
         while not self._closing and self._kind != self._wanted():
+            if isinstance(self._engine, Stalled):
+                raise self._engine.error
             self._ended()
             await self._changed.wait()
 
@@ -302,24 +309,24 @@ class HiveLedger:
                 await self.journal.swap(made, made.with_name(ASIDE) if keep else None)
                 self.journal.adopt(snapshot, head)
             finally:
-                await self._begin()
+                await self._begin_or_stall()
 
 
 class Stalled:
     """In place of an engine that cannot begin."""
 
-    def __init__(self, kind: str, error: HivemindError) -> None:
-        self._kind, self._error = kind, error
+    def __init__(self, error: HivemindError) -> None:
+        self.error = error
 
     async def submit(self, envelope: Envelope) -> Receipt:
-        raise self._error
+        raise self.error
 
     def status(self) -> LedgerStatus:
         return LedgerStatus(
-            engine="local" if self._kind == "local" else "pbft",
-            role="alone" if self._kind == "local" else "learner",
+            engine="pbft",
+            role="learner",
             can_decide=False,
-            why_not=self._error.message,
+            why_not=f"{self.error.message} ({self.error.hint})",
         )
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from hivemind.errors import Corrupt, HivemindError, Unavailable
 from hivemind.ledger.agreed import epochs, requests
 from hivemind.ledger.agreed.host import JournalHost
+from hivemind.ledger.agreed.place import Place
 from hivemind.ledger.agreed.settings import Agreement
 from hivemind.ledger.agreed.standing import status_of, undecided
 from hivemind.ledger.agreed.transfer import Fetched, Fetcher, serve
@@ -28,22 +29,19 @@ from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
 from hivemind.ledger.engine import Answers, Superseded, checked, key_of, outcome_of
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.links import SERVICE, Links, Stream
-from hivemind.ledger.parts import attested
 from hivemind.ledger.records import Beside, Kept
-from hivemind.ledger.voters import name_of, next_of
+from hivemind.ledger.voters import name_of
 from hivemind.protocols.machine import Persist, Received, Send, Signer, Tick
 from hivemind.protocols.pbft import events as pbft
 from hivemind.protocols.pbft.quorum import weak
 from hivemind.protocols.pbft.replica import Replica
-from hivemind.protocols.pbft.wire import CheckpointCertificate, encode
+from hivemind.protocols.pbft.wire import encode
 from hivemind.security.envelope import Envelope
 from hivemind.security.identity import verify
 
 _logger = logging.getLogger(__name__)
 _PAUSE = 1.0
 """Seconds until a full disk is tried again."""
-_SOONEST, _LATEST = 10, 1_000
-"""Milliseconds between empty batches that do not move state's deadline into the future."""
 _MICROSECOND = 1e-6
 _SERVED = 2
 """Nodes that are given the state at a time: each takes as much memory as a snapshot."""
@@ -80,9 +78,8 @@ class AgreedEngine:
         self._stopping = False
         self._stopped = asyncio.Event()
         self._disk = ""
-        self._stuck = 0
         self._evidence: tuple[str, ...] = ()
-        self._unproven: set[int] = set()
+        self._place = Place(journal, settings.protocol.checkpoint_interval)
         self._caught_up = asyncio.Event()
         self._changing = asyncio.Lock()
         self._serving = asyncio.Semaphore(_SERVED)
@@ -112,7 +109,7 @@ class AgreedEngine:
         return Replica(
             signer=signer,
             epochs=self.chain,
-            position=self._position(),
+            position=self._place.position(),
             host=self._host,
             dice=random.Random(),
             settings=self._settings.protocol,
@@ -293,12 +290,11 @@ class AgreedEngine:
         self._disk = ""
         for effect in rest:
             if isinstance(effect, pbft.Stable):
-                await self._prove(effect.certificate)
+                await self._place.prove(effect.certificate)
             else:
                 self._perform(effect)
-        if execute and self._checkpoint_is_wanted():
-            self._unproven.add(self._state.sequence)
-            await self._journal.checkpoint()
+        if execute:
+            await self._place.checkpoint_if_due()
 
     def _skip_executed(self) -> None:
         """A state that was fetched has them in it."""
@@ -328,26 +324,7 @@ class AgreedEngine:
             results[request.id] = requests.result_of(outcome)
             self._answers.give(request.id, Receipt(sequence=batch.sequence, outcome=outcome))
         self._journal.tell(batch)
-        self._feed(pbft.Executed(position=self._position(), results=results))
-
-    def _position(self) -> pbft.Position:
-        state = self._state
-        return pbft.Position(
-            sequence=state.sequence,
-            digest=attested(state, self._journal.head),
-            due=self._due(),
-            next=next_of(state),
-        )
-
-    def _due(self) -> int | None:
-        """When state's next timer wants a batch. One that a batch does not satisfy is put off, longer each time, so
-        that it never becomes a busy loop; but an epoch that is to begin is always waited for at once."""
-        deadline = self._state.deadline()
-        if deadline is None or deadline > self._state.time or next_of(self._state):
-            self._stuck = 0
-            return deadline
-        self._stuck += 1
-        return self._state.time + min(_SOONEST << min(self._stuck, 10), _LATEST)
+        self._feed(pbft.Executed(position=self._place.position(), results=results))
 
     def _perform(self, effect: Any) -> None:
         if isinstance(effect, Send):
@@ -381,24 +358,7 @@ class AgreedEngine:
         if reply:
             self._answers.give(request, Receipt(sequence=self._state.sequence, outcome=reply.outcome))
 
-    # -- checkpoints and fetched states ----------------------------------------------------------------------
-
-    def _checkpoint_is_wanted(self) -> bool:
-        """Only of a sequence at which the voters certify the state; always of the last one of an epoch."""
-        sequence, following = self._state.sequence, next_of(self._state)
-        if following and following.since == sequence + 1:
-            return True
-        return self._journal.checkpoint_is_due and not sequence % self._settings.protocol.checkpoint_interval
-
-    async def _prove(self, certificate: CheckpointCertificate) -> None:
-        sequence = certificate.checkpoint.sequence
-        if sequence not in self._unproven:
-            return
-        try:
-            await self._journal.in_thread(self._journal.log.prove, sequence, encode(certificate))
-        except Unavailable as error:
-            _logger.warning("the proof of checkpoint %d was not kept: %s", sequence, error.message)
-        self._unproven = {each for each in self._unproven if each > sequence}
+    # -- fetched states ----------------------------------------------------------------------------------------
 
     async def _fetched(self, found: Fetched | int) -> None:
         """A state, or the sequence of one that nobody gave."""
@@ -418,7 +378,7 @@ class AgreedEngine:
             self._skip_executed()
             for request in self._answers.waiting():
                 self._answer_from_memory(request)
-            self._feed(pbft.StateInstalled(position=self._position(), certificate=found.certificate))
+            self._feed(pbft.StateInstalled(position=self._place.position(), certificate=found.certificate))
 
     async def _serve(self, stream: Stream) -> None:
         async with self._serving:
