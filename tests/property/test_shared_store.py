@@ -114,27 +114,6 @@ def do(world: World, step: Step, count: int) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.integers(0, 1000))
-@example(
-    [
-        ("put", 0, 0),
-        ("wait", 0, 5),
-        ("part", 3, 0),
-        ("put", 3, 0),
-        ("put", 0, 1),
-        ("wait", 0, 2),
-        ("put", 0, 1),
-    ]
-    + [
-        ("delete", 0, 0),
-        ("wait", 0, 5),
-        ("wait", 0, 5),
-        ("wait", 0, 5),
-        ("wait", 0, 5),
-        ("wait", 0, 5),
-        ("heal", 0, 0),
-    ],
-    0,
-)  # what is deleted stays so, though an older entry arrives later
 @example([("lose", 0, 0), ("put", 0, 0), ("put", 0, 1)], 0)  # a lost acknowledgement
 @example([("put", 0, 0), ("crash", 0, 0), ("start", 0, 0), ("delete", 1, 0), ("put", 2, 0)], 1)
 def test_whatever_happens_all_see_what_the_reference_says(steps_: list[Step], seed: int) -> None:

@@ -57,54 +57,13 @@ from hivemind.protocols.autobee.steps import (
 )
 from hivemind.protocols.autobee.tree import Peaks
 from hivemind.protocols.autobee.wire import Accuse, Acked, Chunk, Hello, Living, Mark, Mend, Summary, Want
+from hivemind.protocols.autobee.writer_log import WriterLog
 from hivemind.protocols.machine import SECOND, Micros, Received, Send, Signer, Tick, Verifier
 from hivemind.security.statement import Statement
 
 _PACE = 4
 """Nodes that a summary goes to each time."""
 _QUESTIONS = 200.0
-_RECENT = 16
-"""Roots of a log that are remembered."""
-
-
-class _Log:
-    """A writer's log, as far as the machine must know it."""
-
-    def __init__(self, writer: str) -> None:
-        self.writer = writer
-        self.fork = 0
-        self.peaks = Peaks()
-        self.head: Statement | None = None
-        self.behind: tuple[Piece, ...] = ()
-        self.roots: dict[int, Statement] = {}
-        self.waiting: deque[Body] = deque()
-        """Here, and not yet delivered to the view."""
-        self.clock = 0
-        """All that is yet to come of it has a greater one."""
-        self.ack: Statement | None = None
-        self.evidence = b""
-        self.size = 0
-        self.asked: Micros | None = None
-        self.mended: Micros | None = None
-        self.missing: frozenset[int] = frozenset()
-        self.coming: tuple[Peaks, list[Piece], int] | None = None
-        """A log of a higher fork, or cleared differently, that replaces this one when it is whole; its fork."""
-        self.allowance = 0.0
-        self.measured: Micros | None = None
-
-    @property
-    def length(self) -> int:
-        return self.peaks.length
-
-    @property
-    def delivered(self) -> int:
-        return self.waiting[0].sequence - 1 if self.waiting else self.length
-
-    def took(self, head: Statement, behind: tuple[Piece, ...], said: Head) -> None:
-        self.head, self.behind, self.fork = head, behind, said.fork
-        self.roots[said.length] = head
-        while len(self.roots) > _RECENT:
-            del self.roots[next(iter(self.roots))]
 
 
 class Replica:
@@ -128,8 +87,8 @@ class Replica:
         """What was refused, by why."""
         self._signer, self._wall, self._settings = signer, wall, settings or Settings()
         self._notary, self._verify, self._outsiders = Notary(hive, verify), verify, outsiders
-        self._own = _Log(self.node)
-        self._logs: dict[str, _Log] = {self.node: self._own}
+        self._own = WriterLog(self.node)
+        self._logs: dict[str, WriterLog] = {self.node: self._own}
         self._guests: set[str] = set()
         self._peers: set[str] = set()
         self._clock = 0
@@ -256,7 +215,7 @@ class Replica:
 
     def _restore(self, kept: list[Restored]) -> None:
         for each in kept:
-            log = self._logs.setdefault(each.writer, _Log(each.writer))
+            log = self._logs.setdefault(each.writer, WriterLog(each.writer))
             log.evidence = each.evidence
             if each.ack is not None and isinstance(ack := read(each.ack), Ack):
                 log.ack, log.clock = each.ack, ack.clock
@@ -527,15 +486,15 @@ class Replica:
         if not hello.answer:
             self._greet(sender)
 
-    def _log(self, writer: str) -> _Log | None:
+    def _log(self, writer: str) -> WriterLog | None:
         """None: that writer does not count."""
         log = self._logs.get(writer)
         if log is None and self._outsiders is not None and len(self._guests) < 64 and len(writer) == 64:
-            log = self._logs[writer] = _Log(writer)
+            log = self._logs[writer] = WriterLog(writer)
             self._guests.add(writer)
         return None if log is None or log.evidence else log
 
-    def _ask(self, peer: str, log: _Log, fork: int, *, again: bool = False) -> None:
+    def _ask(self, peer: str, log: WriterLog, fork: int, *, again: bool = False) -> None:
         if not again and log.asked is not None and self._now < log.asked + self._settings.patience:
             return
         log.asked = self._now
@@ -561,7 +520,7 @@ class Replica:
         log = self._log(writer)
         if not isinstance(said, Head) or log is None or said.fork < log.fork or said.fork <= 0:
             return
-        if not self._affords(log, chunk):
+        if not log.affords(cost(chunk.pieces), self._settings, self._now):
             self.counters["too much at once"] += 1
             return
         if chunk.before:
@@ -579,22 +538,7 @@ class Replica:
             self.counters["own log lost"] += 1
             self._refork(max(said.fork + 1, self._wall(self._now)))
 
-    def _affords(self, log: _Log, chunk: Chunk) -> bool:
-        """A token bucket for each writer, whoever passes its log on; and a limit to what is kept of it."""
-        settings = self._settings
-        if log.measured is None:
-            log.allowance = float(settings.burst)
-        else:
-            log.allowance += (self._now - log.measured) * settings.rate / SECOND
-        log.measured = self._now
-        log.allowance = min(log.allowance, float(settings.burst))
-        price = cost(chunk.pieces)
-        if price > log.allowance or log.size + price > settings.largest_log:
-            return False
-        log.allowance -= price
-        return True
-
-    def _continue(self, sender: str, log: _Log, chunk: Chunk, said: Head) -> None:
+    def _continue(self, sender: str, log: WriterLog, chunk: Chunk, said: Head) -> None:
         start, end = chunk.pieces[0].start, chunk.pieces[-1].end
         if said.fork == log.fork and end <= log.length:
             self._same_place(log, chunk, said)
@@ -605,14 +549,14 @@ class Replica:
         else:
             self._ask(sender, log, said.fork)
 
-    def _same_place(self, log: _Log, chunk: Chunk, said: Head) -> None:
+    def _same_place(self, log: WriterLog, chunk: Chunk, said: Head) -> None:
         """Nothing new; unless it contradicts what the writer had said."""
         known = log.roots.get(said.length)
         other = read(known) if known is not None else None
         if known is not None and isinstance(other, Head) and other.root != said.root:
             self._accused(encode_evidence(Fork(known, chunk.head)))
 
-    def _extend(self, sender: str, log: _Log, chunk: Chunk, said: Head) -> None:
+    def _extend(self, sender: str, log: WriterLog, chunk: Chunk, said: Head) -> None:
         peaks = log.peaks.copy()
         if not self._folds(peaks, chunk, said) or not self._genuine(log, chunk.head):
             return
@@ -637,7 +581,7 @@ class Replica:
             self._pass_on(log, chunk, sender)
         self._deliver(sender)
 
-    def _pass_on(self, log: _Log, chunk: Chunk, sender: str) -> None:
+    def _pass_on(self, log: WriterLog, chunk: Chunk, sender: str) -> None:
         """News that came in one piece, where not everyone is told by their writer."""
         if len(self._peers) > self._settings.fan_out and cost(chunk.pieces) <= wire.CHUNK:
             self._push(chunk, (peer for peer in self._targets() if peer not in (sender, log.writer)))
@@ -654,7 +598,7 @@ class Replica:
             self.counters["malformed"] += 1
         return sound
 
-    def _genuine(self, log: _Log, head: Statement) -> bool:
+    def _genuine(self, log: WriterLog, head: Statement) -> bool:
         if head == log.head:
             return True
         if self._notary.genuine(head):
@@ -662,7 +606,7 @@ class Replica:
         self.counters["badly signed"] += 1
         return False
 
-    def _replace(self, sender: str, log: _Log, chunk: Chunk, said: Head) -> None:
+    def _replace(self, sender: str, log: WriterLog, chunk: Chunk, said: Head) -> None:
         """A log from its beginning on: of a higher fork, or cleared so that it does not continue what is here."""
         if chunk.pieces[0].start == 0:
             log.coming = (Peaks(), [], said.fork)
@@ -685,7 +629,7 @@ class Replica:
         if chunk.pieces[0].start == 0:
             self._pass_on(log, chunk, sender)
 
-    def _swap(self, sender: str, log: _Log, head: Statement, said: Head) -> None:
+    def _swap(self, sender: str, log: WriterLog, head: Statement, said: Head) -> None:
         """What had been delivered is replaced at once, so that nobody sees it gone; the rest waits for its causes."""
         assert log.coming is not None
         peaks, pieces, _ = log.coming
@@ -709,7 +653,7 @@ class Replica:
         self._deliver(sender)
         self._settle(log, sender)
 
-    def _contradicts(self, log: _Log, head: Statement, pieces: Sequence[Piece]) -> bool:
+    def _contradicts(self, log: WriterLog, head: Statement, pieces: Sequence[Piece]) -> bool:
         """Whether a log that replaces what we have of it is another one: then its writer is convicted."""
         known = read(log.head) if log.head is not None else None
         parted = split(pieces, known.length) if isinstance(known, Head) else None
@@ -724,7 +668,7 @@ class Replica:
         self._accused(encode_evidence(Fork(log.head, head, before, behind)))
         return True
 
-    def _compare(self, log: _Log, chunk: Chunk, said: Head) -> None:
+    def _compare(self, log: WriterLog, chunk: Chunk, said: Head) -> None:
         """A log as nodes only, parted where the head that we have ends: it proves a fork, or nothing."""
         if log.head is not None and said.fork == log.fork:
             self._accused(encode_evidence(Fork(log.head, chunk.head, chunk.before, chunk.behind)))
@@ -747,7 +691,7 @@ class Replica:
         for writer in sorted(touched):
             self._settle(self._logs[writer], sender)
 
-    def _ready(self, log: _Log, sender: str) -> list[Body]:
+    def _ready(self, log: WriterLog, sender: str) -> list[Body]:
         """The next batch, taken out of what waits; nothing when it must go on waiting."""
         batch: list[Body] = []
         for body in log.waiting:
@@ -762,7 +706,7 @@ class Replica:
             log.waiting.popleft()
         return batch
 
-    def _caused(self, log: _Log, batch: Sequence[Body], sender: str) -> bool:
+    def _caused(self, log: WriterLog, batch: Sequence[Body], sender: str) -> bool:
         """Whether all that the writer had seen is here; what was said by those who do not count any more is not
         waited for."""
         if not all(self._plausible(body) for body in batch):
@@ -780,7 +724,7 @@ class Replica:
     def _plausible(self, body: Body) -> bool:
         return body.clock <= self._wall(self._now) + self._settings.ahead
 
-    def _taken(self, log: _Log, bodies: Sequence[Body]) -> list[Entry]:
+    def _taken(self, log: WriterLog, bodies: Sequence[Body]) -> list[Entry]:
         """The entries that these are, as far as they count; all clocks go past theirs."""
         entries = [entry_of(body, log.writer) for body in bodies]
         if log.writer in self._guests and self._outsiders is not None:
@@ -818,7 +762,7 @@ class Replica:
             )
         self._settle(log, sender)
 
-    def _settle(self, log: _Log, sender: str) -> None:
+    def _settle(self, log: WriterLog, sender: str) -> None:
         """Believes the writer's promise once its log is here, and asks it where we differ."""
         ack = read(log.ack) if log.ack is not None else None
         if not isinstance(ack, Ack) or log is self._own or log.delivered < ack.length:
@@ -881,7 +825,7 @@ class Replica:
         self.counters["mended"] += 1
         self._show(self.order.apply((), [entry for entry in held if entry.sequence not in living]))
 
-    def _refine(self, log: _Log, chunk: Chunk, said: Head) -> None:
+    def _refine(self, log: WriterLog, chunk: Chunk, said: Head) -> None:
         """Living entries that whoever passed the log on had left out."""
         peaks = Peaks()
         if not fold(peaks, chunk.pieces) or peaks.length != said.length or peaks.root() != said.root:
@@ -912,7 +856,7 @@ class Replica:
         added = admitted - (self._logs.keys() - self._guests)
         for writer in sorted(added):
             self._guests.discard(writer)
-            self._logs.setdefault(writer, _Log(writer))
+            self._logs.setdefault(writer, WriterLog(writer))
         if added:
             for peer in sorted(self._peers):
                 if peer in self._logs:
@@ -936,7 +880,7 @@ class Replica:
             if isinstance(said, Head) and said.root != each.root and log is not self._own:
                 self.counters["not what was certified"] += 1
                 self._show(self.order.apply((), list(self.order.newest(each.writer))))
-                self._logs[each.writer] = _Log(each.writer)
+                self._logs[each.writer] = WriterLog(each.writer)
                 self._effects.append(Drop(each.writer))
 
     def _accused(self, evidence: bytes) -> None:

@@ -62,6 +62,26 @@ def test_deletions_are_forgotten_once_everyone_is_past_them() -> None:
         assert nodes_of(node.disk.logs[world.admitted[0]].pieces) <= 8
 
 
+def test_what_was_deleted_never_shows_again_though_an_older_entry_comes_late() -> None:
+    world = World(4)
+    first, apart = world.all[0], world.all[3]
+    first.write({"a": b"1"})
+    world.run(2)
+    world.part([apart])
+    apart.write({"a": b"2"})
+    for _ in range(3):
+        first.write({"b": b"x"})
+        world.run(1)
+    first.write({"a": None})
+    world.run(10)
+    world.heal()
+    for _ in range(100):
+        world.run(0.001)
+        assert "a" not in first.contents()
+    world.run(10)
+    assert world.agree() == {"b": b"x"}
+
+
 def test_apart_and_together_again_nothing_is_wrong_after_one_exchange() -> None:
     world = World(5)
     world.all[0].write({"name/web": b"old", "name/db": b"one"})
