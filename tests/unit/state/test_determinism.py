@@ -7,19 +7,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+from grown_hive import HOUR, GrownHive
 from hive import Hive
 from hivemind.model.content import Piece
 from hivemind.model.network import Port
+from hivemind.model.node import NodeManifest
 from hivemind.model.template import EnvFrom
-from hivemind.state.operations import DeleteApp, PauseApp, PutContent, RollbackApp, ScaleApp
+from hivemind.state.operations import (
+    DeleteApp,
+    LeaveHive,
+    PauseApp,
+    PutContent,
+    RollbackApp,
+    ScaleApp,
+    UpdateNode,
+)
 from hivemind.state.partition import PartitionTree
 from hivemind.state.state import State
 
 SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
 from hive import Hive
-from test_determinism import story
-print(story(Hive(nodes=5)).state.digest().hex())
+from test_determinism import grown, story
+print(story(Hive(nodes=5)).state.digest().hex(), grown().state.digest().hex())
 """
 
 
@@ -43,6 +53,27 @@ def story(hive: Hive) -> Hive:
     return hive
 
 
+def grown() -> GrownHive:
+    """Nodes that come, vote, are lost, return, leave; replicas that spread over zones and move."""
+    hive = GrownHive(*"bcdefgh", workers=("v", "w"), max_voters=5, rotation=HOUR, rebalance=True)
+    for number, name in enumerate("bcdefgh"):
+        hive.do(UpdateNode(manifest=NodeManifest(name=name, labels={"zone": f"z{number % 3}"})))
+    hive.deploy("web", replicas=20)
+    hive.deploy("near", replicas=4, depends_on={"web": "started"})
+    hive.settle()
+    for name in "bc":
+        hive.lose(name)
+    hive.begun()
+    hive.register("b")
+    hive.do(LeaveHive(node="d"))
+    hive.admit("late")
+    for _ in range(60):
+        hive.settle()
+        due = hive.state.deadline()
+        hive.wait(max((due or hive.time) - hive.time, 0) / 1000)
+    return hive
+
+
 def test_other_hash_seeds_give_the_same_digest() -> None:
     here = Path(__file__).parent
     script = SCRIPT.format(tests=str(here))
@@ -58,7 +89,19 @@ def test_other_hash_seeds_give_the_same_digest() -> None:
         )
         digests.add(done.stdout.strip())
     assert len(digests) == 1
-    assert digests == {story(Hive(nodes=5)).state.digest().hex()}
+    mine = f"{story(Hive(nodes=5)).state.digest().hex()} {grown().state.digest().hex()}"
+    assert digests == {mine}
+
+
+def test_a_restored_hive_of_several_goes_on_exactly_like_the_one_that_never_stopped() -> None:
+    hive = grown()
+    assert hive.state.terms and hive.state.about.away
+    again = State.restore(hive.state.snapshot())
+    for state in (hive.state, again):
+        for _ in range(50):
+            due = max(state.deadline() or 0, state.time)
+            state.apply(state.sequence + 1, due, [])
+    assert again.digest() == hive.state.digest() and again.deadline() == hive.state.deadline()
 
 
 def test_a_restored_state_goes_on_exactly_like_the_one_that_never_stopped() -> None:
