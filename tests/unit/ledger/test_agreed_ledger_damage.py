@@ -7,6 +7,7 @@ import asyncio
 import sqlite3
 import zlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -138,3 +139,46 @@ async def test_a_state_that_differs_is_replaced_by_the_certified_one(
         assert "differs" in caplog.text or "votes no more" in caplog.text
         await hive.agree()
         await nodes[2].put("agrees-again")
+
+
+async def test_killed_at_any_transaction_a_voter_never_contradicts_itself(tmp_path: Path) -> None:
+    """Votes, batches and links of epochs become durable in groups; between any two of them the node dies."""
+    async with hive_in(tmp_path, settings=Settings(checkpoint_batches=6)) as hive:
+        nodes = await hive.grow(4)
+        died, told = set[str](), set[str]()
+        for count in range(1, 22, 2):
+            victim = nodes[count % 4]
+            dead = dies_after(victim, count)
+            others = [node for node in nodes if node is not victim]
+            while not dead:
+                names = {f"p{count}-{len(told)}-{node.name}": node for node in others}
+                await asyncio.gather(*(node.put(name) for name, node in names.items()))
+                told |= set(names)
+            died.add(dead[0])
+            await victim.kill()
+            await victim.start()
+            await victim.put(f"back-{count}")
+            told.add(f"back-{count}")
+            await hive.agree()
+        assert len(died) >= 2
+        assert all(not node.ledger.status().evidence for node in nodes)
+        assert nodes[0].projects == told
+
+
+def dies_after(node: Node, count: int) -> list[str]:
+    """So many writes of its file succeed. The list says at which one it died; from then on nothing leaves it."""
+    log, left, died = node.ledger.journal.log, [count], list[str]()
+    for name in ("append", "keep", "checkpoint", "prove"):
+        original = getattr(log, name)
+
+        def write(*arguments: Any, _original: Any = original, _name: str = name) -> Any:
+            if left[0] <= 0:
+                if not died:
+                    died.append(_name)
+                    node.ledger._lines._links = None
+                raise Unavailable("killed")
+            left[0] -= 1
+            return _original(*arguments)
+
+        setattr(log, name, write)
+    return died
