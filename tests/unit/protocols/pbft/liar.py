@@ -37,7 +37,7 @@ def proposal(*ids: str, time: int = 1_000_000) -> bytes:
 def prepared(signers: str, view: int, sequence: int, data: bytes) -> PreparedCertificate:
     """A certificate with these signers, the first of whom says PRE-PREPARE."""
     key = digest(data)
-    leader, *backups = signers
+    leader, backups = signers[0], signers[1:]
     offer = signed(leader, PrePrepare(view, sequence, key))
     votes = {name: signed(name, Prepare(view, sequence, key)).signature for name in backups}
     return PreparedCertificate(view, sequence, key, offer.signature, tuple(sorted(votes.items())))

@@ -27,9 +27,11 @@ def role(world: World, name: str) -> str:
 
 
 def order(world: World, first: int, last: int) -> None:
+    outcomes = world.nodes["B"].outcomes
     for number in range(first, last):
-        world.submit("B", f"p/{number}")
-        world.run(10 * SECOND, until=lambda number=number: f"p/{number}" in world.nodes["B"].outcomes)
+        id = f"p/{number}"
+        world.submit("B", id)
+        world.run(10 * SECOND, until=lambda id=id: id in outcomes)  # type: ignore[misc]
 
 
 def test_a_later_checkpoint_in_a_later_view_ends_it() -> None:

@@ -3,6 +3,8 @@ enough, it broadcasts the request to all replicas"."""
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from hivemind.protocols.machine import SECOND, Received, Send, Tick

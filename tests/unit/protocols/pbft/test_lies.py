@@ -9,6 +9,7 @@ from hivemind.protocols.machine import SECOND, Received
 from hivemind.protocols.pbft import wire
 from hivemind.protocols.pbft.events import Convict
 from hivemind.protocols.pbft.evidence import proven
+from hivemind.security.statement import Domain, Statement
 from unit.protocols.pbft import liar
 from unit.protocols.pbft.world import HIVE, Key, World, epoch, verify
 
@@ -45,6 +46,12 @@ def view(world: World, name: str) -> tuple[int, bool]:
     return replica.standing().view, replica.standing().active
 
 
+def number(world: World, name: str) -> int:
+    replica = world.nodes[name].replica
+    assert replica is not None
+    return replica.standing().epoch.number
+
+
 # Who may say what.
 
 
@@ -77,8 +84,6 @@ def test_strangers_do_not_vote(world: World) -> None:
 def test_a_signature_counts_where_it_was_made_for(world: World, forged: dict[str, object]) -> None:
     body = wire.PrePrepare(0, 1, wire.digest(P1))
     made = wire.encode(body)
-    from hivemind.security.statement import Domain, Statement
-
     domain = Domain("pbft", str(forged.get("hive", HIVE)), int(str(forged.get("epoch", 0))))
     signature = Key(str(forged.get("key", "A"))).sign(domain.covered(made))
     liar.tell(world, "B", Statement("A", made, signature), attached=P1)
@@ -95,8 +100,6 @@ def test_only_the_one_encoding_counts(world: World) -> None:
     body = wire.encode(wire.Prepare(0, 1, NULL))
     loose = body.replace(b"\x02\x00\x01", b"\x02\xcc\x00\x01", 1)
     assert loose != body
-    from hivemind.security.statement import Domain, Statement
-
     signature = Key("B").sign(Domain("pbft", HIVE, 0).covered(loose))
     liar.tell(world, "C", Statement("B", loose, signature))
     assert dropped(world, "C") == {"malformed": 1}
@@ -313,7 +316,7 @@ CHANGES = tuple(liar.view_change(name, 1, liar.prepared("ABC", 0, 2, P2)) for na
     ],
 )
 def test_a_new_view_that_does_not_follow_from_v_is_refused(
-    world: World, changes: tuple[wire.Statement, ...], offers: list[tuple[int, bytes]]
+    world: World, changes: tuple[Statement, ...], offers: list[tuple[int, bytes]]
 ) -> None:
     for name in "BD":
         liar.tell(world, "C", liar.view_change(name, 1))
@@ -381,12 +384,11 @@ def test_an_epoch_begins_by_a_quorum_of_the_one_before_only(world: World) -> Non
         pairs = tuple((name, liar.signed(name, body).signature) for name in names)
         chain = wire.Chain((wire.Boundary(wire.CheckpointCertificate(0, body, pairs)),))
         world.nodes["D"].feed(Received("A", wire.encode(chain)))
-        replica = world.nodes["D"].replica
-        assert replica is not None and replica.standing().epoch.number == 0
+        assert number(world, "D") == 0
     pairs = tuple((name, liar.signed(name, body).signature) for name in "ABC")
     chain = wire.Chain((wire.Boundary(wire.CheckpointCertificate(0, body, pairs)),))
     world.nodes["D"].feed(Received("A", wire.encode(chain)))
-    assert replica.standing().epoch.number == 1
+    assert number(world, "D") == 1
 
 
 def test_flooding_with_status_is_answered_within_a_budget(world: World) -> None:

@@ -145,8 +145,6 @@ class Node:
         self.replica.check()
         for effect in effects:
             self.perform(effect)
-            if self.replica is None:
-                return
 
     def perform(self, effect: Effect) -> None:
         self.seen.append(effect)
