@@ -125,11 +125,16 @@ def _keep_an_administrator(state: State, node: Node) -> None:
     goes = state.principals.get(node.administrator)
     if goes is None or goes.role is not Role.ADMIN:
         return
-    if not any(p.role is Role.ADMIN and p.id != goes.id for p in state.principals.values()):
+    if not _others_administer(state, goes.id):
         raise Conflict(
             f"with {node.name!r} goes {goes.name!r}, the last administrator of the hive",
             hint="make another one first: hivemind token create --name NAME --role admin",
         )
+
+
+def _others_administer(state: State, id: str) -> bool:
+    """A hive without anybody who administers it could not be helped: the last one stays, whatever its node did."""
+    return any(p.role is Role.ADMIN and p.id != id for p in state.principals.values())
 
 
 def _keep_volumes(state: State, node: Node) -> None:
@@ -154,8 +159,9 @@ def _remove(state: State, node: Node) -> None:
     losing.forget_accusations(state, node.id, by=True)
     state.tables.remove(state.nodes, node.id)
     state.deadlines.pop(("node", node.id))
-    for id in [node.id, *([node.administrator] if node.administrator else ())]:
-        _forget_principal(state, id)
+    _forget_principal(state, node.id)
+    if _others_administer(state, node.administrator):
+        _forget_principal(state, node.administrator)
     for id in [id for id, left in state.discarded.items() if left.node == node.id]:
         state.tables.remove(state.discarded, id)
     notices.reassign(state)

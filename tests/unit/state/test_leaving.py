@@ -193,6 +193,21 @@ def test_a_proof_expels_whoever_reports_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert hive.do(ReportEvidence(node="nobody", proof=b""), by=c, refused=True).code == "not-found"
 
 
+def test_a_convicted_nodes_administrator_goes_with_it_unless_it_is_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hive = GrownHive(*"bcd")
+    monkeypatch.setattr(leaving, "proven", lambda proof, domain, verify: convicted)
+    convicted = hive.ids["b"]
+    hive.do(ReportEvidence(node=convicted, proof=b"x"), by="node-0")
+    assert key("admin of b").public not in hive.state.principals
+    for name in "cd":
+        hive.do(RevokePrincipal(name=f"admin-{name}"))
+    convicted = "node-0"
+    hive.do(ReportEvidence(node=convicted, proof=b"x"), by=hive.ids["c"])
+    assert gone(hive, "node-0") and hive.state.principals[ADMIN].role is Role.ADMIN
+
+
 def test_a_liar_among_four_that_have_to_be_four_keeps_an_empty_seat(monkeypatch: pytest.MonkeyPatch) -> None:
     hive = GrownHive(*"bcd", require_bft=True)
     monkeypatch.setattr(leaving, "proven", lambda proof, domain, verify: hive.ids["b"])
