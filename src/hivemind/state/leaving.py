@@ -4,13 +4,15 @@ A node that leaves stays in the hive until others decide in its place and nothin
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Forbidden, NotFound
-from hivemind.model.hive import Expulsion, Hive
+from hivemind.model.hive import Epoch, Expulsion, Hive
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal, Role
 from hivemind.protocols.pbft.evidence import proven
+from hivemind.protocols.pbft.wire import Evidence
 from hivemind.security.identity import verify
 from hivemind.state import losing, voters
 from hivemind.state.draining import remaining
@@ -63,10 +65,21 @@ def convict(state: State, operation: ReportEvidence, who: Principal) -> Outcome:
     node = state.nodes.get(operation.node)
     if node is None:
         raise NotFound(f"there is no node {operation.node[:12]!r}", hint="hivemind node ls shows them")
-    if proven(operation.proof, hive.domain, verify) != node.id:
+    epoch = _epoch_of(state, operation.proof)
+    if proven(operation.proof, hive.domain, verify, epoch) != node.id:
         raise Forbidden(f"this proves nothing about node {node.name!r}")
     banish(state, node, "it contradicted itself", proof=operation.proof, by=who.name)
     return Outcome(id=node.id)
+
+
+def _epoch_of(state: State, proof: bytes) -> Epoch | None:
+    """In which it says that something was said: some lies are such only for the voters of that one."""
+    try:
+        number = msgspec.msgpack.decode(proof, type=Evidence).epoch
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    term = state.terms.get(voters.term_key(number)) if number >= 0 else None
+    return term.epoch if term else None
 
 
 def banish(state: State, node: Node, reason: str, *, by: str, proof: bytes = b"") -> None:

@@ -41,6 +41,8 @@ def found(state: State, operation: FoundHive, who: Principal) -> Outcome:
         raise Conflict(f"this node belongs to the hive {old.name!r} already", hint="hivemind cluster status")
     if list(state.nodes) != [operation.node]:
         raise Conflict("a hive is founded by the one node that there is, once that is registered")
+    if operation.engine == "local":
+        raise Invalid("the log of one node agrees on nothing with others", hint="choose pbft, or etcd")
     _check(operation.max_voters, operation.require_bft, operation.rotation)
     founder = state.nodes[operation.node]
     epoch = Epoch(number=0, since=state.sequence, voters=(founder.id,))

@@ -41,9 +41,13 @@ def begin(state: State) -> None:
 
 
 def remember(state: State, term: Term) -> None:
-    state.tables.put(state.terms, f"{term.epoch.number:08d}", term)
+    state.tables.put(state.terms, term_key(term.epoch.number), term)
     for key in list(state.terms)[:-_TERMS_KEPT]:
         state.tables.remove(state.terms, key)
+
+
+def term_key(number: int) -> str:
+    return f"{number:08d}"
 
 
 def tend(state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from grown_hive import ADMIN, GrownHive, key
@@ -11,6 +12,9 @@ from hivemind.model.allocation import AllocationState, Desired
 from hivemind.model.mount import VolumeMount
 from hivemind.model.node import NodeManifest
 from hivemind.model.principal import Principal, Role
+from hivemind.protocols.pbft.signatures import Signatures
+from hivemind.protocols.pbft.wire import Evidence, Prepare
+from hivemind.security.identity import verify
 from hivemind.state import leaving
 from hivemind.state.operations import (
     DrainNode,
@@ -176,7 +180,7 @@ def test_a_proof_expels_whoever_reports_it(monkeypatch: pytest.MonkeyPatch) -> N
     hive = GrownHive(*"bcd")
     domains = []
 
-    def proven(proof: bytes, domain: str, verify: Any) -> str | None:
+    def proven(proof: bytes, domain: str, verify: Any, epoch: Any) -> str | None:
         domains.append(domain)
         return proof.decode() or None
 
@@ -193,11 +197,38 @@ def test_a_proof_expels_whoever_reports_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert hive.do(ReportEvidence(node="nobody", proof=b""), by=c, refused=True).code == "not-found"
 
 
+def contradiction(
+    hive: GrownHive, name: str, *, domain: str = "", epoch: int = 1, same: bool = False
+) -> bytes:
+    """Two votes of that node for one sequence."""
+    signatures, signer = Signatures(domain or hive.record.domain, verify), key(name)
+    first, second = (
+        signatures.sign(signer, epoch, Prepare(0, 40, bytes([0 if same else n]) * 32)) for n in (1, 2)
+    )
+    return msgspec.msgpack.encode(Evidence(epoch, first, second))
+
+
+def test_two_votes_that_contradict_each_other_expel_whoever_signed_them() -> None:
+    hive = GrownHive(*"bcd")
+    b, c = hive.ids["b"], hive.ids["c"]
+    for worthless in (
+        contradiction(hive, "b", same=True),
+        contradiction(hive, "b", domain="another hive"),
+        contradiction(hive, "d"),
+        contradiction(hive, "b")[:-1],
+        b"",
+        msgspec.msgpack.encode([1, 2]),
+    ):
+        hive.do(ReportEvidence(node=b, proof=worthless), by=c, refused=True)
+    hive.do(ReportEvidence(node=b, proof=contradiction(hive, "b")), by=c)
+    assert gone(hive, "b") and hive.state.expulsions[b].reason == "it contradicted itself"
+
+
 def test_a_convicted_nodes_administrator_goes_with_it_unless_it_is_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hive = GrownHive(*"bcd")
-    monkeypatch.setattr(leaving, "proven", lambda proof, domain, verify: convicted)
+    monkeypatch.setattr(leaving, "proven", lambda proof, domain, verify, epoch: convicted)
     convicted = hive.ids["b"]
     hive.do(ReportEvidence(node=convicted, proof=b"x"), by="node-0")
     assert key("admin of b").public not in hive.state.principals
@@ -210,7 +241,7 @@ def test_a_convicted_nodes_administrator_goes_with_it_unless_it_is_the_last(
 
 def test_a_liar_among_four_that_have_to_be_four_keeps_an_empty_seat(monkeypatch: pytest.MonkeyPatch) -> None:
     hive = GrownHive(*"bcd", require_bft=True)
-    monkeypatch.setattr(leaving, "proven", lambda proof, domain, verify: hive.ids["b"])
+    monkeypatch.setattr(leaving, "proven", lambda proof, domain, verify, epoch: hive.ids["b"])
     hive.do(ReportEvidence(node=hive.ids["b"], proof=b"x"), by="node-0")
     hive.begun()
     assert len(hive.voters) == 4 and "b" in hive.voters and gone(hive, "b")

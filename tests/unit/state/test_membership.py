@@ -72,6 +72,7 @@ def test_founding_again_changes_nothing() -> None:
         (1, {"max_voters": 65}, "65 voters are not possible"),
         (1, {"max_voters": 3, "require_bft": True}, "none of them may lie"),
         (1, {"rotation": 59_999}, "a minute at least"),
+        (1, {"engine": "local"}, "agrees on nothing with others"),
     ],
 )
 def test_what_founding_refuses(nodes: int, founding: dict[str, Any], why: str) -> None:
