@@ -25,6 +25,7 @@ from hivemind.ledger.trust import Handover
 from hivemind.ledger.voters import engine_of
 from hivemind.protocols.machine import Signer
 from hivemind.security.envelope import Envelope
+from hivemind.state.state import State
 
 if TYPE_CHECKING:
     from hivemind.ledger.agreed.settings import Agreement
@@ -304,10 +305,11 @@ class HiveLedger:
     ) -> None:
         async with self._lock:
             await self.journal.in_thread(make)
+            state = await self.journal.in_thread(State.restore, snapshot)
             await self._engine.stop()
             try:
                 await self.journal.swap(made, made.with_name(ASIDE) if keep else None)
-                self.journal.adopt(snapshot, head)
+                self.journal.adopt(state, head, len(snapshot))
             finally:
                 await self._begin_or_stall()
 

@@ -103,13 +103,13 @@ class Journal:
             sequence=state.sequence, time=state.time, head=head, digest=state.digest(), snapshot=snapshot
         )
         await self.in_thread(self.log.install, checkpoint, proof)
-        self.adopt(snapshot, head)
+        self.adopt(state, head, len(snapshot))
 
-    def adopt(self, snapshot: bytes, head: bytes) -> None:
-        """The state becomes what the file holds by now."""
-        self.state.take_over(snapshot)
+    def adopt(self, state: State, head: bytes, size: int) -> None:
+        """What the file holds by now: `state`, which is used up, and its snapshot has `size` bytes."""
+        self.state.succeed(state)
         self.head, self.broken = head, None
-        self._batches, self._size, self._snapshot = 0, 0, len(snapshot)
+        self._batches, self._size, self._snapshot = 0, 0, size
         self.tell(Batch(sequence=self.state.sequence, previous=head, time=self.state.time))
 
     async def swap(self, path: Path, aside: Path | None) -> None:

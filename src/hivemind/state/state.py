@@ -469,7 +469,10 @@ class State:
         """Becomes, in place, what `snapshot` holds: hive, sequence and time too. Whoever holds this state or one of
         its tables goes on with it; afterwards `changes` holds every record that differs. Raises what `restore` does,
         and then nothing has changed."""
-        other = type(self).restore(snapshot)
+        self.succeed(type(self).restore(snapshot))
+
+    def succeed(self, other: State) -> None:
+        """The same with a state that was restored already, maybe in another thread. It is used up."""
         self.tables.take(other.tables)
         for name, value in vars(other).items():
             if not isinstance(value, Table | Tables):
