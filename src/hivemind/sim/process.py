@@ -6,6 +6,7 @@ nothing behind a `Persist` is performed before that is durable, which takes its 
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -252,4 +253,8 @@ class Process:
     def _broken(self, error: Exception) -> Violation:
         if isinstance(error, Violation):
             return error
-        return Violation("no exception", f"{self.label} failed with {type(error).__name__}: {error}")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.name}, {place.filename.rpartition('/')[2]}:{place.lineno}"
+        return Violation(
+            "no exception", f"{self.label} failed in {where} with {type(error).__name__}: {error}"
+        )

@@ -11,6 +11,7 @@ import msgspec
 
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
+from hivemind.cli.parsing import Values
 from hivemind.errors import Invalid, nearest
 from hivemind.sim.faults import KINDS
 from hivemind.sim.many import outcomes, smallest
@@ -28,11 +29,7 @@ def sim(context: Context) -> int:
     if context.args.adversary == "list":
         _list(context, protocol)
         return 0
-    wanted = [
-        settings
-        for adversary in _adversaries(context, protocol)
-        for settings in _settings(context, adversary)
-    ]
+    wanted = settings_of(context.args)
     jobs = int(context.args.get("jobs", os.cpu_count() or 1))
     plain = context.args.output in ("json", "yaml")
     failed: list[Outcome] = []
@@ -61,8 +58,32 @@ def _list(context: Context, protocol: str) -> None:
         context.print(f"{name:<26} {kind.about}")
 
 
-def _adversaries(context: Context, protocol: str) -> list[str]:
-    name = str(context.args.get("adversary", ""))
+def settings_of(args: Values) -> list[Settings]:
+    """The runs that a command line asks for. Raises `Invalid`."""
+    protocol = str(args.get("protocol", "pbft"))
+    first = args.get("seed")
+    seed = int(first) if first is not None else secrets.randbelow(2**32)
+    runs, nodes = int(args.get("runs", 1)), int(args.get("nodes", 4))
+    if runs < 1 or nodes < 1:
+        raise Invalid("there must be a run, and a node in it", hint="--runs and --nodes count from 1")
+    return [
+        Settings(
+            seed=seed + number,
+            protocol=protocol,
+            nodes=nodes,
+            faults=_faults(str(args.get("faults", "all"))),
+            adversary=adversary,
+            seconds=float(args.get("seconds", 10)),
+            real_crypto=bool(args.real_crypto),
+            only_faults=_numbers(args.get("only_faults"), "--only-faults"),
+            only_operations=_numbers(args.get("only_operations"), "--only-operations"),
+        )
+        for adversary in _adversaries(str(args.get("adversary", "")), protocol)
+        for number in range(runs)
+    ]
+
+
+def _adversaries(name: str, protocol: str) -> list[str]:
     known = ADVERSARIES[protocol]
     if name == "all":
         return list(known)
@@ -72,29 +93,6 @@ def _adversaries(context: Context, protocol: str) -> list[str]:
             hint=nearest(name, known) or f"hivemind sim --protocol {protocol} --adversary list",
         )
     return [name]
-
-
-def _settings(context: Context, adversary: str) -> list[Settings]:
-    args = context.args
-    first = args.get("seed")
-    seed = int(first) if first is not None else secrets.randbelow(2**32)
-    runs, nodes = int(args.get("runs", 1)), int(args.get("nodes", 4))
-    if runs < 1 or nodes < 1:
-        raise Invalid("there must be a run, and a node in it", hint="--runs and --nodes count from 1")
-    return [
-        Settings(
-            seed=seed + number,
-            protocol=str(args.get("protocol", "pbft")),
-            nodes=nodes,
-            faults=_faults(str(args.get("faults", "all"))),
-            adversary=adversary,
-            seconds=float(args.get("seconds", 10)),
-            real_crypto=bool(args.real_crypto),
-            only_faults=_numbers(args.get("only_faults"), "--only-faults"),
-            only_operations=_numbers(args.get("only_operations"), "--only-operations"),
-        )
-        for number in range(runs)
-    ]
 
 
 def _faults(text: str) -> tuple[str, ...]:

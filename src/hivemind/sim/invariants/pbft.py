@@ -171,6 +171,8 @@ class Monitor:
             return
         if isinstance(body, wire.NewView):
             self._covered_new_view(process, body)
+        elif isinstance(body, wire.Prepare | wire.Commit) and body.view > 0:
+            process.world.cover("vote in a later view")
         first = self._votes.setdefault((process.node, *place), packet.statement.body)
         demand(
             first == packet.statement.body,
@@ -193,7 +195,8 @@ class Monitor:
         self.convictions.append((node.process.node, effect.culprit))
         guilty = effect.culprit in self.liars
         demand(guilty, "no false conviction", f"{who} convicts the honest {effect.culprit[:8]}")
-        found = proven(wire.encode(effect.evidence), self._hive, self._verify)
+        epoch = self.epochs.get(effect.evidence.epoch)
+        found = proven(wire.encode(effect.evidence), self._hive, self._verify, epoch)
         demand(
             found == effect.culprit, "no false conviction", f"what convicts at {who} proves nothing to others"
         )

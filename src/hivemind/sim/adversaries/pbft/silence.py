@@ -14,7 +14,7 @@ from hivemind.sim.process import Process
 class Silent(Liar):
     name = "silent"
     about = "hears everything and says nothing"
-    evidence: ClassVar[Sequence[str]] = ("something was kept back", "new view")
+    evidence: ClassVar[Sequence[str]] = ("something was kept back", "vote in a later view")
 
     def sends(self, send: Send) -> list[Any]:
         self.tell("something was kept back")
@@ -24,14 +24,14 @@ class Silent(Liar):
 class SilentChange(Silent):
     name = "silent-during-change"
     about = "a primary that says nothing while voters change"
-    evidence = ("something was kept back", "new view", "epoch began")
+    evidence = ("something was kept back", "vote in a later view", "epoch began")
     nodes = 6
 
 
 class SilentBeside(Silent):
     name = "silent-beside-crash"
     about = "f of six say nothing while another one is down: n - q together"
-    evidence = ("something was kept back", "new view", "crash")
+    evidence = ("something was kept back", "vote in a later view", "crash")
     nodes = 6
 
     def begin(self) -> None:
@@ -59,7 +59,7 @@ class Slow(Liar):
 class Censor(Liar):
     name = "censor"
     about = "a primary that never proposes what one person wishes"
-    evidence = ("a wish was censored", "new view")
+    evidence = ("a wish was censored", "vote in a later view")
 
     def hears(self, process: Process, event: Any) -> Any | None:
         if isinstance(event, Received):

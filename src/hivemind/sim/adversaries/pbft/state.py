@@ -16,14 +16,13 @@ class LyingCheckpoint(Liar):
     name = "lying-checkpoint"
     about = "signs checkpoints of a state that nobody has, another one to each"
     evidence = ("a checkpoint was false",)
-    convicts = True
 
     def says(self, send: Send, packet: wire.Said, body: wire.Body) -> list[Any]:
         if not isinstance(body, wire.Checkpoint):
             return [send]
         self.tell("a checkpoint was false")
         false = msgspec.structs.replace(body, digest=wire.digest(send.to.encode()))
-        return [send, self.said(send.to, packet.epoch, false)]
+        return [self.said(send.to, packet.epoch, false), send]
 
 
 class CorruptState(Liar):
@@ -32,11 +31,9 @@ class CorruptState(Liar):
     evidence = ("corrupt state refused", "state installed")
 
     def begin(self) -> None:
-        """The last node sleeps until it is too far behind for anything but a state."""
+        """The last node sleeps until it is far behind; in this world nobody fetches many decisions one by one."""
         self.site.corrupts = lambda state: state[:-1] + bytes([state[-1] ^ 1])
         sleeper = list(self.site.neighbours())[-1]
-        for one in (self.site, *self.site.neighbours()):
-            one.keep_only(4)
         self.world.at(100_000, sleeper.process.crash)
         self.world.at(self.span * 9 // 10, sleeper.process.start)
 

@@ -21,24 +21,25 @@ class Restless(Liar):
 
     def begin(self) -> None:
         """Those who lead before it are cut off for a while."""
-        first = self.others()[0]
+        first, *rest = self.others()
+        links = [(first, node) for node in (*rest, self.process.node)]
 
         def cut() -> None:
-            for node in self.others():
-                self.process.network.cut(first, node)
+            for sender, receiver in links:
+                self.process.network.cut(sender, receiver)
 
         def mend() -> None:
-            for node in self.others():
-                self.process.network.mend(first, node)
+            for sender, receiver in links:
+                self.process.network.mend(sender, receiver)
 
-        self.world.at(300 * MILLISECOND, cut)
-        self.world.at(1_200 * MILLISECOND, mend)
+        self.world.at(self.span // 8, cut)
+        self.world.at(self.span * 7 // 8, mend)
 
 
 class FabricatedCertificates(Restless):
     name = "fabricated-certificates"
     about = "claims in VIEW-CHANGE to have prepared what nobody prepared"
-    evidence = ("a certificate was fabricated", "new view")
+    evidence = ("a certificate was fabricated", "vote in a later view")
 
     def says(self, send: Send, packet: wire.Said, body: wire.Body) -> list[Any]:
         if not isinstance(body, wire.ViewChange):
@@ -56,7 +57,7 @@ class FabricatedCertificates(Restless):
 class Amnesic(Restless):
     name = "leaves-out-prepared"
     about = "leaves out of its VIEW-CHANGE what it prepared"
-    evidence = ("a preparation was left out", "new view")
+    evidence = ("a preparation was left out", "vote in a later view")
 
     def says(self, send: Send, packet: wire.Said, body: wire.Body) -> list[Any]:
         if not isinstance(body, wire.ViewChange):

@@ -13,6 +13,7 @@ from hivemind.protocols.pbft.quorum import faulty
 from hivemind.protocols.pbft.settings import Settings as Tuning
 from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.pbft.liar import Liar
+from hivemind.sim.adversaries.pbft.state import CorruptState
 from hivemind.sim.hosts.pbft.application import Command, Kind, request, result
 from hivemind.sim.hosts.pbft.packets import described
 from hivemind.sim.hosts.pbft.site import HIVE, Site
@@ -55,8 +56,10 @@ class PbftScenario(Scenario):
         self.voters = tuple(self.nodes[: len(keys) - learners])
         first = msgspec.structs.replace(_FIRST, voters=self.voters)
         self.monitor = Monitor(HIVE, self.keyring.verify, first, safe=kind is None or not kind.beyond)
-        self.tuning = self._tuned()
-        kept = self._dice.choice((6, 40, 10_000))
+        self.tuning = self._tuned(impatient=kind is not None and kind.name == CorruptState.name)
+        kept = self._dice.choice(
+            (self.tuning.log, 10_000)
+        )  # less than what may be voted on again is not allowed
         self.sites: dict[str, Site] = {}
         self.processes = {}
         for number, node in enumerate(self.nodes):
@@ -91,7 +94,7 @@ class PbftScenario(Scenario):
             self.monitor.liars.add(node)
             self.adversaries.append(adversary)
 
-    def _tuned(self) -> Tuning:
+    def _tuned(self, *, impatient: bool) -> Tuning:
         """Small numbers, so that short runs see checkpoints, full windows and state transfers."""
         interval = self._dice.choice((4, 8, 16))
         return Tuning(
@@ -105,7 +108,7 @@ class PbftScenario(Scenario):
             view_change_limit=4 * SECOND,
             status_interval=60 * MILLISECOND,
             idle_interval=500 * MILLISECOND,
-            replay_gap=self._dice.choice((4, 30, 2_000)),
+            replay_gap=2 if impatient else self._dice.choice((4, 30, 2_000)),
         )
 
     # -- what is asked -----------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ class PbftScenario(Scenario):
         dice, span = self.world.dice("wishes"), self.settings.span
         wishes = [self._wish(dice.randrange(span)) for _ in range(int(12 * self.settings.seconds) + 6)]
         if len(self.nodes) > 4:
-            wishes += [self._change(dice.randrange(span)) for _ in range(1 + dice.randrange(2))]
+            wishes += [self._change(dice.randrange(span * 2 // 3)) for _ in range(1 + dice.randrange(2))]
         return sorted(wishes, key=lambda wish: (wish.at, wish.node))
 
     def _wish(self, at: Micros) -> Wish:
@@ -134,9 +137,13 @@ class PbftScenario(Scenario):
         harmed = len(liars) + (len(self.frail()) if "amnesia" in self.settings.faults else 0)
         fewest = max(3 * harmed + 1, 3)
         others = [node for node in self.nodes if node not in liars]
-        count = max(fewest - len(liars), 1 + dice.randrange(len(others)))
-        chosen = sorted([*liars, *dice.sample(others, min(count, len(others)))])
-        return Wish(at, dice.randrange(len(self.nodes)), Command("voters", value=",".join(chosen)))
+        chosen = self.voters
+        for _ in range(8):  # others than now, where the liars leave a choice
+            if chosen != self.voters:
+                break
+            count = max(fewest - len(liars), 1 + dice.randrange(len(others)))
+            chosen = tuple(sorted([*liars, *dice.sample(others, min(count, len(others)))]))
+        return Wish(at, self.nodes.index(dice.choice(others)), Command("voters", value=",".join(chosen)))
 
     def begin(self, operations: Sequence[Wish]) -> None:
         for process in self.processes.values():
@@ -243,8 +250,8 @@ class PbftScenario(Scenario):
             for what in adversary.evidence:
                 demand(self.world.coverage[what] > 0, "coverage", f"{adversary.name}: {what} never happened")
             if adversary.convicts:
-                found = any(culprit == adversary.process.node for _, culprit in self.monitor.convictions)
-                demand(found, "detection", f"nobody can prove what {adversary.process.label} did")
+                found = any(culprit in self.monitor.liars for _, culprit in self.monitor.convictions)
+                demand(found, "detection", f"nobody can prove what {adversary.name} did")
         if self._beyond():
             return
         contradiction = first_contradiction(self._asked.values())

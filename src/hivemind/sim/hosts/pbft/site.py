@@ -76,10 +76,6 @@ class Site:
         """All other nodes, in their order."""
         return (site for site in self._others.values() if site is not self)
 
-    def keep_only(self, count: int) -> None:
-        """So many batches, for others."""
-        self._kept = count
-
     def wished(self, request: str) -> None:
         """Somebody really wished for this, be it a liar."""
         self._monitor.wished.add(request)
