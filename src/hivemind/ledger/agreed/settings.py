@@ -10,7 +10,8 @@ from hivemind.protocols.pbft.settings import Settings as Protocol
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """Durations are in seconds."""
 
-    protocol: Protocol = Protocol()
+    protocol: Protocol = Protocol(pipeline=2)
+    """Few batches in flight: what comes meanwhile goes together into the next one, as with one node."""
     answer_within: float = 20.0
     """After which a submitter is told that there was no decision, as yet."""
     despair_after: float = 3.0
