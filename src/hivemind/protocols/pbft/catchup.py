@@ -378,7 +378,8 @@ class CatchUp:
     def _fetch_state(self) -> None:
         """Names the highest certified checkpoint; a higher one when there is one later."""
         core, stable = self._core, self._core.stable
-        if stable is None or core.now < self._retry or not (core.diverged or core.low > core.executed):
+        # What the host was given it executes: a state that is no further would take it back.
+        if stable is None or core.now < self._retry or not (core.diverged or core.low > self._ordering.handed):
             return
         if core.syncing and stable.checkpoint.sequence <= self._target:
             return
@@ -387,8 +388,10 @@ class CatchUp:
         sources = tuple(signer for signer, _ in stable.signatures if signer != core.me)
         core.emit(FetchState(certificate=stable, sources=sources))
 
-    def state_failed(self) -> None:
+    def state_failed(self, sequence: int) -> None:
         core = self._core
+        if not core.syncing or sequence != self._target:
+            return  # a later one is being fetched
         core.syncing = False
         self._retry = core.now + core.settings.status_interval
         self.soon()

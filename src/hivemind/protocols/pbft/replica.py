@@ -122,7 +122,7 @@ class Replica:
         elif isinstance(event, StateInstalled):
             self._installed(event)
         else:
-            self._catchup.state_failed()
+            self._catchup.state_failed(event.sequence)
         self._settle()
         return core.taken()
 
