@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from hivemind.sim.adversaries.autobee import lies as store_lies
 from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.pbft import (
     flooding,
@@ -18,13 +19,14 @@ from hivemind.sim.adversaries.pbft import (
     votes,
 )
 from hivemind.sim.adversaries.swim import lies
+from hivemind.sim.hosts.autobee.scenario import AutobeeScenario
 from hivemind.sim.hosts.pbft.scenario import PbftScenario
 from hivemind.sim.hosts.swim.scenario import SwimScenario
 from hivemind.sim.scenario import Scenario, Settings
 from hivemind.sim.world import World
 
 SCENARIOS: Final[Mapping[str, type[Scenario]]] = {
-    scenario.name: scenario for scenario in (PbftScenario, SwimScenario)
+    scenario.name: scenario for scenario in (PbftScenario, SwimScenario, AutobeeScenario)
 }
 
 
@@ -83,6 +85,12 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         lies.Racer,
         lies.Babbler,
         lies.Swapper,
+    ),
+    AutobeeScenario.name: _named(
+        store_lies.Forker,
+        store_lies.Withholder,
+        store_lies.Swapper,
+        store_lies.Babbler,
     ),
 }
 

@@ -1,0 +1,1 @@
+"""Those who lie to the shared store."""

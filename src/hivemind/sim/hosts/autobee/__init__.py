@@ -1,0 +1,1 @@
+"""The shared store in a simulated world: writers whose logs merge into one view."""
