@@ -18,7 +18,7 @@ from hivemind.model.names import derive_id
 from hivemind.model.revision import Revision
 from hivemind.scheduler.contract import Hints
 from hivemind.scheduler.scheduler import place
-from hivemind.state import pins, rebalancing, volume_use, volumes, zones
+from hivemind.state import fencing, pins, rebalancing, volume_use, volumes, zones
 from hivemind.state.asking import ask
 from hivemind.state.deadlines import Timer
 from hivemind.state.dependencies import waits
@@ -172,6 +172,7 @@ def _place_pending(state: State) -> None:
     others find it there. What is refused speaks for all that are like it."""
     pending = sorted(state.pending)
     too_early = waits(state, (state.allocations[id] for id in pending))
+    too_early |= fencing.held(state, [state.allocations[id] for id in pending if id not in too_early])
     for id, why in too_early.items():
         _refuse(state, id, why)
     waiting = [id for id in pending if id not in too_early]

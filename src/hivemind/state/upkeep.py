@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hivemind.state import draining, leaving, losing, rebalancing, tokens, voters
+from hivemind.state import draining, fencing, leaving, losing, rebalancing, tokens, voters
 from hivemind.state.deadlines import Timer
 from hivemind.state.state import State
 
@@ -32,6 +32,7 @@ def recall_upkeep(state: State) -> None:
     for node in state.nodes.values():
         draining.set_timer(state, node)
     rebalancing.recall(state)
+    fencing.recall(state)
     voters.recall(state)
 
 
@@ -43,6 +44,7 @@ TIMERS: Final[dict[str, Callable[[State, str], None]]] = {
     "accusation": losing.expire,
     "token": tokens.expire,
     "node": draining.passed,
+    "fence": fencing.passed,
     "moves": _tend,
     "epoch": _tend,
     "rotation": _tend,
