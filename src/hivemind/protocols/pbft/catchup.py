@@ -372,16 +372,17 @@ class CatchUp:
         self._fetch_bodies()
         self._fetch_decided()
         far = core.low - core.executed > core.settings.replay_gap
-        if core.stable is not None and (far or core.diverged or core.syncing):
+        if core.stable is not None and (far or core.diverged):
             self._fetch_state()
 
     def _fetch_state(self) -> None:
-        """Names the highest certified checkpoint; a higher one when there is one later."""
+        """Names the highest certified checkpoint. One fetch at a time: whoever has failed, for nobody keeps that state
+        any more, is told the highest of then."""
         core, stable = self._core, self._core.stable
         # What the host was given it executes: a state that is no further would take it back.
-        if stable is None or core.now < self._retry or not (core.diverged or core.low > self._ordering.handed):
+        if stable is None or core.syncing or core.now < self._retry:
             return
-        if core.syncing and stable.checkpoint.sequence <= self._target:
+        if core.low <= self._ordering.handed and not core.diverged:
             return
         core.syncing = True
         self._target = stable.checkpoint.sequence
@@ -391,7 +392,7 @@ class CatchUp:
     def state_failed(self, sequence: int) -> None:
         core = self._core
         if not core.syncing or sequence != self._target:
-            return  # a later one is being fetched
+            return
         core.syncing = False
         self._retry = core.now + core.settings.status_interval
         self.soon()

@@ -122,8 +122,8 @@ class EpochBegan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FetchState(msgspec.Struct, frozen=True, kw_only=True):
-    """This node is too far behind, or diverged. `sources`: voters that signed the checkpoint, sorted. A later one
-    takes the place of an earlier one."""
+    """This node is too far behind, or diverged. `sources`: voters that signed the checkpoint, sorted. One at a
+    time: the next comes after `StateInstalled` or `StateFailed`, and names what is certified by then."""
 
     certificate: CheckpointCertificate
     sources: tuple[str, ...]
