@@ -9,7 +9,7 @@ import msgspec
 from hivemind.protocols.machine import Send
 from hivemind.protocols.pbft import wire
 from hivemind.sim.adversaries.pbft.liar import Liar
-from hivemind.sim.hosts.pbft.application import Application
+from hivemind.sim.hosts.pbft.application import Application, Executing
 
 
 class LyingCheckpoint(Liar):
@@ -46,6 +46,7 @@ class DivergentExecution(Liar):
     def begin(self) -> None:
         self.site.diverges = self._diverge
 
-    def _diverge(self, application: Application) -> None:
+    def _diverge(self, application: Executing) -> None:
+        assert isinstance(application, Application)
         application.values["k0"] = "mine"
         self.tell("executed something else")

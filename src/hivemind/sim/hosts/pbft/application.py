@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -16,11 +16,12 @@ from hivemind.protocols.pbft.wire import Request
 _PUSH = 20
 """Milliseconds between the empty batches that carry an agreed epoch to its beginning."""
 
-Kind = Literal["get", "put", "cas", "timer", "voters"]
+Kind = Literal["get", "put", "cas", "timer", "voters", "operation"]
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
-    """`timer`: something happens `value` milliseconds later; `voters`: `value` are their ids, joined by commas."""
+    """`timer`: something happens `value` milliseconds later; `voters`: `value` are their ids, joined by commas;
+    `operation`: `value` is one of the hive's, in JSON."""
 
     kind: Kind
     key: str = ""
@@ -35,6 +36,29 @@ class Signed(msgspec.Struct, frozen=True, array_like=True):
 
 _signed = msgspec.msgpack.Decoder(Signed)
 Result = str | bool | None
+
+
+class Executing(Protocol):
+    """What a site needs of whatever is agreed on."""
+
+    sequence: int
+    results: dict[str, bytes]
+
+    @property
+    def next(self) -> Epoch | None: ...
+
+    def execute(self, sequence: int, time: int, requests: tuple[Request, ...]) -> dict[str, bytes]: ...
+
+    def position(self) -> Position: ...
+
+    def encoded(self) -> bytes: ...
+
+    def digest(self) -> bytes: ...
+
+    def restored(self, encoded: bytes) -> Executing:
+        """Another one, out of what `encoded` gave. Raises whatever it likes for what is none."""
+
+
 _results: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
 
 
@@ -54,6 +78,11 @@ def valid(request: Request, verify: Verifier) -> bool:
 
 def _covered(id: str, command: Command) -> bytes:
     return msgspec.msgpack.encode(("sim/command", id, command))
+
+
+def command_of(request: Request) -> Command:
+    """Of a valid request."""
+    return _signed.decode(request.body).command
 
 
 def result(encoded: bytes) -> Result:
@@ -84,8 +113,7 @@ class Application(msgspec.Struct):
         self.timers = [timer for timer in self.timers if timer > self.time]
         for one in requests:
             if one.id not in self.results:
-                command = _signed.decode(one.body).command
-                self.results[one.id] = msgspec.msgpack.encode(self._done(command))
+                self.results[one.id] = msgspec.msgpack.encode(self._done(command_of(one)))
         return {one.id: self.results[one.id] for one in requests}
 
     def _done(self, command: Command) -> Result:
@@ -126,12 +154,7 @@ class Application(msgspec.Struct):
         return msgspec.msgpack.encode(self)
 
     def digest(self) -> bytes:
-        return digest(self.encoded())
+        return hashlib.blake2b(self.encoded(), digest_size=32).digest()
 
-
-def digest(encoded: bytes) -> bytes:
-    return hashlib.blake2b(encoded, digest_size=32).digest()
-
-
-def restored(encoded: bytes) -> Application:
-    return msgspec.msgpack.decode(encoded, type=Application)
+    def restored(self, encoded: bytes) -> Application:
+        return msgspec.msgpack.decode(encoded, type=Application)

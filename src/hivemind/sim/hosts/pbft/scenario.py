@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
 from hivemind.model.hive import Epoch
-from hivemind.protocols.machine import MILLISECOND, SECOND, Micros
+from hivemind.protocols.machine import MILLISECOND, SECOND, Micros, Signer
 from hivemind.protocols.pbft import events
 from hivemind.protocols.pbft.quorum import faulty
 from hivemind.protocols.pbft.settings import Settings as Tuning
 from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.pbft.liar import Liar
 from hivemind.sim.adversaries.pbft.state import CorruptState
-from hivemind.sim.hosts.pbft.application import Command, Kind, request, result
+from hivemind.sim.hosts.pbft.application import Application, Command, Executing, Kind, request, result
 from hivemind.sim.hosts.pbft.packets import described
 from hivemind.sim.hosts.pbft.site import HIVE, Site
 from hivemind.sim.invariants.pbft import Monitor
@@ -44,6 +45,7 @@ class PbftScenario(Scenario):
 
     name = "pbft"
     patience = 30 * SECOND
+    founding: ClassVar[Epoch] = _FIRST
 
     def __init__(self, world: World, settings: Settings, kind: type[Adversary] | None = None) -> None:
         super().__init__(world, settings, kind)
@@ -52,9 +54,10 @@ class PbftScenario(Scenario):
         self.network = Network(world, Weather())
         keys = {key.public: key for key in (self.keyring.key(f"node {n}") for n in range(self._count(kind)))}
         self.nodes = sorted(keys)
+        self.people = [self.keyring.key(f"person {number}") for number in range(len(keys))]
         learners = len(keys) // 4 if len(keys) > 4 and self._dice.random() < 0.5 else 0
         self.voters = tuple(self.nodes[: len(keys) - learners])
-        first = msgspec.structs.replace(_FIRST, voters=self.voters)
+        first = self.first = msgspec.structs.replace(self.founding, voters=self.voters)
         self.monitor = Monitor(HIVE, self.keyring.verify, first, safe=kind is None or not kind.beyond)
         self.tuning = self._tuned(impatient=kind is not None and kind.name == CorruptState.name)
         kept = self._dice.choice(
@@ -64,7 +67,14 @@ class PbftScenario(Scenario):
         self.processes = {}
         for number, node in enumerate(self.nodes):
             site = Site(
-                keys[node], self.keyring.verify, first, self.tuning, self.monitor, self.sites, kept=kept
+                keys[node],
+                self.keyring.verify,
+                first,
+                self.tuning,
+                self.monitor,
+                self.sites,
+                kept=kept,
+                genesis=self.genesis,
             )
             site.process = self.processes[node] = Process(
                 world, self.network, node, site.build, site.perform,
@@ -75,10 +85,13 @@ class PbftScenario(Scenario):
         self.adversaries: list[Liar] = []
         if kind is not None:
             self._corrupt(kind)
-        self.people = [self.keyring.key(f"person {number}") for number in range(len(keys))]
         self._nonce = 0
         self._asked: dict[str, Operation] = {}
         self._probes: set[str] = set()
+
+    def genesis(self) -> Executing:
+        """What is agreed before anything is."""
+        return Application(sequence=self.first.since - 1, time=0, epoch=self.first)
 
     def _count(self, kind: type[Adversary] | None) -> int:
         return kind.nodes if kind is not None and kind.nodes is not None else self.settings.nodes
@@ -113,7 +126,7 @@ class PbftScenario(Scenario):
 
     # -- what is asked -----------------------------------------------------------------------------------------
 
-    def operations(self) -> Sequence[Wish]:
+    def operations(self) -> Sequence[Any]:
         dice, span = self.world.dice("wishes"), self.settings.span
         wishes = [self._wish(dice.randrange(span)) for _ in range(int(12 * self.settings.seconds) + 6)]
         if len(self.nodes) > 4:
@@ -145,7 +158,7 @@ class PbftScenario(Scenario):
             chosen = tuple(sorted([*liars, *dice.sample(others, min(count, len(others)))]))
         return Wish(at, self.nodes.index(dice.choice(others)), Command("voters", value=",".join(chosen)))
 
-    def begin(self, operations: Sequence[Wish]) -> None:
+    def begin(self, operations: Sequence[Any]) -> None:
         for process in self.processes.values():
             process.start()
         for adversary in self.adversaries:
@@ -156,12 +169,12 @@ class PbftScenario(Scenario):
     def _do(self, wish: Wish) -> None:
         self._ask(self.nodes[wish.node], wish.command)
 
-    def _ask(self, node: str, command: Command) -> str:
+    def _ask(self, node: str, command: Command, person: Signer | None = None) -> str:
         """A person has one wish after the other; who lies is not asked."""
         process = self.processes[node]
         if not process.up or process.frozen or node in self.monitor.liars:
             return ""
-        person = self.people[self.nodes.index(node)]
+        person = person or self.people[self.nodes.index(node)]
         self._nonce += 1
         asked = request(person, self._nonce, node, command)
         self.monitor.wished.add(asked.id)
@@ -205,7 +218,10 @@ class PbftScenario(Scenario):
         for adversary in self.adversaries:
             adversary.healed()
         for node in self._honest():
-            self._probes.add(self._ask(node, Command("put", _PROBE, self.processes[node].label)))
+            self._probes.add(self._ask(node, self.probe(node)))
+
+    def probe(self, node: str) -> Command:
+        return Command("put", _PROBE, self.processes[node].label)
 
     def _honest(self) -> list[str]:
         return [node for node in self.nodes if node not in self.monitor.liars]
@@ -225,7 +241,8 @@ class PbftScenario(Scenario):
         return all(self.sites[node].application.next is None for node in self._honest())
 
     def _timers_late(self) -> bool:
-        return any(self.sites[node].application.timers for node in self._honest())
+        applications = [self.sites[node].application for node in self._honest()]
+        return any(isinstance(one, Application) and one.timers for one in applications)
 
     def _beyond(self) -> bool:
         return any(adversary.beyond for adversary in self.adversaries)

@@ -14,7 +14,7 @@ from hivemind.protocols.pbft.replica import Replica
 from hivemind.protocols.pbft.settings import Settings
 from hivemind.protocols.pbft.signatures import Signatures
 from hivemind.protocols.pbft.wire import Boundary, Decided, Request
-from hivemind.sim.hosts.pbft.application import Application, digest, restored, valid
+from hivemind.sim.hosts.pbft.application import Executing, valid
 from hivemind.sim.invariants.pbft import Monitor
 from hivemind.sim.process import Process
 
@@ -37,21 +37,23 @@ class Site:
         others: Mapping[str, Site],
         *,
         kept: int,
+        genesis: Callable[[], Executing],
     ) -> None:
         self.signer, self._verify, self._first, self._settings = signer, verify, first, settings
-        self._monitor, self._others, self._kept = monitor, others, kept
+        self._monitor, self._others, self._kept, self._genesis = monitor, others, kept, genesis
+        self.after_batch: Callable[[Site], None] = lambda site: None
         self.settled: Callable[[Site, events.Settled], None] = lambda site, effect: None
         self.process: Process
         self._dice = Random(0)
         self.corrupts: Callable[[bytes], bytes] = lambda state: state
-        self.diverges: Callable[[Application], None] = lambda application: None
+        self.diverges: Callable[[Executing], None] = lambda application: None
         self._busy: Micros = 0
         self._fetching = 0
         self.forget()
 
     def forget(self) -> None:
         """Its disk is empty."""
-        self.application = Application(sequence=self._first.since - 1, time=0, epoch=self._first)
+        self.application = self._genesis()
         self.log: dict[int, Decided] = {}
         self.boundaries: list[Boundary] = []
         self.snapshots: dict[int, bytes] = {}
@@ -140,6 +142,7 @@ class Site:
         if effect.sequence % self._settings.checkpoint_interval == 0 or self._ends_epoch(effect.sequence):
             self._keep_snapshot()
         self._monitor.executed(self, effect.sequence, position.digest)
+        self.after_batch(self)
         self.process.world.note(self.process.label, "executed", f"{effect.sequence}")
         self.process.submit(events.Executed(position=position, results=results))
 
@@ -167,8 +170,9 @@ class Site:
                 process.submit(events.StateFailed(sequence=effect.certificate.checkpoint.sequence))
                 return
             got = self._offered(sources.pop(0), effect.certificate.checkpoint.sequence)
-            if got is not None and digest(got) == effect.certificate.checkpoint.digest:
-                self._install(effect, got)
+            application = self._read(got) if got is not None else None
+            if application is not None and application.digest() == effect.certificate.checkpoint.digest:
+                self._install(effect, application)
             else:
                 if got is not None:
                     process.world.cover("corrupt state refused")
@@ -185,8 +189,14 @@ class Site:
         state = other.snapshots.get(sequence)
         return other.corrupts(state) if state is not None else None
 
-    def _install(self, effect: events.FetchState, state: bytes) -> None:
-        self.application = restored(state)
+    def _read(self, state: bytes) -> Executing | None:
+        try:
+            return self.application.restored(state)
+        except Exception:  # whatever a liar made of it
+            return None
+
+    def _install(self, effect: events.FetchState, application: Executing) -> None:
+        self.application = application
         self.log.clear()
         self._keep_snapshot()
         self._monitor.installed(self, effect.certificate)
