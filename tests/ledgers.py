@@ -13,6 +13,7 @@ from pathlib import Path
 from hivemind.errors import Unavailable
 from hivemind.ledger.agreed.settings import Agreement
 from hivemind.ledger.contract import Receipt
+from hivemind.ledger.etcd.settings import Etcd
 from hivemind.ledger.hive import HiveLedger
 from hivemind.ledger.journal import Settings
 from hivemind.model.principal import Principal, Role
@@ -84,6 +85,7 @@ class Node:
             clock=milliseconds,
             settings=self.hive.settings,
             agreement=self.hive.agreement,
+            etcd=self.hive.etcd,
         )
         self.peers = self.hive.network.peers(self.id)
         self.hive.network.introduce()
@@ -130,9 +132,15 @@ _nonces = itertools.count()
 
 class Hive:
     def __init__(
-        self, directory: Path, *, settings: Settings | None = None, agreement: Agreement = QUICK
+        self,
+        directory: Path,
+        *,
+        settings: Settings | None = None,
+        agreement: Agreement = QUICK,
+        etcd: Etcd | None = None,
     ) -> None:
-        self.directory, self.settings, self.agreement = directory, settings, agreement
+        """`etcd`: what decides the order of this hive, unless it is its voters."""
+        self.directory, self.settings, self.agreement, self.etcd = directory, settings, agreement, etcd
         self.network = FakeNetwork()
         self.nodes: list[Node] = []
 
@@ -144,7 +152,7 @@ class Hive:
         await first.submit(RegisterPrincipal(principal=administrator))
         await first.submit(RegisterPrincipal(principal=Principal(id=first.id, name="n0", kind="node")))
         await first.submit(self._registration(first), by=first.identity)
-        await first.submit(FoundHive(name="test", node=first.id))
+        await first.submit(FoundHive(name="test", node=first.id, engine="etcd" if self.etcd else "pbft"))
         later = milliseconds() + 10**9
         await first.submit(PutJoinToken(id=TOKEN.public, uses=100, expires=later))
         return first

@@ -21,6 +21,7 @@ from hivemind.ledger.local import LocalLedger
 from hivemind.model.project import ProjectManifest
 from hivemind.state.operations import PutProject
 from ledger_hive import HIVE, Clock, found, wish
+from ledgers import hive_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -157,3 +158,20 @@ async def test_what_was_decided_alone_comes_first(etcd: Server, tmp_path: Path) 
     assert set(member.journal.state.projects) == {"alone", "together"}
     assert member.journal.state.sequence == 3
     await member.stop()
+
+
+async def test_a_hive_goes_over_to_it_when_the_second_node_joins(etcd: Server, tmp_path: Path) -> None:
+    async with hive_in(tmp_path / "hive", etcd=etcd.settings) as hive:
+        first = await hive.found()
+        assert first.ledger.status().engine == "local"
+        await first.put("alone")
+        second = await hive.join(vote=False)
+        assert first.ledger.status().engine == second.ledger.status().engine == "etcd"
+        await asyncio.gather(first.put("by-the-first"), second.put("by-the-second"))
+        await hive.agree()
+        await second.stop()
+        await first.put("while-it-is-away")
+        await second.start()
+        await second.put("back")
+        await hive.agree()
+        assert len(second.projects) == 5
