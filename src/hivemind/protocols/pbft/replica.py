@@ -100,7 +100,7 @@ class Replica:
         self._ahead: list[tuple[str, Said]] = []
         """Statements of the next epoch, which may have begun elsewhere; without proposals, which can be fetched."""
         self._memory.restore(decode_records(records))
-        if amnesiac and not records:
+        if amnesiac and not core.abstains:
             self._amnesia.begin()
         self._epoch, self._low, self._view = core.epoch.number, core.low, (core.view, core.active)
 

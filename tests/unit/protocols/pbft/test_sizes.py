@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hivemind.protocols.machine import SECOND
+from hivemind.protocols.pbft import wire
 from hivemind.protocols.pbft.quorum import quorum
 from hivemind.security.identity import Identity, verify
 from unit.protocols.pbft.world import World
@@ -82,3 +83,46 @@ def test_requests_are_batched_while_a_proposal_is_in_flight() -> None:
     assert len(world.proposed[1].requests) == 1, "when idle nothing waits"
     world.run(world.settings.batch_delay)
     assert len(world.proposed[2].requests) == 99
+
+
+def test_an_epoch_begins_without_waiting_for_any_timer() -> None:
+    world = World("ABCD")
+    world.start()
+    world.settle()
+    world.submit("A", "p/1", b"epoch B,C,D")
+    world.settle()
+    world.submit("C", "p/2")
+    world.settle()
+    assert world.now == 0
+    assert [name for name, node in world.nodes.items() if "p/2" in node.outcomes] == ["B", "C", "D"]
+
+
+def test_votes_of_the_next_epoch_wait_for_it() -> None:
+    """B hears the last CHECKPOINTs of the old epoch only after the first proposal of the new one."""
+    world = World("ABCD")
+    world.start()
+    world.settle()
+    held: list[tuple[str, str, bytes]] = []
+
+    def hold(sender: str, to: str, message: bytes) -> bool:
+        packet = wire.decode(message)
+        late = isinstance(packet, wire.Chain) or (
+            isinstance(packet, wire.Said)
+            and isinstance(body := wire.decode_body(packet.statement), wire.Checkpoint)
+            and body.next is not None
+        )
+        if late and to == "B":
+            held.append((sender, to, message))
+        return late and to == "B"
+
+    world.lost = hold
+    world.submit("A", "p/1", b"epoch A,B,C")
+    world.settle()
+    world.submit("A", "p/2")
+    world.settle()
+    assert held and "p/2" not in world.nodes["B"].outcomes
+    world.lost = lambda sender, to, message: False
+    world.wire += held
+    world.settle()
+    world.run(world.settings.status_interval // 5)
+    assert "p/2" in world.nodes["B"].outcomes, "only the body had to be asked for"
