@@ -228,6 +228,8 @@ def test_evidence_that_proves_nothing_convicts_nobody(world: World) -> None:
         assert proven(wire.encode(evidence), HIVE, verify, world.first) is None
     assert convicted(world, "C") == []
     assert proven(b"nonsense", HIVE, verify, world.first) is None
+    no_text = wire.encode(wire.Evidence(0, one, other)).replace(b"\xa1B", b"\xa1\xff")
+    assert proven(no_text, HIVE, verify, world.first) is None
 
 
 def test_who_commits_may_not_leave_it_out_of_its_view_change(world: World) -> None:
