@@ -14,6 +14,7 @@ from typing import Any
 
 from hive import Hive
 from hivemind.agent.agent import Agent
+from hivemind.agent.fence import Hearing
 from hivemind.drivers.network.contract import Published
 from hivemind.drivers.network.fake import FakeNetwork
 from hivemind.drivers.runtimes.contract import ContainerSpec
@@ -59,6 +60,8 @@ class Rig:
         """(state, reason) of every report that the hive took, in order."""
         self.agent: Agent | None = None
         self.boots = 0
+        self.hearing: Hearing | None = None
+        """What the node knows of what others decide."""
 
     async def start(self, networks: dict[str, FakeNetwork] | None = None, **runtimes: FakeRuntime) -> Agent:
         """A new agent, which adopts what it finds."""
@@ -74,6 +77,7 @@ class Rig:
             submit=self._submit,
             set_zone=self._set_zone,
             attempts=self.path / "attempts",
+            hearing=self.hearing,
             boot=f"boot-{self.boots}",
             now=self.loop.time,
             clock=self.loop.milliseconds,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from hivemind.agent.checks.inside import target_of
 from hivemind.agent.checks.target import Target
 from hivemind.agent.endpoints import Endpoints, status_key
+from hivemind.agent.fence import Alone, Fence, Hearing
 from hivemind.agent.logs import UnitLog, read_logs
 from hivemind.agent.looking import Looking
 from hivemind.agent.provision.contract import Provider
@@ -36,6 +37,7 @@ from hivemind.drivers.runtimes.contract import (
     Runtime,
     RuntimeEvent,
     Stats,
+    Status,
 )
 from hivemind.errors import Conflict, HivemindError, NotFound, Unsupported
 from hivemind.model.allocation import (
@@ -75,7 +77,8 @@ class _Found(NamedTuple):
 class Agent:
     """`runtimes` by name, the node's default first; `networks` by the name of the runtime they serve, those of
     another mode than the ordinary as `oci/host`. `attempts`: where attempts of tasks have their files;
-    `artifact_limit`: bytes of artifacts that one may leave; `vault` opens their secret inputs."""
+    `artifact_limit`: bytes of artifacts that one may leave; `vault` opens their secret inputs. `hearing`: what this
+    node knows of what the others decide; nothing, where there are none."""
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Agent:
         artifact_limit: int = ARTIFACT_LIMIT,
         vault: Vault | None = None,
         providers: Sequence[Provider] = (),
+        hearing: Hearing | None = None,
         boot: str = "this",
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -108,15 +112,19 @@ class Agent:
         """Milliseconds since 1970."""
         self.providers = providers
         self.reporter = Reporter(node, submit)
+        self.fence = Fence(hearing or Alone(), self._has_taken, self._may_do_other_things)
         self.endpoints = Endpoints(
-            state, store, self.network_for, set_zone, networks=networks.values(), on_failures=self._wake_all
-        )
+            node, state, store, self.network_for, set_zone, networks=networks.values(),
+            on_failures=self._wake_all,
+        )  # fmt: skip
         self.store = store
         self.attempts = Attempts(self, attempts, vault, artifact_limit)
         self._events = events
         self._runtimes = runtimes
         self._networks = networks
         self._workers: dict[str, Worker] = {}
+        self._strays: set[str] = set()
+        """Containers that run and that the hive does not know."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unsubscribe: Callable[[], None] = lambda: None
         self.pulls = Pulls()
@@ -127,6 +135,7 @@ class Agent:
     async def start(self) -> None:
         """Adopts what runs, removes what nobody wants any more, goes on with the rest."""
         self.attempts.open()
+        await self.fence.open()
         found = await self._adopt()
         for network in self.all_networks():
             await network.prune(self._attached_to(network))
@@ -137,6 +146,7 @@ class Agent:
         for allocation in mine:
             self._begin(allocation, found.pop(allocation.id, []), adopted=True)
         strays = [each for instances in found.values() for each in instances if not self._left_by_task(each)]
+        self._strays = {each.container.id for each in strays if each.container.status is Status.RUNNING}
         self.spawn(self._remove(strays, "the hive does not know it"))
         self.attempts.find_handed()
         self.attempts.prune()
@@ -147,6 +157,7 @@ class Agent:
         for runtime in self._runtimes.values():
             self.spawn(self._follow(runtime))
         self._unsubscribe = self.store.subscribe(status_key(""), self._wake_waiting)
+        self.spawn(self.fence.run())
         self.spawn(self.endpoints.run())
         self.spawn(self.reporter.run())
         self.endpoints.changed()
@@ -165,8 +176,14 @@ class Agent:
 
     async def _remove(self, strays: list[_Found], why: str) -> None:
         while strays:
-            strays = [stray for stray in strays if not await self._removed(stray, why)]
-            if strays:
+            left = []
+            for stray in strays:
+                if await self._removed(stray, why):
+                    self._strays.discard(stray.container.id)
+                    self.fence.look_again()
+                else:
+                    left.append(stray)
+            if strays := left:
                 await asyncio.sleep(_RETRY)
 
     async def _removed(self, stray: _Found, why: str) -> bool:
@@ -227,6 +244,9 @@ class Agent:
                 self._wake_waiting()
             elif change.table == "revisions" and change.new is not None:
                 self._wake_needed(change.new)
+            elif change.table == "nodes":
+                self.endpoints.changed()
+        self.fence.look_again()
 
     def _attempt_changed(self, id: str) -> None:
         attempt = self.attempts.get(id)
@@ -261,6 +281,19 @@ class Agent:
     def _wake_all(self) -> None:
         for worker in self._workers.values():
             worker.wake()
+
+    def _may_do_other_things(self) -> None:
+        self._wake_all()
+        for attempt in self.attempts.all.values():
+            attempt.wake()
+
+    def _has_taken(self) -> bool:
+        """Something still runs here that the hive has given to others."""
+        return (
+            bool(self._strays)
+            or any(worker.is_taken for worker in self._workers.values())
+            or any(attempt.is_taken for attempt in self.attempts.all.values())
+        )
 
     def _begin(self, allocation: Allocation, found: list[_Found], *, adopted: bool = False) -> None:
         if allocation.for_job:
@@ -301,6 +334,7 @@ class Agent:
             await worker.run()
         finally:
             self._workers.pop(worker.id, None)
+            self.fence.look_again()
 
     async def _follow(self, runtime: Runtime) -> None:
         """For ever: who does not hear of endings heals nothing. What ended unheard is found by looking."""
@@ -361,8 +395,11 @@ class Agent:
         return target_of(self, charge, unit)
 
     def last_status(self, allocation: str) -> AllocationStatus | None:
-        entry = self.store.get(status_key(allocation))
-        return decode(entry.value, AllocationStatus) if entry and entry.value else None
+        """What the node on which it is says of it. What others say of it does not count."""
+        entry, known = self.store.get(status_key(allocation)), self.state.allocations.get(allocation)
+        if entry is None or entry.value is None or (known and known.node != entry.writer):
+            return None
+        return decode(entry.value, AllocationStatus)
 
     def put_status(self, allocation: str, status: AllocationStatus) -> None:
         self.store.put(status_key(allocation), encode(status))

@@ -54,6 +54,7 @@ class Endpoints:
 
     def __init__(
         self,
+        node: str,
         state: State,
         store: Store,
         network_of: Callable[[AppSpec], Network],
@@ -62,6 +63,7 @@ class Endpoints:
         networks: Iterable[Network],
         on_failures: Callable[[], None],
     ) -> None:
+        self._node = node
         self._state = state
         self._store = store
         self._network_of = network_of
@@ -70,7 +72,8 @@ class Endpoints:
         self._on_failures = on_failures
         self._tables: dict[str, dict[Published, tuple[Backend, ...]]] = {}
         """What each network was told last."""
-        self._statuses: dict[str, AllocationStatus] = {}
+        self._seen: dict[str, tuple[str, AllocationStatus]] = {}
+        """By allocation: who says so, and what."""
         self._dirty = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
         self._hidden: set[str] = set()
@@ -129,10 +132,11 @@ class Endpoints:
     def _observe(self, entries: Iterable[StoreEntry]) -> None:
         for entry in entries:
             id = entry.key.removeprefix(_PREFIX)
-            if entry.value is None:
-                self._statuses.pop(id, None)
+            status = None if entry.value is None else _understood(entry)
+            if status is None:
+                self._seen.pop(id, None)
             else:
-                self._statuses[id] = decode(entry.value, AllocationStatus)
+                self._seen[id] = (entry.writer, status)
         self._dirty.set()
 
     async def _cycle(self) -> bool:
@@ -185,11 +189,14 @@ class Endpoints:
     def _replicas(self) -> dict[str, list[Replica]]:
         """App id -> its replicas, by slot and attempt (both, while one replaces the other).
 
-        Those told to stop are not ready any more, whatever their last observation says."""
+        Those told to stop are not ready any more, whatever their last observation says. Only the word of a replica's
+        own node counts, as long as that is there; and there is no way to an address of another machine."""
         found: dict[str, list[Replica]] = {}
-        for id, status in self._statuses.items():
+        for id, (writer, status) in self._seen.items():
             allocation = self._state.allocations.get(id)
             if allocation is None or allocation.for_job or not allocation.live or not status.ip:
+                continue
+            if writer != allocation.node or writer != self._node:
                 continue
             if id in self._hidden and status.ready:
                 status = replace(status, ready=False)
@@ -198,6 +205,15 @@ class Endpoints:
         for replicas in found.values():
             replicas.sort(key=lambda r: (r.allocation.slot, r.allocation.attempt))
         return found
+
+
+def _understood(entry: StoreEntry) -> AllocationStatus | None:
+    """What a node wrote there. Another version of the program, or a liar, may write what nobody can read."""
+    try:
+        return decode(entry.value or b"", AllocationStatus)
+    except msgspec.MsgspecError as error:
+        log.debug("what node %s says of %s cannot be read: %s", entry.writer[:12], entry.key, error)
+        return None
 
 
 def _published(spec: AppSpec, replicas: Sequence[Replica]) -> dict[Published, tuple[Backend, ...]]:

@@ -24,6 +24,7 @@ from hivemind.daemon.backend import NodeBackend
 from hivemind.daemon.boot import boot
 from hivemind.daemon.herald import Herald
 from hivemind.daemon.hive.cluster import Cluster
+from hivemind.daemon.hive.contact import Contact
 from hivemind.daemon.hive.pace import agreement
 from hivemind.daemon.images import NodeImages
 from hivemind.daemon.job_herald import JobHerald
@@ -211,6 +212,7 @@ class Node:
                 Scratch(self.data / "scratch"),
                 volumes.mounting,
             ),
+            hearing=Contact(self.ledger, self.key.public, clock),
             boot=boot(self._run),
         )
         await agent.start()

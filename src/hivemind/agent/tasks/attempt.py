@@ -32,7 +32,7 @@ from hivemind.agent.work.wanted import Interrupted, while_wanted
 from hivemind.drivers.runtimes.contract import Container, Exit, LogLine, LogQuery, Runtime, Status
 from hivemind.errors import Conflict, Corrupt, HivemindError, Invalid, NotFound, Unsupported
 from hivemind.jobs.order import Order
-from hivemind.model.allocation import Allocation, AllocationStatus, Desired, Phase
+from hivemind.model.allocation import Allocation, AllocationState, AllocationStatus, Desired, Phase
 from hivemind.state.operations import AllocationReport
 
 if TYPE_CHECKING:
@@ -163,6 +163,9 @@ class Attempt:
         elif self.adopted and self.attempts.rebooted:
             why = "the machine was started anew, and whether it had begun is not known"
             self._say(outcome.lost(allocation, why, self.agent.clock()))
+        elif why := self.agent.fence.closed:
+            self.observe(Phase.WAITING, why)
+            await self._woken(None)
         else:
             await self._begin(allocation)
 
@@ -258,6 +261,13 @@ class Attempt:
         assert self.runtime is not None
         name = container_id(self.id, 0)
         return next((found for found in await self.runtime.list() if found.id == name), None)
+
+    @property
+    def is_taken(self) -> bool:
+        """It still runs, and the hive counts it as gone."""
+        allocation = self.agent.state.allocations.get(self.id)
+        lost = allocation is None or allocation.state is AllocationState.LOST
+        return lost and self.running is not None
 
     def lost(self, allocation: Allocation, why: str) -> None:
         self._say(outcome.lost(allocation, why, self.agent.clock()))

@@ -122,6 +122,7 @@ class Attempts:
             await attempt.run()
         finally:
             self._by_id.pop(attempt.id, None)
+            self.agent.fence.look_again()
             siblings = self._by_member[attempt.member]
             siblings.remove(attempt)
             if not siblings:

@@ -76,6 +76,9 @@ class Elsewhere(Attempt):
             self._say(outcome.ended(allocation, Exit(code=0, at=self.agent.clock()), started=0))
         elif self._progress is not None:
             await self._tell(allocation, self._progress)
+        elif self._note() is None and (why := self.agent.fence.closed):
+            self.observe(Phase.WAITING, why)
+            await self._woken(None)
         else:
             await self._begin(allocation)
 

@@ -105,6 +105,10 @@ class Charge:
         """Where it answers; told with the next observation."""
         self._where = {"ip": ip, "ports": ports}
 
+    def endpoint_is_back(self) -> None:
+        """After it was withdrawn: whenever it is ready again, it is sent to."""
+        self.agent.endpoints.forget(self.id)
+
     def observe(self, unit: Unit, **changes: Any) -> None:
         """Writes to the shared store what is new."""
         unit.status = replace(unit.status, **changes)

@@ -48,6 +48,21 @@ class Stopping:
                 AllocationState.STOPPED, reason=allocation.reason, exit_code=exit.code if exit else None
             )
 
+    async def step_aside(self, why: str) -> None:
+        """Nothing of it runs for the time being; the hive was not asked. That its containers ended counts for nothing,
+        so they are not kept."""
+        charge = self._charge
+        if any(unit.instances for unit in charge.units):
+            await self._leave()
+            for unit in reversed(list(charge.units)):
+                await self._stopped(unit)
+                for number in sorted(unit.instances):
+                    await self.discard(unit, number)
+                unit.judged = -1
+            await self.release()
+        charge.endpoint_is_back()
+        charge.observe(charge.main, phase=Phase.WAITING, ready=False, pid=0, message=why)
+
     async def stop_beside(self) -> None:
         """Everything but the app's own container, which has ended or never ran."""
         for unit in reversed([*self._charge.inits, *self._charge.sidecars]):

@@ -26,7 +26,7 @@ from hivemind.agent.work.unit import Unit
 from hivemind.agent.work.wanted import Interrupted
 from hivemind.drivers.runtimes.contract import Container, Exit, Runtime, Status
 from hivemind.errors import HivemindError
-from hivemind.model.allocation import Allocation, Phase
+from hivemind.model.allocation import Allocation, AllocationState, Phase
 from hivemind.model.app import AppSpec
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds until something that failed is tried again."""
+_CUT_OFF = "stopped: this node is cut off from those that decide, and another may run elsewhere"
 
 
 class Worker:
@@ -77,6 +78,13 @@ class Worker:
         """No further instance will come."""
         allocation = self._agent.state.allocations.get(self.id)
         return allocation is None or not allocation.live or self._resting
+
+    @property
+    def is_taken(self) -> bool:
+        """It still runs, and the hive counts it as gone."""
+        allocation = self._agent.state.allocations.get(self.id)
+        lost = allocation is None or allocation.state is AllocationState.LOST
+        return lost and any(unit.running for unit in self.charge.units)
 
     @property
     def runtime(self) -> Runtime:
@@ -133,6 +141,10 @@ class Worker:
             if not self._resting:
                 await self._stopping.halt()
                 self._resting = True
+                self._agent.fence.look_again()
+            return None
+        if charge.spec.on_partition == "stop" and self._agent.fence.cut_off:
+            await self._stopping.step_aside(_CUT_OFF)
             return None
         for unit in charge.units:
             self._ending.note(unit)
@@ -146,6 +158,10 @@ class Worker:
         """For the first time since the machine was started: what the app waits for, then the init containers one
         after the other, then the sidecars, each ready before the next, then the app's own container."""
         charge = self.charge
+        if why := self._agent.fence.closed:
+            charge.waits = True
+            charge.observe(charge.main, phase=Phase.WAITING, ready=False, message=why)
+            return None
         if why := awaited(self._agent, charge):
             self._wait_for(why)
             return None
