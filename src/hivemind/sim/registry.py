@@ -20,13 +20,14 @@ from hivemind.sim.adversaries.pbft import (
 )
 from hivemind.sim.adversaries.swim import lies
 from hivemind.sim.hosts.autobee.scenario import AutobeeScenario
+from hivemind.sim.hosts.hive.scenario import HiveScenario
 from hivemind.sim.hosts.pbft.scenario import PbftScenario
 from hivemind.sim.hosts.swim.scenario import SwimScenario
 from hivemind.sim.scenario import Scenario, Settings
 from hivemind.sim.world import World
 
 SCENARIOS: Final[Mapping[str, type[Scenario]]] = {
-    scenario.name: scenario for scenario in (PbftScenario, SwimScenario, AutobeeScenario)
+    scenario.name: scenario for scenario in (PbftScenario, SwimScenario, AutobeeScenario, HiveScenario)
 }
 
 
@@ -92,6 +93,7 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         store_lies.Swapper,
         store_lies.Babbler,
     ),
+    HiveScenario.name: _named(proposals.EquivocatingPrimary, silence.Censor, replay.Replayer),
 }
 
 

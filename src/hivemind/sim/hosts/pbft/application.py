@@ -41,8 +41,10 @@ Result = str | bool | None
 class Executing(Protocol):
     """What a site needs of whatever is agreed on."""
 
-    sequence: int
     results: dict[str, bytes]
+
+    @property
+    def sequence(self) -> int: ...
 
     @property
     def next(self) -> Epoch | None: ...

@@ -170,9 +170,9 @@ class PbftScenario(Scenario):
         self._ask(self.nodes[wish.node], wish.command)
 
     def _ask(self, node: str, command: Command, person: Signer | None = None) -> str:
-        """A person has one wish after the other; who lies is not asked."""
+        """`person`: whose wish it is; of those who ask at a node that lies, nobody is."""
         process = self.processes[node]
-        if not process.up or process.frozen or node in self.monitor.liars:
+        if not process.up or process.frozen or (person is None and node in self.monitor.liars):
             return ""
         person = person or self.people[self.nodes.index(node)]
         self._nonce += 1

@@ -1,0 +1,97 @@
+"""Real state as what PBFT agrees on."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hivemind.model.allocation import Allocation
+from hivemind.model.hive import Epoch, Hive
+from hivemind.model.principal import Principal, Role
+from hivemind.model.project import ProjectManifest
+from hivemind.protocols.pbft.events import Position
+from hivemind.protocols.pbft.wire import Request
+from hivemind.sim.clock import EPOCH
+from hivemind.sim.hosts.pbft.application import command_of
+from hivemind.state.operations import Operation, PutProject, RegisterNode, RegisterPrincipal, decode_operation
+from hivemind.state.state import Signed, State
+
+HIVE = "sim"
+ADMIN = "admin"
+_STUCK = 50
+"""Milliseconds until a timer that a batch did not satisfy wants another one."""
+
+
+def registration(node: str, name: str, incarnation: int) -> RegisterNode:
+    return RegisterNode(
+        id=node, name=name, cpus=8.0, memory=2**34, runtimes=("oci",), incarnation=incarnation
+    )
+
+
+class HiveApplication:
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.results: dict[str, bytes] = {
+            key: msgspec.msgpack.encode(reply.outcome.code) for key, reply in state.replies.items()
+        }
+
+    @classmethod
+    def founded(cls, names: dict[str, str], admin: str, epoch: Epoch) -> HiveApplication:
+        """`names`: node -> its name. Batch 1 makes them known, `epoch` begins with the next."""
+        state = State(HIVE)
+        person = Principal(id=admin, name=ADMIN, kind="person", role=Role.ADMIN)
+        operations: list[tuple[str, Operation]] = [
+            (admin, RegisterPrincipal(principal=person)),
+            (admin, PutProject(manifest=ProjectManifest(name="default"))),
+        ]
+        for node, name in names.items():
+            principal = Principal(id=node, name=name, kind="node")
+            operations.append((admin, RegisterPrincipal(principal=principal)))
+            operations.append((node, registration(node, name, 1)))
+        state.apply(
+            1,
+            EPOCH,
+            [Signed(signer, f"founding {number}", one) for number, (signer, one) in enumerate(operations)],
+        )
+        state.tables.put(state.hives, HIVE, Hive(id=HIVE, name="sim", engine="pbft", epoch=epoch))
+        return cls(state)
+
+    @property
+    def sequence(self) -> int:
+        return self.state.sequence
+
+    @property
+    def next(self) -> Epoch | None:
+        hive = self.state.hive_record
+        return hive.next if hive else None
+
+    def execute(self, sequence: int, time: int, requests: tuple[Request, ...]) -> dict[str, bytes]:
+        signed = []
+        for one in requests:
+            signer, _, nonce = one.id.partition("/")
+            signed.append(Signed(signer, nonce, decode_operation(command_of(one).value.encode())))
+        outcomes = self.state.apply(sequence, max(time, self.state.time), signed)
+        told = {
+            one.id: msgspec.msgpack.encode(outcome.code)
+            for one, outcome in zip(requests, outcomes, strict=True)
+        }
+        self.results |= told
+        return told
+
+    def position(self) -> Position:
+        due = self.state.deadline()
+        if due is not None:
+            due = max(due, self.state.time + _STUCK)
+        return Position(sequence=self.sequence, digest=self.digest(), due=due, next=self.next)
+
+    def encoded(self) -> bytes:
+        return self.state.snapshot()
+
+    def digest(self) -> bytes:
+        return self.state.digest()
+
+    def restored(self, encoded: bytes) -> HiveApplication:
+        return HiveApplication(State.restore(encoded))
+
+    def live(self) -> list[Allocation]:
+        """Placed, and not ended."""
+        return [one for one in self.state.allocations.values() if one.live and one.node]
