@@ -222,7 +222,7 @@ def test_a_join_that_is_cut_short_goes_on_by_itself(hive: list[Member], stranger
     with pytest.raises(HivemindError):
         list(joining)
     stranger.start()
-    eventually(lambda: whole(stranger), "it is in")
+    eventually(lambda: len(stranger.status().members) == 5 and whole(stranger), "it is in")
     (after,) = hive[0].ready("carried", 1)
     assert (after.id, after.status.pid, after.node) == (before.id, before.status.pid, stranger.name)
     hive[0].client.apps.delete("carried")

@@ -104,9 +104,9 @@ def _watch(context: Context, cluster: LocalCluster, live: Live) -> None:
             title, lines = view.look(feeder.done if feeder else {})
             shown = lines if live.animated else [Line(line.key, line.state) for line in lines]
             if not live.animated and feeder:
-                shown.append(
-                    Line("tasks", "done", " ".join(f"{n}={c}" for n, c in sorted(feeder.done.items())))
-                )
+                shown.append(Line("tasks", "done", feeder.told))
+            elif feeder and feeder.trouble:
+                shown.append(Line("tasks", "failing", feeder.trouble))
             live.update(title, shown)
             time.sleep(_REFRESH)
     finally:

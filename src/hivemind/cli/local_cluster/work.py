@@ -8,8 +8,10 @@ from collections import Counter
 from hivemind.client.client import Hivemind
 from hivemind.errors import HivemindError
 from hivemind.model.job import JobManifest, JobSpec, Task
+from hivemind.model.project import ProjectManifest
 
 JOB = "simulated"
+"""The job, and the project that it has for itself: its tasks are plain commands, which not every project may run."""
 _TASKS = 20
 _PAUSE = 1.0
 _PATIENCE = 30.0
@@ -25,6 +27,13 @@ class Feeder:
         self.done: Counter[str] = Counter()
         self.runs = 0
         self.trouble = ""
+
+    @property
+    def told(self) -> str:
+        """How many ran where, and what is in the way."""
+        return " ".join(
+            [*(f"{node}={count}" for node, count in sorted(self.done.items())), self.trouble]
+        ).strip()
 
     def start(self) -> None:
         self._thread.start()
@@ -44,13 +53,14 @@ class Feeder:
 
     def _one_run(self) -> None:
         if not self.runs:
-            self._hive.jobs.put(_job())
-        run = self._hive.jobs.run(JOB)
+            self._hive.projects.put(ProjectManifest(name=JOB, permissions=("processes",)))
+            self._hive.jobs.put(_job(), JOB)
+        run = self._hive.jobs.run(JOB, JOB)
         while not self._stop.wait(0.2):
-            found = self._hive.runs.get(run.name)
+            found = self._hive.runs.get(run.name, JOB)
             if found.ended:
                 break
-        for task in self._hive.runs.tasks(run.name, states=("succeeded",)):
+        for task in self._hive.runs.tasks(run.name, JOB, states=("succeeded",)):
             if task.role == "task":
                 self.done.update(task.nodes[:1])
         self.runs += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -414,6 +415,7 @@ class Cluster:
         self._tell(JoinStep(step="catching-up"))
         await self._company.registered()
         await self._house.ledger.settle()
+        await asyncio.to_thread(shutil.rmtree, self._house.data / "joining", ignore_errors=True)
         self._memory.keep(replace(self._memory.now or belonging, phase="member", token="", forget_own=False))
         self._tell(JoinStep(step="ready"))
         log.info("joined the hive %s", belonging.name)

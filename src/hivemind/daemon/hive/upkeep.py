@@ -62,6 +62,12 @@ class Upkeep:
         self._bell.set()
 
     async def _go_on(self) -> None:
+        try:
+            await self._see_to_it()
+        except Exception:
+            log.exception("this node tells the hive nothing about itself any more")
+
+    async def _see_to_it(self) -> None:
         """It has missed decisions as long as it has not caught up: until then it says nothing of itself."""
         await self._ledger.caught_up()
         while True:
