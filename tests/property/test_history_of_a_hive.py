@@ -32,7 +32,6 @@ class Told(GrownHive):
     def __init__(self, rotation: int, require_bft: bool) -> None:
         self.twin: State | None = None
         self.made = 0
-        self.wished = True
         self.epoch: Epoch | None = None
         self.following: Epoch | None = None
         super().__init__(rotation=rotation, require_bft=require_bft, rebalance=True, vote=False)
@@ -97,16 +96,14 @@ class Told(GrownHive):
             self.back(number)
 
     def go(self, number: int) -> None:
-        if self.tried(LeaveHive(node=self.some(number), force=number % 2 == 0)):
-            self.wished = True
+        self.tried(LeaveHive(node=self.some(number), force=number % 2 == 0))
 
     def expelled(self, number: int) -> None:
-        if number % 4 == 0 and self.tried(ExpelNode(node=self.some(number))):
-            self.wished = True
+        if number % 4 == 0:
+            self.tried(ExpelNode(node=self.some(number)))
 
     def fewer(self, number: int) -> None:
-        if self.tried(ConfigureHive(max_voters=1 + number % 8)):
-            self.wished = True
+        self.tried(ConfigureHive(max_voters=1 + number % 8))
 
     def drained(self, number: int) -> None:
         self.tried(DrainNode(name=self.some(number), deadline=number % 2 * 60_000))
@@ -172,9 +169,10 @@ class Told(GrownHive):
             assert hive.next == following, "two changes in flight"
         if hive.next and not following:
             assert hive.next.since > self.state.sequence
-            if len(hive.next.voters) < len(hive.epoch.voters):
-                assert self.wished, "fewer voters by failure evidence"
-                self.wished = False
+            nodes, seated_now = self.state.nodes, hive.epoch.voters
+            stay = [id for id in seated_now if id in nodes and not nodes[id].leaving]
+            fewest = min(len(stay), hive.max_voters)
+            assert len(hive.next.voters) >= fewest, "fewer voters by failure evidence"
             if hive.require_bft and len(hive.epoch.voters) > 1:
                 assert len(hive.next.voters) >= 4
             seated = [self.state.nodes[id] for id in hive.next.voters if id in self.state.nodes]
