@@ -15,6 +15,8 @@ from hivemind.state.state import Outcome, State
 log = logging.getLogger(__name__)
 _AGAIN = 1.0
 """Seconds after something could not be agreed."""
+_LONGEST = 5.0
+"""Seconds that one attempt may take."""
 
 
 class Ledger(Protocol):
@@ -69,27 +71,36 @@ class Upkeep:
 
     async def _see_to_it(self) -> None:
         """It has missed decisions as long as it has not caught up: until then it says nothing of itself."""
-        await self._ledger.caught_up()
         while True:
             self._bell.clear()
             node = self._ledger.state.nodes.get(self._node)
             if node is None:
+                await self._ledger.caught_up()
                 self._gone()
                 return
             try:
                 if node.lost or node.expected or not self.registered.is_set():
-                    await self._come_back(node.incarnation + 1)
+                    async with asyncio.timeout(_LONGEST):
+                        await self._come_back()
                 elif node.role != "worker" and not node.ready and not node.leaving:
-                    await self._ledger.caught_up()
-                    await self._report(ReadyToVote(node=self._node))
+                    async with asyncio.timeout(_LONGEST):
+                        await self._ledger.caught_up()
+                        await self._report(ReadyToVote(node=self._node))
                 else:
                     await self._bell.wait()
+            except TimeoutError:
+                log.warning("the hive has not heard of this node in %g s; it is tried again", _LONGEST)
             except HivemindError as error:
                 log.info("the hive does not hear of this node yet: %s", error.message)
                 await asyncio.sleep(_AGAIN)
 
-    async def _come_back(self, incarnation: int) -> None:
+    async def _come_back(self) -> None:
+        """What it was last is known only once it has caught up: another start of it may have registered meanwhile."""
         await self._ledger.caught_up()
+        node = self._ledger.state.nodes.get(self._node)
+        if node is None:
+            return
+        incarnation = node.incarnation + 1
         await self._register(incarnation)
         self.registered.set()
         log.info("registered, incarnation %d", incarnation)
