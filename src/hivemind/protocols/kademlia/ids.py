@@ -5,6 +5,7 @@ it. A topic is the hash of the hive's name and its secret: knowing the name is n
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 
@@ -22,6 +23,7 @@ def digest(person: bytes, *parts: bytes, size: int = SIZE) -> bytes:
     return hashed.digest()
 
 
+@functools.lru_cache(8_192)
 def node_id(address: Address) -> bytes:
     return digest(b"hm-dht-node", f"{address[0]}:{address[1]}".encode())
 
@@ -34,6 +36,7 @@ def distance(a: bytes, b: bytes) -> int:
     return int.from_bytes(a, "big") ^ int.from_bytes(b, "big")
 
 
+@functools.lru_cache(8_192)
 def usable(address: Address) -> bool:
     """An address that one node may be at, in its one spelling: from a peer anything may come."""
     host, port = address
