@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hivemind.daemon.proclaimer import Proclaimer
 from hivemind.ledger.contract import Batch
 from hivemind.model.allocation import AllocationState
 from hivemind.model.app import App
@@ -11,11 +12,10 @@ from hivemind.model.node import Node
 from hivemind.model.principal import Principal
 from hivemind.state.state import State
 from hivemind.state.tables import Change
-from hivemind.store.events import EventLog
 
 
 class Herald:
-    def __init__(self, state: State, events: EventLog) -> None:
+    def __init__(self, state: State, events: Proclaimer) -> None:
         self._state = state
         self._events = events
         self._by: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hivemind.daemon.proclaimer import Proclaimer
 from hivemind.errors import HivemindError
 from hivemind.jobs.plan import Plan, is_member, parent_of
 from hivemind.ledger.contract import Batch
@@ -12,7 +13,6 @@ from hivemind.model.job import Job
 from hivemind.model.run import Run, RunState, TaskRun, TaskState
 from hivemind.state.state import State, definition_key
 from hivemind.state.tables import Change
-from hivemind.store.events import EventLog
 
 Level = Literal["info", "warning"]
 _MEMBERS = 10
@@ -21,7 +21,7 @@ _BAD = (RunState.FAILED, RunState.TIMED_OUT)
 
 
 class JobHerald:
-    def __init__(self, state: State, events: EventLog) -> None:
+    def __init__(self, state: State, events: Proclaimer) -> None:
         self._state = state
         self._events = events
 

@@ -30,6 +30,7 @@ from hivemind.daemon.images import NodeImages
 from hivemind.daemon.job_herald import JobHerald
 from hivemind.daemon.keyring import HiveKeyring, docker_config
 from hivemind.daemon.keys import identity, vault
+from hivemind.daemon.proclaimer import Proclaimer
 from hivemind.daemon.sampler import Sampler
 from hivemind.daemon.settings import Settings
 from hivemind.daemon.volumes import NodeVolumes
@@ -147,10 +148,11 @@ class Node:
         )
         self._on_stop(self.store.close)
         self._events = EventLog(self.store, self.key.public, clock)
-        herald = Herald(self.ledger.state, self._events)
-        self._stack.callback(self.ledger.subscribe(herald.agreed))
-        jobs = JobHerald(self.ledger.state, self._events)
-        self._stack.callback(self.ledger.subscribe(jobs.agreed))
+        proclaimer = Proclaimer(self.key.public, self.ledger.state, self._events, clock)
+        self._stack.callback(proclaimer.close)
+        for herald in (Herald, JobHerald):
+            self._stack.callback(self.ledger.subscribe(herald(self.ledger.state, proclaimer).agreed))
+        self._stack.callback(self.ledger.subscribe(proclaimer.agreed))
         self.cluster = Cluster(self, self._settings.cluster)
         self._on_stop(self.cluster.stop)
 

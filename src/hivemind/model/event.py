@@ -9,7 +9,8 @@ from hivemind.model.resource import Column, Resource
 
 
 class Event(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """`id` is `<milliseconds>-<counter>` in fixed width, so that ids sort by time within a node."""
+    """`id` is `<milliseconds>-<counter>-<writer>` in fixed width, so that ids sort by time; of what was agreed
+    `<milliseconds>-<batch>-<number>`."""
 
     kind: Literal["Event"] = "Event"
     id: str
@@ -22,6 +23,7 @@ class Event(Record, frozen=True, kw_only=True, omit_defaults=False):
     app: str = ""
     allocation: str = ""
     node: str = ""
+    """The id of the node that saw it; empty: it was agreed, so all know it."""
     by: str = ""
     message: str = ""
     name: str = ""

@@ -2,13 +2,16 @@
 
 An id begins with its writer's time and ends with its writer, so ids sort by time, then by writer. Events of other
 nodes arrive late, also behind younger ones; so whoever follows is told in the order in which they arrived here.
+
+What was agreed all nodes know. Such an event names no node, and its id is the batch's time, the batch and a number in
+it: told by several nodes it is still one event.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Literal
 from weakref import WeakKeyDictionary, ref
 
@@ -20,6 +23,11 @@ _PREFIX = "event/"
 _COUNTERS = 1_000_000
 _NAME = 8
 """Digits of its key that name a writer in an id."""
+
+
+def agreed_id(time: int, sequence: int, index: int) -> str:
+    """Of an event that follows from a batch. Never one of a node: the last part is shorter than theirs."""
+    return f"{time:013d}-{sequence % _COUNTERS:06d}-{index:05d}"
 
 
 class EventLog:
@@ -55,13 +63,54 @@ class EventLog:
             id=self._next_id(now), time=now, type=type, level=level, project=project, app=app,
             allocation=allocation, node=self._node, by=by, message=message, name=name or app or self._node,
         )  # fmt: skip
-        batch: dict[str, bytes | None] = {_PREFIX + event.id: encode(event)}
-        self._own.append(_PREFIX + event.id)
-        share = max(1, self._limit // max(1, len(self._arrivals.writers | {self._store.writer})))
-        while len(self._own) > share:
-            batch[self._own.popleft()] = None
-        self._store.write(batch)
+        self._write((event,))
         return event
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Those of them that nobody has told yet; they bear their ids already."""
+        self._write([event for event in events if event not in self])
+
+    def __contains__(self, event: Event) -> bool:
+        return self._store.get(_PREFIX + event.id) is not None
+
+    def inherit(self, writer: str) -> None:
+        """What a node that goes has told of what was agreed stays, when all that it wrote disappears."""
+        if writer == self._store.writer:
+            return
+        found = (
+            decode(entry.value, Event)
+            for entry in self._store.range(_PREFIX)
+            if entry.writer == writer and entry.value
+        )
+        self._write([event for event in found if not event.node])
+
+    def horizon(self) -> str:
+        """Some node has trimmed its own up to this id; empty when none has had to. An older event that is not here
+        may have been."""
+        oldest: dict[str, str] = {}
+        counts: dict[str, int] = {}
+        for entry in self._store.range(_PREFIX):
+            oldest.setdefault(entry.writer, entry.key.removeprefix(_PREFIX))
+            counts[entry.writer] = counts.get(entry.writer, 0) + 1
+        share = self._share()
+        return max((oldest[writer] for writer, count in counts.items() if count >= share), default="")
+
+    def _write(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        batch: dict[str, bytes | None] = {_PREFIX + event.id: encode(event) for event in events}
+        self._own.extend(batch)
+        share = self._share()
+        while len(self._own) > share:
+            key = self._own.popleft()
+            if key in batch:
+                del batch[key]
+            elif (entry := self._store.get(key)) and entry.writer == self._store.writer:
+                batch[key] = None
+        self._store.write(batch)
+
+    def _share(self) -> int:
+        return max(1, self._limit // max(1, len(self._arrivals.writers | {self._store.writer})))
 
     def since(self, id: str = "") -> list[Event]:
         """Those after `id` that are still kept, by time; all without an id."""
