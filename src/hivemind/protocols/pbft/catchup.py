@@ -158,12 +158,12 @@ class CatchUp:
             if core.is_voter and sender in core.voters:
                 self._send_again(sender, status)
         if (
-            status.follows
+            sender not in core.voters
             or core.epoch.number > status.epoch
             or core.executed > status.executed
             or core.low > status.stable
         ):
-            # Who follows has to hear, too, that it is level: nobody else tells it anything.
+            # Who does not vote has to hear from several, too, that it is level: it is told nothing otherwise.
             core.send(sender, self._status(answer=True))
 
     def _send_again(self, sender: str, status: Status) -> None:
