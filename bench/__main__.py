@@ -23,6 +23,7 @@ BENCHMARKS = {
     "jobs": "no-op tasks, chains, queues and schedules, beside HyperQueue, dask.distributed and Prefect",
     "scheduler": "placements a second on simulated hives of up to 5,000 nodes",
     "ledger": "durable operations a second, beside bare SQLite",
+    "agreement": "operations agreed a second by 4 voters, and view changes, beside etcd",
     "store": "appends of three writers to the shared store, beside figures of Autobase",
 }
 """Each is a module of this package with a `run() -> list[Row]`."""
