@@ -157,5 +157,5 @@ class NodeBackend:
         if self._measured is None:
             from hivemind.daemon.metrics import NodeMetrics
 
-            self._measured = NodeMetrics(self.state, self.store, self._names, self.info())
+            self._measured = NodeMetrics(self.state, self.store, self._names, self.info(), self.cluster)
         return self._measured.registry.text()

@@ -1,4 +1,5 @@
-"""What /metrics shows of a node. Everything is read when it is asked for; nothing is counted twice."""
+"""What /metrics shows of a node. Everything is read when it is asked for; nothing is counted twice, also over all nodes
+of a hive: each shows what is its own."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable
 
 from hivemind.api.backend import Info
 from hivemind.daemon import capacity
+from hivemind.daemon.hive_metrics import HiveMetrics, Place
 from hivemind.daemon.volume_metrics import VolumeMetrics
 from hivemind.drivers.dns.server import NameServer
 from hivemind.model.allocation import AllocationStatus, Phase
@@ -17,7 +19,8 @@ from hivemind.telemetry.metrics import Registry
 
 
 class NodeMetrics:
-    def __init__(self, state: State, store: Store, names: NameServer, info: Info) -> None:
+    def __init__(self, state: State, store: Store, names: NameServer, info: Info, place: Place) -> None:
+        self._node = info.node
         self._state = state
         self._store = store
         self.registry = Registry()
@@ -29,13 +32,23 @@ class NodeMetrics:
         gauge("hivemind_ledger_sequence", "Number of the last agreed batch.").labels().ask(
             lambda: float(state.sequence)
         )
-        gauge("hivemind_apps", "Apps by project.", ("project",)).ask(self._apps)
-        gauge("hivemind_allocations", "Allocations by agreed state.", ("state",)).ask(self._allocations)
-        gauge("hivemind_replicas", "Replicas as nodes observe them, by phase.", ("phase",)).ask(self._phases)
+        gauge("hivemind_apps", "Apps of the hive by project.", ("project",)).ask(self._apps)
+        gauge("hivemind_allocations", "Allocations of this node by agreed state.", ("state",)).ask(
+            self._allocations
+        )
+        gauge("hivemind_unplaced", "Allocations of the hive that no node was found for.").labels().ask(
+            lambda: float(len(state.pending))
+        )
+        gauge("hivemind_replicas", "Replicas of this node as it observes them, by phase.", ("phase",)).ask(
+            self._phases
+        )
         gauge(
-            "hivemind_container_restarts", "Restarts of each live replica.", ("project", "app", "slot")
+            "hivemind_container_restarts",
+            "Restarts of each live replica of this node.",
+            ("project", "app", "slot"),
         ).ask(self._restarts)
-        VolumeMetrics(state, store, self.registry)
+        VolumeMetrics(info.node, state, store, self.registry)
+        HiveMetrics(info.node, state, place, self.registry)
         for kind in ("queries", "forwarded", "failures"):
             self.registry.counter(f"hivemind_dns_{kind}_total", f"Name server: {kind} since the start.").ask(
                 _reader(names, kind)
@@ -49,14 +62,14 @@ class NodeMetrics:
         return {(project,): float(count) for project, count in sorted(found.items())}
 
     def _allocations(self) -> dict[tuple[str, ...], float]:
-        found = Counter(a.state.name.lower() for a in self._state.allocations.values())
+        found = Counter(a.state.name.lower() for a in self._state.allocations_on(self._node))
         return {(state,): float(count) for state, count in sorted(found.items())}
 
     def _statuses(self) -> dict[str, AllocationStatus]:
         return {
             entry.key.removeprefix("allocation/"): decode(entry.value, AllocationStatus)
             for entry in self._store.range("allocation/")
-            if entry.value
+            if entry.value and entry.writer == self._node
         }
 
     def _phases(self) -> dict[tuple[str, ...], float]:

@@ -16,7 +16,10 @@ _LABELS = ("project", "volume")
 class VolumeMetrics:
     """Adds its families to a registry; all is read when it is asked for."""
 
-    def __init__(self, state: State, store: Store, registry: Registry) -> None:
+    """Of volumes that `node` looks after."""
+
+    def __init__(self, node: str, state: State, store: Store, registry: Registry) -> None:
+        self._node = node
         self._state = state
         self._store = store
         families: tuple[tuple[str, str, Callable[[Volume, VolumeStatus], float | None]], ...] = (
@@ -39,6 +42,8 @@ class VolumeMetrics:
             found: dict[tuple[str, ...], float] = {}
             for volume in self._state.volumes.values():
                 entry = self._store.get(f"volume/{volume.id}")
+                if volume.node != self._node and (entry is None or entry.writer != self._node):
+                    continue
                 status = decode(entry.value, VolumeStatus) if entry and entry.value else VolumeStatus()
                 amount = value(volume, status)
                 if amount is not None:

@@ -56,6 +56,8 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Voter -> milliseconds since 1970 when it was last heard of."""
     evidence: tuple[str, ...] = ()
     """What other voters were caught at, in words."""
+    dropped: dict[str, int] = {}
+    """Messages of other nodes that were dropped since the engine began, by why."""
 
 
 class Ledger(Protocol):

@@ -296,6 +296,10 @@ class SharedStore:
         """How often something from other nodes was refused, by why."""
         return self._replica.counters
 
+    def lag(self) -> int:
+        """How many entries others have signed, as far as this node knows, that are not in its view."""
+        return self._replica.lag()
+
     def _received(self, sender: str, message: bytes) -> None:
         if self._closed:
             return

@@ -111,7 +111,7 @@ async def test_each_event_is_there_once_and_nodes_take_turns(tmp_path: Path) -> 
         await admit(hive.nodes[0], *names("p", 8))
         await all_know(made, set(names("p", 8)))
         for site in made:
-            await until(lambda site=site: len(site.heard) == 8, "who follows hears of all")  # type: ignore[misc]
+            await until(lambda site=site: len(site.heard) == 8, "who follows hears of all")
             assert sorted(site.heard) == sorted(site.told.values())
         await asyncio.sleep(PATIENCE * 5)
         assert set((await copies(made[0])).values()) == {1}

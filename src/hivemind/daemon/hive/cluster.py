@@ -25,6 +25,7 @@ from hivemind.daemon.hive.belonging import Belonging, Memory
 from hivemind.daemon.settings import ClusterSettings
 from hivemind.errors import Conflict, HivemindError, Invalid, Unavailable
 from hivemind.ledger.hive import HiveLedger
+from hivemind.ledger.contract import LedgerStatus
 from hivemind.model.cluster import (
     ClusterStatus,
     FoundRequest,
@@ -181,17 +182,13 @@ class Cluster:
         from hivemind.daemon.hive.overview import overview
 
         house, company, now = self._house, self._company, self._memory.now
-
-        def reach(node: str) -> Reach:
-            return company.reach(node) if company else "unknown"
-
         return overview(
             state=self._state,
             store=house.store,
             node=house.key.public,
             node_name=house.name,
             status=house.ledger.status(),
-            reach=reach,
+            reach=self.reach,
             address=show(company.address) if company else "",
             step=self._step.step if now and now.phase in ("joining", "admitted") else "",
             problems=self.problems(),
@@ -199,6 +196,20 @@ class Cluster:
 
     def check_that_it_decides(self) -> None:
         """Raises `Unavailable` that says who is missing."""
+    @property
+    def store(self) -> SharedStore:
+        return self._house.store
+
+    def ledger_status(self) -> LedgerStatus:
+        return self._house.ledger.status()
+
+    def reach(self, node: str) -> Reach:
+        return self._company.reach(node) if self._company else "unknown"
+
+    def dropped(self) -> dict[str, int]:
+        """Messages and datagrams that were not delivered, by why."""
+        return self._company.dropped() if self._company else {}
+
         status = self._house.ledger.status()
         if not status.can_decide:
             raise Unavailable(

@@ -169,6 +169,10 @@ class Company:
         return b"" if self._belonging.role == "witness" else self._house.vault.key
 
     # -- what happens ----------------------------------------------------------------------------------------
+    def dropped(self) -> dict[str, int]:
+        """Messages and datagrams that were not delivered, by why."""
+        return {"message": self._wire.peers.dropped, **self._wire.datagrams.dropped}
+
 
     def _agreed(self, batch: Batch) -> None:
         tables = {change.table for change in self._house.ledger.state.changes}

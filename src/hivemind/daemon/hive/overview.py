@@ -85,7 +85,7 @@ def _member(
         name=node.name,
         role=node.role,
         reach=reach,
-        agreed=_agreed(node),
+        agreed=agreed_of(node),
         voter=node.id in deciding,
         primary=node.id == status.primary,
         addresses=node.addresses,
@@ -97,7 +97,8 @@ def _member(
     )
 
 
-def _agreed(node: Node) -> str:
+def agreed_of(node: Node) -> str:
+    """In a word."""
     if node.lost:
         return "lost"
     if node.leaving:

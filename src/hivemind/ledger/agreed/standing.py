@@ -49,6 +49,7 @@ def status_of(
         why_not=why,
         heard={id: heard[id] for id in sorted(heard) if id in voters},
         evidence=evidence,
+        dropped=dict(standing.dropped),
     )
 
 

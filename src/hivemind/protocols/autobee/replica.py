@@ -197,6 +197,10 @@ class Replica:
                 found.append(Certified(writer, log.fork, log.length, log.peaks.root()))
         return Checkpoint(number, tuple(found))
 
+    def lag(self) -> int:
+        """Entries of others that are signed, as far as was heard, and not shown."""
+        return sum(log.signed - log.delivered for log in self._logs.values() if not log.evidence)
+
     def living(self, writer: str) -> int:
         """How many of its entries readers may see."""
         return self.order.tally(writer).count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from hivemind.protocols.autobee.entry import Body, Head
+from hivemind.protocols.autobee.entry import Ack, Body, Head, read
 from hivemind.protocols.autobee.log import Piece
 from hivemind.protocols.autobee.steps import Settings
 from hivemind.protocols.autobee.tree import Peaks
@@ -47,6 +47,13 @@ class WriterLog:
     @property
     def delivered(self) -> int:
         return self.waiting[0].sequence - 1 if self.waiting else self.length
+
+    @property
+    def signed(self) -> int:
+        """The length that its writer has signed, as far as was heard."""
+        head = self.behind[-1].end if self.behind else self.length
+        ack = read(self.ack) if self.ack is not None else None
+        return max(head, ack.length) if isinstance(ack, Ack) and ack.fork == self.fork else head
 
     def took(self, head: Statement, behind: tuple[Piece, ...], said: Head) -> None:
         self.head, self.behind, self.fork = head, behind, said.fork
