@@ -45,7 +45,7 @@ def _settings(seed: int) -> Settings:
     return Settings(
         seed=seed,
         protocol=protocol,
-        nodes=4 + seed % 4 if lying else 2 + seed % 6,
+        nodes=4 + seed % 2 if lying else 2 + seed % 5,
         faults=() if lying else _MIXTURES[seed // 3 % len(_MIXTURES)],
         adversary=liars[seed // 3 % len(liars)] if lying else "",
         seconds=1.5,

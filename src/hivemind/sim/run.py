@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.rule)
 
 
-def run(settings: Settings, make: Make, *, trace: bool = False, limit: int = 400_000) -> Outcome:
+def run(settings: Settings, make: Make, *, trace: bool = False, limit: int = 150_000) -> Outcome:
     """`make` builds the scenario in an empty world. With `trace` every line is kept."""
     world = World(settings.seed, keep=10_000_000 if trace else 400, limit=limit)
     scenario = make(world, settings)
