@@ -103,7 +103,7 @@ class SwimScenario(Scenario):
 
     def operations(self) -> Sequence[Leaving]:
         dice = self.world.dice("leaving")
-        if len(self.nodes) < 5 or dice.random() < 0.5:
+        if len(self.nodes) < 5 or self.settings.span < 3 * SECOND or dice.random() < 0.5:
             return ()
         back = max(self.settings.span - 2 * SECOND, 1)
         return (Leaving(dice.randrange(back), len(self.nodes) - 1),)
