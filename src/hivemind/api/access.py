@@ -10,14 +10,17 @@ import base64
 import ipaddress
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from hivemind.api.backend import Backend
 from hivemind.errors import Forbidden, HivemindError, Invalid, Unauthenticated
 from hivemind.model.principal import Role
 from hivemind.security.identity import Identity, from_token
+
+if TYPE_CHECKING:
+    from hivemind.api.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,12 @@ class Peer:
 @dataclass(frozen=True)
 class Caller:
     identity: Identity | None
+    """None for anyone, and for who asks through another node: that has the key."""
     role: Role
     name: str = ""
+    public: str = ""
+    through: str = ""
+    """Id of the node that was asked first, and asks this one; empty: this one was."""
 
     def require(self, role: Role) -> None:
         if self.role < role:
@@ -52,6 +59,9 @@ def caller(backend: Backend, connection: HTTPConnection, *, basic: bool = False)
     """With `basic` the token may come as the password of whatever user.
 
     Raises `Unauthenticated` without a good token, `Forbidden` for foreign users of the unix socket."""
+    known = connection.scope["state"].get("caller")
+    if isinstance(known, Caller):
+        return known
     peer: Peer = connection.scope["state"]["peer"]
     header = connection.headers.get("authorization")
     if header is not None:
@@ -63,7 +73,8 @@ def caller(backend: Backend, connection: HTTPConnection, *, basic: bool = False)
             f"user {peer.uid} may not administer this node",
             hint="use sudo, or send a token: Authorization: Bearer hm_…",
         )
-    return Caller(backend.administrator, Role.ADMIN, "the local administrator")
+    who = backend.administrator
+    return Caller(who, Role.ADMIN, "the local administrator", who.public)
 
 
 def _from_basic(header: str) -> str:
@@ -92,7 +103,7 @@ def _bearer(backend: Backend, header: str) -> Caller:
             "this hive does not know that token, or it was revoked",
             hint="ask an administrator for a new one: hivemind token create --name NAME --role ROLE",
         )
-    return Caller(identity, principal.role, principal.name)
+    return Caller(identity, principal.role, principal.name, identity.public)
 
 
 def check_host(connection: HTTPConnection) -> None:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hivemind.api.access import ANYONE, SIGN_IN, Caller, caller, check_host
 from hivemind.api.backend import Backend
 from hivemind.api.distribution import Distribution
-from hivemind.api.endpoint import Call, Endpoint, reply
+from hivemind.api.endpoint import Call, Endpoint, refusal
 from hivemind.api.intake import body_of, query_of
+from hivemind.api.remote.bridge import bridged, elsewhere, over_socket
 from hivemind.api.settings import ApiSettings
 from hivemind.api.streams import Streams, rang
 from hivemind.api.table import endpoints
@@ -26,11 +27,9 @@ from hivemind.errors import (
     HivemindError,
     Invalid,
     NotFound,
-    Unauthenticated,
     Unavailable,
     WrongMethod,
 )
-from hivemind.model.answers import PROBLEM_FORMAT, problem
 
 log = logging.getLogger("hivemind.api")
 
@@ -55,6 +54,7 @@ class Application:
         plain = [Route(p, _OverHttp(here, m), include_in_schema=False) for p, m in by_path.items()]
         registry = Distribution(backend, settings)
         images = [Route("/v2", registry), Route("/v2/{path:path}", registry)]
+        backend.remote.application = self
         self._router = Router([*sockets, *plain, *images], redirect_slashes=False, default=_nowhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +96,8 @@ class _Node:
         if endpoint.open:
             return ANYONE
         who = caller(self.backend, connection)
+        if who.through and not (endpoint.at or endpoint.gathers):
+            raise Forbidden("any node can answer that itself", hint="ask the node that you are connected to")
         who.require(endpoint.role)
         return who
 
@@ -109,6 +111,7 @@ class _OverHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
+        response: ASGIApp
         try:
             response = await self._answer(request)
         except ClientDisconnect:
@@ -126,13 +129,15 @@ class _OverHttp:
         except Exception:
             log.exception("%s %s broke off", request.method, request.url.path)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> ASGIApp:
         method = "GET" if request.method == "HEAD" else request.method
         endpoint = self.methods.get(method)
         if endpoint is None:
             check_host(request)
             return self._wrong_method(request.method)
         call = self.node.call(endpoint, request)
+        if (place := await elsewhere(call, endpoint)) is not None:
+            return await bridged(call, endpoint, place)
         if endpoint.body is not None:
             call = replace(call, body=await body_of(request, endpoint.body, self.node.settings))
         response: Response = await endpoint.handler(call)
@@ -169,7 +174,9 @@ class _OverSocket:
         socket = WebSocket(scope, receive, send)
         try:
             call = self.node.call(self.endpoint, socket)
-            await _while_admitted(call, self.endpoint.handler(call, socket))
+            place = await elsewhere(call, self.endpoint)
+            talk = self.endpoint.handler if place is None else over_socket(self.endpoint, place)
+            await _while_admitted(call, talk(call, socket))
         except WebSocketDisconnect:
             return
         except HivemindError as error:
@@ -209,15 +216,6 @@ async def _hang_up(socket: WebSocket, error: HivemindError) -> None:
             await socket.close(code, error.message.encode()[:120].decode(errors="ignore"))
     except (WebSocketDisconnect, RuntimeError, OSError):
         pass  # the client is gone: nobody is left to tell
-
-
-def refusal(error: HivemindError) -> Response:
-    response = reply(problem(error), error.status, media=PROBLEM_FORMAT)
-    if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="hivemind"'
-    if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = "1"
-    return response
 
 
 def _defect() -> HivemindError:

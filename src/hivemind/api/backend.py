@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from hivemind.api.clusterdesk import ClusterDesk
 from hivemind.api.imagedesk import ImageDesk
 from hivemind.api.jobs.desk import AttemptDesk
+from hivemind.api.remote.remote import Remote
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.drivers.runtimes.contract import (
     ExecSession,
@@ -83,6 +84,9 @@ class Backend(Protocol):
     @property
     def cluster(self) -> ClusterDesk:
         """The group of nodes that this one belongs to."""
+
+    remote: Remote
+    """The APIs of the other nodes."""
 
     @property
     def images(self) -> ImageDesk: ...

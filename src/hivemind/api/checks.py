@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
+from hivemind.api.remote.places import of_allocation
 from hivemind.api.views import find
 from hivemind.errors import NotFound
 from hivemind.model.allocation import ALLOCATION, Allocation
@@ -23,6 +24,7 @@ def check_endpoints() -> list[Endpoint]:
             _checks,
             (Answer(200, "The results.", (CheckList,)),),
             errors=(NotFound,),
+            at=of_allocation,
         )
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
@@ -24,6 +24,7 @@ from hivemind.errors import (
     Unauthenticated,
     Unavailable,
 )
+from hivemind.model.answers import PROBLEM_FORMAT, problem
 from hivemind.model.base import Spec
 from hivemind.model.principal import Role
 from hivemind.security.identity import Identity
@@ -48,6 +49,13 @@ class Answer:
     etag: bool = False
 
 
+class Place(NamedTuple):
+    """Where a request is answered: by which node (its id), with which parameters in its path."""
+
+    node: str
+    params: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Endpoint:
     method: str
@@ -70,6 +78,10 @@ class Endpoint:
     role: Role = Role.VIEWER
     open: bool = False
     """Answers to anyone, without a token."""
+    at: Callable[[Call], Awaitable[Place | None]] | None = None
+    """Who can answer that: another node, or None for this one. Empty: any node can."""
+    gathers: bool = False
+    """It asks other nodes for their part of the answer, and is asked by them for its own."""
 
     @property
     def writes(self) -> bool:
@@ -110,6 +122,8 @@ class Call:
     @property
     def identity(self) -> Identity:
         """Who signs what this request wants. Open endpoints never come here."""
+        if self.caller.through:
+            raise Forbidden("what is asked through another node changes nothing", hint="ask this node itself")
         if self.caller.identity is None:
             raise Unauthenticated("this needs a token", hint=SIGN_IN)
         return self.caller.identity
@@ -117,7 +131,7 @@ class Call:
     @property
     def admitted(self) -> bool:
         """Whoever asked still may: to be looked at again by whatever has no end."""
-        principal = self.state.principals.get(self.identity.public)
+        principal = self.state.principals.get(self.caller.public)
         return principal is not None and principal.role >= self.role
 
     @property
@@ -150,6 +164,15 @@ def reply(value: Any, status: int = 200, *, version: int | None = None, media: s
     """`value` as JSON; `version` becomes the ETag."""
     headers = {} if version is None else {"ETag": f'"{version}"'}
     return Response(_encoder.encode(value), status, headers, media)
+
+
+def refusal(error: HivemindError) -> Response:
+    response = reply(problem(error), error.status, media=PROBLEM_FORMAT)
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="hivemind"'
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = "1"
+    return response
 
 
 def encode_line(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
+from hivemind.api.remote.places import of_allocation
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, Unavailable
@@ -65,6 +66,7 @@ def inside_endpoints() -> list[Endpoint]:
             query=ContainerQuery,
             errors=(NotFound, Conflict),
             role=Role.OPERATOR,
+            at=of_allocation,
         ),
         Endpoint(
             "WEBSOCKET",
@@ -76,6 +78,7 @@ def inside_endpoints() -> list[Endpoint]:
             query=ContainerQuery,
             errors=(NotFound, Conflict),
             role=Role.OPERATOR,
+            at=of_allocation,
         ),
         Endpoint(
             "WEBSOCKET",
@@ -96,6 +99,7 @@ def inside_endpoints() -> list[Endpoint]:
             (Answer(200, "A sample.", (AllocationStats,)),),
             query=ContainerQuery,
             errors=(NotFound, Conflict),
+            at=of_allocation,
         ),
     ]
 

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 from hivemind.api.backend import Backend
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
+from hivemind.api.remote.places import of_allocation
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import LogLine, LogQuery
 from hivemind.errors import Invalid, NotFound
@@ -48,7 +49,7 @@ class LogsQuery(Spec, frozen=True, kw_only=True):
 
 def log_endpoints() -> list[Endpoint]:
     made = []
-    for resource, select in ((APP, _of_app), (ALLOCATION, _of_allocation)):
+    for resource, select, at in ((APP, _of_app, None), (ALLOCATION, _of_allocation, of_allocation)):
         path, noun = f"{home(resource)}/{{name}}/logs", resource.singular
 
         async def read(call: Call, select: Any = select) -> Response:
@@ -69,6 +70,7 @@ def log_endpoints() -> list[Endpoint]:
                 (Answer(200, "One JSON object a line.", (LogEntry,), STREAM_FORMAT),),
                 query=LogsQuery,
                 errors=(NotFound,),
+                at=at,
             ),
             Endpoint(
                 "WEBSOCKET",
@@ -78,6 +80,7 @@ def log_endpoints() -> list[Endpoint]:
                 live,
                 query=LogsQuery,
                 errors=(NotFound,),
+                at=at,
             ),
         ]
     return made

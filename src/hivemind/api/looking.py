@@ -16,6 +16,7 @@ from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
 from hivemind.api.exec import ContainerQuery
 from hivemind.api.intake import upload
+from hivemind.api.remote.places import of_allocation
 from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import find
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, TooLarge, Unsupported, WrongMedia
@@ -65,6 +66,7 @@ def looking_endpoints() -> list[Endpoint]:
             (Answer(200, "By pid.", (ProcessList,)),),
             query=ContainerQuery,
             errors=(NotFound, Conflict, Unsupported),
+            at=of_allocation,
         ),
         Endpoint(
             "GET",
@@ -75,6 +77,7 @@ def looking_endpoints() -> list[Endpoint]:
             (Answer(200, "By path.", (ChangeList,)),),
             query=ContainerQuery,
             errors=(NotFound, Conflict, Unsupported),
+            at=of_allocation,
         ),
         Endpoint(
             "GET",
@@ -86,6 +89,7 @@ def looking_endpoints() -> list[Endpoint]:
             query=FilesQuery,
             errors=(NotFound, Conflict, Unsupported),
             role=Role.OPERATOR,
+            at=of_allocation,
         ),
         Endpoint(
             "PUT",
@@ -98,6 +102,7 @@ def looking_endpoints() -> list[Endpoint]:
             upload=TARS,
             errors=(NotFound, Conflict, TooLarge, WrongMedia, Unsupported),
             role=Role.OPERATOR,
+            at=of_allocation,
         ),
         Endpoint(
             "WEBSOCKET",
@@ -109,6 +114,7 @@ def looking_endpoints() -> list[Endpoint]:
             query=PortQuery,
             errors=(NotFound, Conflict),
             role=Role.OPERATOR,
+            at=of_allocation,
         ),
         Endpoint(
             "GET",

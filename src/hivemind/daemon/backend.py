@@ -13,6 +13,7 @@ import hivemind
 from hivemind.agent.agent import Agent
 from hivemind.api.backend import Info, Looking
 from hivemind.api.jobs.desk import AttemptDesk
+from hivemind.api.remote.remote import Remote
 from hivemind.api.volumedesk import VolumeDesk
 from hivemind.daemon.assembly import Machinery
 from hivemind.daemon.hive.cluster import Cluster
@@ -61,6 +62,7 @@ class NodeBackend:
         store: Store,
         house: House,
         cluster: Cluster,
+        remote: Remote,
         vault: Vault,
         submit: Submit,
         agent: Agent,
@@ -76,6 +78,7 @@ class NodeBackend:
         self.state = state
         self.store = store
         self.cluster = cluster
+        self.remote = remote
         self._house = house
         self.vault = vault
         self.node = node

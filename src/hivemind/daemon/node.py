@@ -16,6 +16,7 @@ from hivemind.agent.provision.contents import Contents
 from hivemind.agent.provision.gpus import Gpus
 from hivemind.agent.provision.scratch import Scratch
 from hivemind.agent.triggers.files import FileTriggers
+from hivemind.api.remote.remote import Remote
 from hivemind.api.server import ApiServer
 from hivemind.api.settings import ApiSettings
 from hivemind.daemon import capacity
@@ -124,6 +125,7 @@ class Node:
             report=self.report,
             subscribe=self.ledger.subscribe,
             cluster=self.cluster,
+            remote=self.remote,
         )
         self._tell_people()
         self._watch_files(volumes)
@@ -153,6 +155,7 @@ class Node:
         for herald in (Herald, JobHerald):
             self._stack.callback(self.ledger.subscribe(herald(self.ledger.state, proclaimer).agreed))
         self._stack.callback(self.ledger.subscribe(proclaimer.agreed))
+        self.remote = Remote(self.key.public, self.ledger.state)
         self.cluster = Cluster(self, self._settings.cluster)
         self._on_stop(self.cluster.stop)
 

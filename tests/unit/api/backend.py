@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from hivemind.api.backend import Info
+from hivemind.api.remote.remote import Remote
 from hivemind.drivers.runtimes.contract import (
     ExecSpec,
     FileChange,
@@ -257,6 +258,7 @@ class MemoryBackend:
         self.volumes = MemoryVolumes()
         self.images = MemoryImages()
         self.attempts = MemoryAttempts()
+        self.remote = Remote(NODE.public, self.state)
         self.cluster = MemoryCluster(self)
         self.listening: list[Callable[[Sequence[Change]], None]] = []
         self._count = 0

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from hivemind.api.remote.remote import Remote
 from hivemind.daemon import keys
 from hivemind.daemon.hive.addresses import advertised, parse, show
 from hivemind.daemon.hive.belonging import Belonging, Memory
@@ -71,6 +72,7 @@ class House(Protocol):
     vault: Vault
     ledger: HiveLedger
     store: SharedStore
+    remote: Remote
 
     def clock(self) -> int:
         """Milliseconds since 1970."""

@@ -113,6 +113,7 @@ class Company:
         house.ledger.connect(peers)
         house.store.admit(state.nodes)
         house.store.connect(peers)
+        house.remote.connect(peers)
         self._unsubscribe = [
             peers.welcome(self._sponsor.welcome),
             house.ledger.subscribe(self._agreed),
@@ -134,6 +135,7 @@ class Company:
             report.cancel()
         await asyncio.gather(*self._reports, return_exceptions=True)
         self.membership.close()
+        self._house.remote.disconnect()
         self._house.store.disconnect()
         self._house.ledger.disconnect()
         await self._wire.close()

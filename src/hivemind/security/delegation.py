@@ -1,0 +1,88 @@
+"""Delegations: what a person has one node ask another.
+
+The key of whoever asks signs it, where that key is: on the node that was asked, for the time of the request. The node
+that is asked next believes that signature and nothing that the other node says: it names the hive, both nodes, what is
+asked, and when. A nonce makes each good once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from hivemind.errors import Unauthenticated, Unavailable
+from hivemind.security.identity import Identity, verify
+from hivemind.security.statement import Domain, Statement
+
+_PROTOCOL = "api"
+_AGE = 60_000
+"""Milliseconds that a delegation is good for, and by which clocks of nodes may differ."""
+_LARGEST = 16 * 2**10
+_REMEMBERED = 100_000
+
+
+class Delegation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """`method`: as of the endpoint, `WEBSOCKET` too; `target`: path and query, as they are sent. `asker` and `asked`:
+    ids of nodes. `time`: milliseconds since 1970."""
+
+    method: str
+    target: str
+    asker: str
+    asked: str
+    time: int
+    nonce: str
+
+
+_decoder = msgspec.msgpack.Decoder(Delegation)
+
+
+def delegate(by: Identity, hive: str, wish: Delegation) -> Statement:
+    body = msgspec.msgpack.encode(wish)
+    return Statement(by.public, body, by.sign(Domain(_PROTOCOL, hive).covered(body)))
+
+
+class Delegations:
+    """Those that one node is shown. It remembers each as long as it could be shown again."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._seen: set[tuple[str, str]] = set()
+        self._order: deque[tuple[int, tuple[str, str]]] = deque()
+
+    def accept(self, shown: Statement, *, hive: str, asker: str, now: int) -> Delegation:
+        """`asker`: who shows it, as its channel proves. Raises `Unauthenticated`; `Unavailable` when so many were
+        shown lately that no more can be remembered."""
+        if len(shown.body) > _LARGEST:
+            raise _refused("it is too large")
+        try:
+            wish = _decoder.decode(shown.body)
+        except msgspec.MsgspecError:
+            raise _refused("it cannot be read") from None
+        if wish.asker != asker or wish.asked != self._node:
+            raise _refused("it is for other nodes")
+        if abs(now - wish.time) > _AGE:
+            raise Unauthenticated(
+                "what the other node was told to ask was told too long ago, or its clock is wrong",
+                hint="compare the clocks of the nodes: they may differ by less than a minute",
+            )
+        if not verify(shown.signer, Domain(_PROTOCOL, hive).covered(shown.body), shown.signature):
+            raise _refused("it was not signed by whom it names, for this hive")
+        self._remember((shown.signer, wish.nonce), now)
+        return wish
+
+    def _remember(self, key: tuple[str, str], now: int) -> None:
+        while self._order and self._order[0][0] < now - 2 * _AGE:
+            self._seen.discard(self._order.popleft()[1])
+        if key in self._seen:
+            raise _refused("it was shown before")
+        if len(self._order) >= _REMEMBERED:
+            raise Unavailable("other nodes ask this one too much", hint="ask again in a minute")
+        self._seen.add(key)
+        self._order.append((now, key))
+
+
+def _refused(why: str) -> Unauthenticated:
+    return Unauthenticated(
+        f"what the other node was told to ask does not count: {why}", hint="ask again; its log may say more"
+    )
