@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from hivemind.model.cluster import ClusterMember, ClusterStatus
@@ -52,10 +53,10 @@ class Member(Daemon):
 
     def cut(self) -> None:
         """Its cable is pulled."""
-        _ip("-n", self.rig.hub, "link", "set", self._port, "down")
+        _ip("-n", self.rig.hub, "link", "set", self.port, "down")
 
     def mend(self) -> None:
-        _ip("-n", self.rig.hub, "link", "set", self._port, "up")
+        _ip("-n", self.rig.hub, "link", "set", self.port, "up")
 
     def die(self) -> None:
         """The machine is off: nobody answers any more, not even that nobody listens."""
@@ -80,7 +81,7 @@ class Member(Daemon):
         return [a.status.pid for a in found if a.status.pid]
 
     @property
-    def _port(self) -> str:
+    def port(self) -> str:
         return f"n{self.number}"
 
 
@@ -89,7 +90,9 @@ class Rig:
 
     def __init__(self, hatch: Hatch) -> None:
         self._hatch = hatch
-        self.hub = netns_of(hatch().home)
+        self.home = hatch().home
+        """For what all of them share."""
+        self.hub = netns_of(self.home)
         self.members: list[Member] = []
         _ip("-n", self.hub, "link", "add", "hive", "type", "bridge")
         _ip("-n", self.hub, "link", "set", "hive", "up")
@@ -110,9 +113,21 @@ class Rig:
         self.members.append(member)
         return member
 
-    def start(self, count: int) -> list[Member]:
+    def hive(self, count: int, *options: str) -> list[Member]:
+        """So many more, who are one hive in the end; all but the first one joined at the same time."""
+        members = self.start(count, *options)
+        first, *others = members
+        first.cli("cluster", "init", "--name", "office")
+        token = first.token("--uses", str(count))
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(lambda member: member.join(token), others))
+        for member in members:
+            eventually(lambda m=member: decides(m, min(count, 7)) and whole(m), f"{member.name} sees all")
+        return members
+
+    def start(self, count: int, *options: str) -> list[Member]:
         """So many more, at the same time."""
-        fresh = [self.add() for _ in range(count)]
+        fresh = [self.add(*options) for _ in range(count)]
         for member in fresh:
             member.launch()
         for member in fresh:
@@ -130,6 +145,14 @@ def decides(member: Member, voters: int) -> bool:
     status = member.status()
     return (
         status.can_decide and sum(each.voter for each in status.members) == voters and not status.next_epoch
+    )
+
+
+def whole(member: Member) -> bool:
+    """All are there, and agreed to be, as that one sees it."""
+    status = member.status()
+    return status.can_decide and all(
+        m.agreed == "ready" and m.reach in ("self", "alive") for m in status.members
     )
 
 

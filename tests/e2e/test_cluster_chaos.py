@@ -1,0 +1,139 @@
+"""Hives of real daemons, each in a network namespace of its own, while their machines are killed, frozen, cut off,
+slowed down and switched off: judged by what really ran.
+
+CHAOS_SEED throws other dice; CHAOS_TROUBLES makes more or less of it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from tests.e2e import histories
+from tests.e2e.beats import Beats, Life, overlaps
+from tests.e2e.cluster import Hatch, Member, Rig, primary, whole
+from tests.e2e.eventually import eventually
+from tests.e2e.people import Person, busy, clear, define, kept
+from tests.e2e.trouble import KINDS, Span, Trouble, now
+
+pytestmark = pytest.mark.real
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
+TROUBLES = int(os.environ.get("CHAOS_TROUBLES", "3"))
+AFTERMATH = 30.0
+"""Seconds after its trouble has ended for which a node may still run what was given to another."""
+
+
+class Storm:
+    """Never more of them at a time in trouble than may be gone."""
+
+    def __init__(self, members: Sequence[Member], dice: random.Random, crashes: int) -> None:
+        self._members, self._dice, self._crashes = members, dice, crashes
+        self.past: list[Span] = []
+
+    def rage(self, troubles: int) -> None:
+        kinds = [KINDS[index % len(KINDS)] for index in range(troubles)]
+        self._dice.shuffle(kinds)
+        while kinds:
+            now_, kinds = kinds[: self._crashes], kinds[self._crashes :]
+            self._strike(now_)
+
+    def _strike(self, kinds: Sequence[str]) -> None:
+        victims = self._dice.sample(self._members, len(kinds))
+        if self._dice.random() < 0.5 and (chief := primary(self._calm(()))) not in victims:
+            victims[0] = chief
+        print("trouble:", *(f"{victim.name} {kind}" for kind, victim in zip(kinds, victims, strict=True)))
+        troubles = [Trouble(kind, victim) for kind, victim in zip(kinds, victims, strict=True)]
+        try:
+            if self._dice.random() < 0.6:  # long enough to be lost
+                for trouble in troubles:
+                    if trouble.kind != "slow":
+                        self._is_lost(trouble, self._calm(victims))
+            else:
+                left = self._calm(victims)
+                sequence = left[0].status().sequence
+                eventually(lambda: left[0].status().sequence > sequence + 5, "the others go on")
+        finally:
+            for trouble in troubles:
+                trouble.end()
+                self.past.append(trouble.span)
+        for member in self._members:
+            eventually(lambda m=member: whole(m), f"everybody there again, as {member.name} sees it")
+
+    def _calm(self, victims: Sequence[Member]) -> list[Member]:
+        return [member for member in self._members if member not in victims]
+
+    def _is_lost(self, trouble: Trouble, others: Sequence[Member]) -> None:
+        eventually(lambda: others[0].seen(trouble.member.name).agreed == "lost", f"{trouble.span} is noticed")
+        print(f"  {trouble.member.name} counts as lost after {now() - trouble.began:.1f} s")
+
+
+def never_doubled(lives: Sequence[Life], troubles: Sequence[Span]) -> None:
+    """Two of a slot only where the older one was out of reach."""
+    for overlap in overlaps(lives):
+        assert any(
+            span.node == overlap.older.node and span.begin < overlap.begin < span.end + AFTERMATH
+            for span in troubles
+        ), (overlap, troubles)
+
+
+def nothing_is_left(members: Sequence[Member]) -> None:
+    for member in members:
+        eventually(lambda m=member: not m.client.allocations.list(None), f"nothing agreed on {member.name}")
+        eventually(lambda m=member: not _left_on(m), f"nothing left on {member.name}", 30)
+
+
+def _left_on(member: Member) -> list[str]:
+    """But for its cable, and what is kept of runs."""
+    found = [trace for trace in member.traces.leaks() if trace not in ("link wire", "route 192.0.2.0/24")]
+    assert not found, found
+    return found
+
+
+def storm(
+    rig: Rig,
+    beats: Beats,
+    members: list[Member],
+    crashes: int,
+    spec: dict[str, object],
+    task: dict[str, object],
+) -> None:
+    print(f"CHAOS_SEED={SEED}")
+    dice = random.Random(SEED)
+    define(members[0], "work", {**task, "run": beats.task(0.3)})
+    people = [
+        Person(
+            f"p{number}", random.Random(dice.random()), members, {**spec, "command": beats.replica()}, "work"
+        )
+        for number in range(2)
+    ]
+    weather = Storm(members, dice, crashes)
+    with busy(people):
+        weather.rage(TROUBLES)
+    for person in people:
+        person.close()
+        print(
+            f"{person.name}: {len(person.configs)} configs, {len(person.runs)} runs, {person.sizes}, refused: {person.refused}"
+        )
+    kept(people, members)
+    for person in people:
+        for name in person.sizes:
+            size = members[0].client.apps.get(name).replicas
+            for member in members:
+                member.ready(name, size)
+    never_doubled(beats.lives(), weather.past)
+    clear(members[-1])
+    nothing_is_left(members)
+    for member in members:
+        member.stop()
+    assert histories.same(members) > 10
+
+
+def test_seven_nodes_outlive_a_storm(hatch: Hatch) -> None:
+    rig = Rig(hatch)
+    members = rig.hive(7)
+    members[0].cli("project", "allow", "default", "processes")
+    beats = Beats(rig.home / "beats")
+    outlives_a_storm(members, beats, 2, {"runtime": "process", "stop": {"grace": 1}}, {})
