@@ -25,8 +25,8 @@ from hivemind.daemon.hive.addresses import advertised, parse, show
 from hivemind.daemon.hive.belonging import Belonging, Memory
 from hivemind.daemon.settings import ClusterSettings
 from hivemind.errors import Conflict, HivemindError, Invalid, Unavailable
-from hivemind.ledger.hive import HiveLedger
 from hivemind.ledger.contract import LedgerStatus
+from hivemind.ledger.hive import HiveLedger
 from hivemind.model.cluster import (
     ClusterStatus,
     FoundRequest,
@@ -50,6 +50,7 @@ from hivemind.transport.contract import Address
 if TYPE_CHECKING:
     from hivemind.daemon.hive import entry
     from hivemind.daemon.hive.company import Company
+    from hivemind.daemon.hive.door import Admitted
     from hivemind.daemon.hive.invitation import Invitation
     from hivemind.daemon.hive.wire import Wire
 
@@ -196,8 +197,6 @@ class Cluster:
             problems=self.problems(),
         )
 
-    def check_that_it_decides(self) -> None:
-        """Raises `Unavailable` that says who is missing."""
     @property
     def store(self) -> SharedStore:
         return self._house.store
@@ -212,6 +211,8 @@ class Cluster:
         """Messages and datagrams that were not delivered, by why."""
         return self._company.dropped() if self._company else {}
 
+    def check_that_it_decides(self) -> None:
+        """Raises `Unavailable` that says who is missing."""
         status = self._house.ledger.status()
         if not status.can_decide:
             raise Unavailable(
@@ -363,8 +364,6 @@ class Cluster:
             await self._gather(again)
 
     async def _join(self, belonging: Belonging) -> None:
-        from hivemind.daemon.hive import entry
-        from hivemind.daemon.hive.door import Admitted
         from hivemind.daemon.hive.invitation import read
         from hivemind.daemon.hive.wire import Wire
 
@@ -380,10 +379,7 @@ class Cluster:
         try:
             async with house.held():
                 own = self._own(invitation, belonging.forget_own)
-                entered = await entry.enter(
-                    wire.peers, invitation, entry.wish(invitation, house.key, house.administrator, house.name), own,
-                    admitted=admitted, addresses=list(dict.fromkeys((*invitation.addresses, *known, *self._seeds()))),
-                )  # fmt: skip
+                entered = await self._enter(wire, invitation, own, admitted, known)
                 self._tell(JoinStep(step="adopting"))
                 now = self._memory.now
                 assert now
@@ -393,6 +389,31 @@ class Cluster:
             await wire.close()
             raise
         await self._settle(now)
+
+    async def _enter(
+        self,
+        wire: Wire,
+        invitation: Invitation,
+        own: entry.Bringing,
+        admitted: Callable[[Admitted], None],
+        known: list[Address],
+    ) -> entry.Entered:
+        """At the addresses that are known; where nobody lets it in, at those that the nodes there know of."""
+        from hivemind.daemon.hive import entry
+        from hivemind.daemon.hive.finding import entrances
+
+        house = self._house
+        wish = entry.wish(invitation, house.key, house.administrator, house.name)
+        first = list(dict.fromkeys((*invitation.addresses, *known, *self._seeds())))
+        try:
+            return await entry.enter(wire.peers, invitation, wish, own, admitted=admitted, addresses=first)
+        except Unavailable:
+            found = await entrances(wire, house.key, self._settings, invitation, first)
+            further = [address for address in found if address not in first]
+            if not further:
+                raise
+        self._tell(JoinStep(step="contacting", detail=", ".join(map(show, further))))
+        return await entry.enter(wire.peers, invitation, wish, own, admitted=admitted, addresses=further)
 
     async def _become(self, entered: entry.Entered, adopted: bool, now: Belonging, wire: Wire) -> None:
         """The ledger of the hive is followed beside this node's own until it has in it what this node brought: only
@@ -482,6 +503,8 @@ class Cluster:
             log.warning("this node is not of the hive %s any more: it is alone from now on", now.name)
             leaving = replace(now, phase="leaving")
             self._memory.keep(leaving)
+            if self._company:
+                await self._company.discovery.close(leaving=True)
             await self._disperse()
             async with self._house.held():
                 await self._finish_leaving(leaving)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hivemind.daemon.hive import pace
+from hivemind.daemon.hive import finding, pace
 from hivemind.daemon.hive.accuser import Accuser
 from hivemind.daemon.hive.addresses import advertised, parse, show
 from hivemind.daemon.hive.belonging import Belonging
@@ -88,7 +88,19 @@ class Company:
             vault=self._vault_key,
             peers=self.everybody,
         )
-        self._seeds = [parse(seed) for seed in settings.cluster_seeds]
+        self.discovery = finding.discovery(
+            wire.datagrams,
+            house.key,
+            settings,
+            self.directory,
+            hive=belonging.hive,
+            name=belonging.name,
+            secret=belonging.secret,
+            own=self.address,
+            data=house.data,
+            found=self._found,
+            seen=lambda addresses: self.membership.announce(addresses=addresses),
+        )
 
     @classmethod
     async def open(
@@ -104,6 +116,7 @@ class Company:
         wire.enter(belonging.hive, belonging.secret)
         company = cls(house, settings, belonging, wire, gone)
         company.start()
+        await company.discovery.start()
         return company
 
     def start(self) -> None:
@@ -134,6 +147,7 @@ class Company:
         for report in tuple(self._reports):
             report.cancel()
         await asyncio.gather(*self._reports, return_exceptions=True)
+        await self.discovery.close()
         self.membership.close()
         self._house.remote.disconnect()
         self._house.store.disconnect()
@@ -154,6 +168,10 @@ class Company:
         status = self.membership.status(node)
         return "unknown" if status is None else _REACH[status]
 
+    def dropped(self) -> dict[str, int]:
+        """Messages and datagrams that were not delivered, by why."""
+        return {"message": self._wire.peers.dropped, **self._wire.datagrams.dropped}
+
     def everybody(self) -> dict[str, tuple[Address, ...]]:
         return {**self.directory.everybody(), self.node: (self.address,)}
 
@@ -171,10 +189,6 @@ class Company:
         return b"" if self._belonging.role == "witness" else self._house.vault.key
 
     # -- what happens ----------------------------------------------------------------------------------------
-    def dropped(self) -> dict[str, int]:
-        """Messages and datagrams that were not delivered, by why."""
-        return {"message": self._wire.peers.dropped, **self._wire.datagrams.dropped}
-
 
     def _agreed(self, batch: Batch) -> None:
         tables = {change.table for change in self._house.ledger.state.changes}
@@ -187,11 +201,19 @@ class Company:
                 [node for node in self.directory.others() if self.membership.status(node) is None]
             )
             self.membership.review()
+            self.discovery.review()
             if gone:
                 self._wire.peers.review()
             self._house.store.admit(self._house.ledger.state.nodes)
         self._upkeep.look()
         self._accuser.look()
+
+    def _found(self, node: str, addresses: tuple[Address, ...]) -> None:
+        """It has said where it is: it may have moved while neither knew of the other."""
+        self.directory.found(node, addresses)
+        self._wire.peers.learn(node, self.directory.addresses(node))
+        if self.membership.status(node) is not Status.ALIVE:
+            self.membership.meet([node])
 
     def _changed(self, change: Change) -> None:
         if isinstance(change, Joined | Returned | Updated) and change.alive.addresses:

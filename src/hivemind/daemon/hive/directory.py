@@ -1,5 +1,5 @@
 """Who belongs to the hive, and where each of its nodes may be reached: by what was agreed, what membership hears, what
-was remembered, and what the settings name."""
+was found, and what was remembered."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Directory:
         self._node, self._state, self._clock = node, state, clock
         self._remembered = dict(remembered)
         self._heard: dict[str, tuple[Address, ...]] = {}
+        self._found: dict[str, tuple[Address, ...]] = {}
         self._members: set[str] = set()
         self._left: dict[str, float] = {}
         self.settled()
@@ -56,6 +57,10 @@ class Directory:
         """What the node itself signed, so newer than what was agreed."""
         self._heard[node] = addresses
 
+    def found(self, node: str, addresses: tuple[Address, ...]) -> None:
+        """What the node itself announced where everybody may ask for it."""
+        self._found[node] = addresses
+
     def others(self) -> list[str]:
         known = self._members or set(self._remembered)
         return sorted(known - {self._node})
@@ -64,7 +69,8 @@ class Directory:
         """The likeliest first."""
         record = self._state.nodes.get(node)
         agreed = [each for text in (record.addresses if record else ()) for each in _parsed(text)]
-        return tuple(dict.fromkeys((*self._heard.get(node, ()), *agreed, *self._remembered.get(node, ()))))
+        heard, found = self._heard.get(node, ()), self._found.get(node, ())
+        return tuple(dict.fromkeys((*heard, *found, *agreed, *self._remembered.get(node, ()))))
 
     def everybody(self) -> dict[str, tuple[Address, ...]]:
         return {node: found for node in self.others() if (found := self.addresses(node))}
