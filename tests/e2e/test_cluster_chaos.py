@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
+import private_containerd
+from private_containerd import Containerd
 from tests.e2e import histories
 from tests.e2e.beats import Beats, Life, overlaps
 from tests.e2e.cluster import Hatch, Member, Rig, primary, whole
@@ -92,13 +95,8 @@ def _left_on(member: Member) -> list[str]:
     return found
 
 
-def storm(
-    rig: Rig,
-    beats: Beats,
-    members: list[Member],
-    crashes: int,
-    spec: dict[str, object],
-    task: dict[str, object],
+def outlives_a_storm(
+    members: Sequence[Member], beats: Beats, crashes: int, spec: Mapping[str, Any], task: Mapping[str, Any]
 ) -> None:
     print(f"CHAOS_SEED={SEED}")
     dice = random.Random(SEED)
@@ -114,15 +112,12 @@ def storm(
         weather.rage(TROUBLES)
     for person in people:
         person.close()
-        print(
-            f"{person.name}: {len(person.configs)} configs, {len(person.runs)} runs, {person.sizes}, refused: {person.refused}"
-        )
+        print(f"{person.name}: {len(person.configs)} configs, {len(person.runs)} runs, {person.sizes}")
+        print(*person.refused, sep="\n")
     kept(people, members)
-    for person in people:
-        for name in person.sizes:
-            size = members[0].client.apps.get(name).replicas
-            for member in members:
-                member.ready(name, size)
+    for app in members[0].client.apps.list():
+        for member in members:
+            member.ready(app.name, app.replicas)
     never_doubled(beats.lives(), weather.past)
     clear(members[-1])
     nothing_is_left(members)
@@ -131,9 +126,45 @@ def storm(
     assert histories.same(members) > 10
 
 
-def test_seven_nodes_outlive_a_storm(hatch: Hatch) -> None:
+@pytest.fixture
+def rig(hatch: Hatch) -> Iterator[Rig]:
     rig = Rig(hatch)
+    yield rig
+    for member in rig.members:
+        member.destroy()
+
+
+def test_seven_nodes_outlive_a_storm(rig: Rig) -> None:
     members = rig.hive(7)
     members[0].cli("project", "allow", "default", "processes")
     beats = Beats(rig.home / "beats")
     outlives_a_storm(members, beats, 2, {"runtime": "process", "stop": {"grace": 1}}, {})
+
+
+def test_four_nodes_with_containers_outlive_a_storm(rig: Rig) -> None:
+    members = rig.hive(4, "--runtime", "oci")
+    beats = Beats(rig.home / "beats")
+    outlives_a_storm(members, beats, 1, *contained(members, beats))
+
+
+def contained(members: Sequence[Member], beats: Beats) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Apps and tasks in containers of an image that each node has."""
+    members[0].cli("project", "allow", "default", "bind")
+    for member in members:
+        member.load("busybox")
+    image = {"image": "busybox:1", "mounts": [beats.mount]}
+    return {**image, "stop": {"grace": 1}}, image
+
+
+@pytest.fixture
+def engine() -> Iterator[Containerd]:
+    with private_containerd.running() as engine:
+        yield engine
+
+
+def test_four_nodes_on_containerd_outlive_a_storm(engine: Containerd, rig: Rig) -> None:
+    options = ("--runtime", "containerd", "--runtimes", "oci", "--containerd-address", engine.address)
+    members = rig.hive(4, *options)
+    beats = Beats(rig.home / "beats")
+    outlives_a_storm(members, beats, 1, *contained(members, beats))
+    assert engine.shims() == []
