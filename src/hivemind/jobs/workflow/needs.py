@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from hivemind.errors import Invalid
 from hivemind.jobs.context import told
 from hivemind.jobs.expression import truth
-from hivemind.jobs.plan import PASSED, Node, beside, child, is_member, member, parent_of
+from hivemind.jobs.plan import PASSED, Node, beside, child, is_member, parent_of
 from hivemind.jobs.workflow.beginning import ready
 from hivemind.jobs.workflow.turn import CAME_TO, Turn, fans
 from hivemind.model.run import TaskRun, TaskState
@@ -135,6 +135,6 @@ def _groups(turn: Turn, place: str, node: Node) -> Iterator[str]:
     if task is None:
         return
     if node.fans:
-        yield from (member(place, index) for index in range(task.made))
+        yield from (part.path for part in turn.members(task))
     else:
         yield place

@@ -118,10 +118,16 @@ class Turn:
         """The task runs directly in a group, without its hooks, or the members of a fan-out."""
         node = self.node(group)
         if fans(node, group.path):
-            places = (member(group.path, index) for index in range(group.made))
-        else:
-            places = (child(group.path, name) for name in node.children)
-        return self._there(places)
+            return self.members(group)
+        return self._there(child(group.path, name) for name in node.children)
+
+    def members(self, fanout: TaskRun) -> Iterator[TaskRun]:
+        """Those that have begun this time: up to where the fan-out has come, and what goes on beyond since the run
+        was resumed, while there is no room for what is to be done again before it."""
+        yield from self._there(member(fanout.path, index) for index in range(fanout.made))
+        for part in self._there(member(fanout.path, index) for index in range(fanout.made, fanout.total)):
+            if not part.state.decided:
+                yield part
 
     def hooks(self, group: TaskRun) -> Iterator[TaskRun]:
         """Of a group, in the order of their turn. A fan-out has none, its members have."""
