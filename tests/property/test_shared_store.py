@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hive_of_replicas import Node, World
 from hivemind.protocols.autobee import steps
+from hivemind.protocols.autobee.attesting import certified
 from hivemind.protocols.autobee.entry import Entry, decode_body, entry_of
 from hivemind.protocols.autobee.log import BODY, Piece, cleared, fold, refined, split
 from hivemind.protocols.autobee.order import Order, rank
@@ -107,7 +108,7 @@ def do(world: World, step: Step, count: int) -> None:
         case "lose":
             world.loss = 0.3
         case "certify" if node.up:
-            point = node.replica.propose(count)
+            point = certified({node.public: node.replica.attest(0)}, 1)
             for each in world.all:
                 each.tell(steps.Certify(point))
 

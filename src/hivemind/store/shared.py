@@ -19,6 +19,7 @@ import msgspec
 
 from hivemind.errors import HivemindError, Invalid, NotFound, Unavailable
 from hivemind.protocols.autobee import steps, wire
+from hivemind.protocols.autobee.attesting import Attested, Certified
 from hivemind.protocols.autobee.entry import LARGEST_VALUE, LONGEST_KEY
 from hivemind.protocols.autobee.replica import Replica
 from hivemind.protocols.autobee.serving import answer
@@ -276,13 +277,13 @@ class SharedStore:
         self._do(effects)
         await self.flush()
 
-    def propose(self, number: int) -> steps.Checkpoint:
-        """What this node has of all logs: to be agreed by the ledger."""
-        return self._replica.propose(number)
+    def attest(self) -> tuple[Attested, ...]:
+        """What this node has of all logs, see `Certifier`."""
+        return self._replica.attest()
 
-    def certify(self, checkpoint: steps.Checkpoint) -> None:
-        """It was agreed: superseded entries up to there may be cleared."""
-        self._handle(steps.Certify(checkpoint))
+    def certify(self, logs: Sequence[Certified]) -> None:
+        """What a quorum of the hive has. From now on only superseded entries up to there are cleared."""
+        self._handle(steps.Certify(tuple(logs)))
 
     def on_convict(self, callback: Callable[[str, bytes], None]) -> Callable[[], None]:
         """`callback(writer, evidence)` for each writer that lied, those already known at once; returns the undo."""

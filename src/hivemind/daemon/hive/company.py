@@ -22,11 +22,13 @@ from hivemind.daemon.settings import ClusterSettings
 from hivemind.errors import HivemindError
 from hivemind.ledger.contract import Batch
 from hivemind.model.cluster import Reach
-from hivemind.model.hive import PROTOCOL
+from hivemind.model.hive import PROTOCOL, domain
+from hivemind.protocols.pbft.quorum import quorum
 from hivemind.protocols.swim.events import Change, Failed, Joined, Returned, Status, Updated
 from hivemind.protocols.swim.meta import Meta
 from hivemind.security.identity import verify
 from hivemind.state.operations import ReportEvidence
+from hivemind.store.certifier import Certifier
 from hivemind.transport.contract import Address
 from hivemind.transport.membership import Membership
 
@@ -87,6 +89,7 @@ class Company:
             report=house.report,
             vault=self._vault_key,
             peers=self.everybody,
+        self._certifier = Certifier(house.store, self._voters, quorum)
         )
         self.discovery = finding.discovery(
             wire.datagrams,
@@ -144,11 +147,15 @@ class Company:
             undo()
         await self._upkeep.stop()
         await self._accuser.stop()
+        self._certifier.start()
         for report in tuple(self._reports):
             report.cancel()
         await asyncio.gather(*self._reports, return_exceptions=True)
         await self.discovery.close()
         self.membership.close()
+        if self._waits:
+            self._waits.cancel()
+        self._certifier.stop()
         self._house.remote.disconnect()
         self._house.store.disconnect()
         self._house.ledger.disconnect()
@@ -192,6 +199,10 @@ class Company:
 
     def _agreed(self, batch: Batch) -> None:
         tables = {change.table for change in self._house.ledger.state.changes}
+    def _voters(self) -> tuple[str, ...]:
+        hive = self._house.ledger.state.hive_record
+        return hive.epoch.voters if hive else ()
+
         if not tables & _NODES:
             return
         if "nodes" in tables:

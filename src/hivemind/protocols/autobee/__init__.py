@@ -7,6 +7,7 @@
     evidence   a writer that said two things at one place
     order      which entry of a key counts: the causally later one, or else the one with the greater clock and key
     view       the sorted, immutable key-value view with a digest of its contents
+    attesting  which part of a log a quorum of voters has, with the same root
     steps      what the machine is told, and what it wants done
     serving    answers out of a kept log
     writer_log what the machine must know of a writer's log

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hivemind.protocols.autobee import wire
+from hivemind.protocols.autobee.attesting import GRAIN, Attested, Certified, marks
 from hivemind.protocols.autobee.entry import (
     Ack,
     Body,
@@ -36,10 +37,8 @@ from hivemind.protocols.autobee.log import BODY, Piece, cleared, cost, fold, spl
 from hivemind.protocols.autobee.order import Order, Tally
 from hivemind.protocols.autobee.steps import (
     Admit,
-    Certified,
     Certify,
     Changed,
-    Checkpoint,
     Cleared,
     Convict,
     Drop,
@@ -102,7 +101,8 @@ class Replica:
         self._turn = 0
         self._patience: dict[str, tuple[float, Micros]] = {}
         self._news: dict[str, None] = {}
-        self._floors: dict[str, tuple[int, int]] = {}
+        self._floors: dict[str, Certified] | None = None
+        """What was certified of each log, once anything is."""
         self._effects: list[Any] = []
         self._told: dict[str, Entry] = {}
         self._now: Micros = 0
@@ -129,7 +129,7 @@ class Replica:
             case Admit():
                 self._admit(event.writers)
             case Certify():
-                self._certify(event.checkpoint)
+                self._certify(event.logs)
             case Enter():
                 self._enter(event.hive)
             case Cleared():
@@ -188,14 +188,12 @@ class Replica:
         """Writers that were caught, with the evidence."""
         return {writer: log.evidence for writer, log in sorted(self._logs.items()) if log.evidence}
 
-    def propose(self, number: int) -> Checkpoint:
-        """What this node has of all logs, as it could be agreed."""
-        found = []
-        for writer in self.writers:
-            log = self._logs[writer]
-            if log.head is not None and not log.evidence and not log.behind and log.length:
-                found.append(Certified(writer, log.fork, log.length, log.peaks.root()))
-        return Checkpoint(number, tuple(found))
+    def attest(self, grain: int = GRAIN) -> tuple[Attested, ...]:
+        """What this node has of all logs, as it could be certified."""
+        logs = [self._logs[writer] for writer in self.writers]
+        sound = [log for log in logs if log.head is not None and not log.evidence]
+        found = [Attested(log.writer, log.fork, marks(log.peaks, grain)) for log in sound]
+        return tuple(each for each in found if each.marks)
 
     def lag(self) -> int:
         """Entries of others that are signed, as far as was heard, and not shown."""
@@ -210,9 +208,9 @@ class Replica:
         what was certified last."""
         log = self._logs[writer]
         upto = log.delivered if log is not self._own else log.length
-        floor = self._floors.get(writer)
-        if floor is not None and floor[0] == log.fork and not whole:
-            upto = min(upto, floor[1])
+        if self._floors is not None and not whole:
+            floor = self._floors.get(writer)
+            upto = min(upto, floor.length if floor is not None and floor.fork == log.fork else 0)
         return upto, frozenset(entry.sequence for entry in self.order.newest(writer))
 
     # -- beginning -------------------------------------------------------------------------------------------
@@ -854,7 +852,8 @@ class Replica:
             del self._logs[writer]
             self._guests.discard(writer)
             self._news.pop(writer, None)
-            self._floors.pop(writer, None)
+            if self._floors is not None:
+                self._floors.pop(writer, None)
             self._show(self.order.apply((), list(self.order.newest(writer))))
             self._effects.append(Drop(writer))
         added = admitted - (self._logs.keys() - self._guests)
@@ -871,17 +870,19 @@ class Replica:
         """What others signed for the old hive does not count in the new one; the own log begins anew there."""
         self._admit((self.node,))
         self._notary, self._acked, self._own.ack = Notary(hive, self._verify), (0, 0), None
+        self._floors = None
         self._refork(max(self._own.fork + 1, self._wall(self._now)))
 
-    def _certify(self, checkpoint: Checkpoint) -> None:
-        for each in checkpoint.logs:
+    def _certify(self, certified: Sequence[Certified]) -> None:
+        floors = self._floors = {} if self._floors is None else self._floors
+        for each in certified:
             log = self._logs.get(each.writer)
-            if log is None:
+            old = floors.get(each.writer)
+            if log is None or (old is not None and (each.fork, each.length) <= (old.fork, old.length)):
                 continue
-            self._floors[each.writer] = (each.fork, each.length)
-            known = log.roots.get(each.length) if log.fork == each.fork else None
-            said = read(known) if known is not None else None
-            if isinstance(said, Head) and said.root != each.root and log is not self._own:
+            floors[each.writer] = each
+            known = dict(log.peaks.prefixes()).get(each.length) if log.fork == each.fork else None
+            if known is not None and known != each.root and log is not self._own:
                 self.counters["not what was certified"] += 1
                 self._show(self.order.apply((), list(self.order.newest(each.writer))))
                 self._logs[each.writer] = WriterLog(each.writer)

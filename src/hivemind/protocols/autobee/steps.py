@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from hivemind.protocols.autobee.attesting import Certified
 from hivemind.protocols.autobee.entry import Entry
 from hivemind.protocols.autobee.log import Piece
 from hivemind.protocols.machine import MILLISECOND, SECOND, Micros
@@ -31,20 +32,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of another's log that are kept, uncleared."""
     ahead: int = 86_400_000
     """Milliseconds by which a Lamport clock may be beyond the wall clock: honest ones are ages behind it."""
-
-
-class Certified(msgspec.Struct, frozen=True, array_like=True):
-    writer: str
-    fork: int
-    length: int
-    root: bytes
-
-
-class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
-    """What the hive agreed that everyone has of the logs. Superseded entries up to there may be cleared."""
-
-    number: int
-    logs: tuple[Certified, ...]
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -90,7 +77,9 @@ class Admit(msgspec.Struct, frozen=True):
 
 
 class Certify(msgspec.Struct, frozen=True):
-    checkpoint: Checkpoint
+    """What a quorum has. From the first of these on, only superseded entries up to there are cleared."""
+
+    logs: tuple[Certified, ...]
 
 
 class Enter(msgspec.Struct, frozen=True):

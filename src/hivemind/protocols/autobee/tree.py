@@ -55,6 +55,13 @@ class Peaks:
             level += 1
         self._peaks.append((level, hash))
 
+    def prefixes(self) -> Iterator[tuple[int, bytes]]:
+        """The lengths up to each peak, the shortest first, with the roots that the log had there."""
+        shorter = Peaks()
+        for level, hash in self._peaks:
+            shorter.append(level, hash)
+            yield shorter.length, shorter.root()
+
     def root(self) -> bytes:
         if not self.length:
             return EMPTY

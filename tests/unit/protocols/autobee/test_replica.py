@@ -6,6 +6,7 @@ import pytest
 
 from hive_of_replicas import HIVE, START, Node, Stamp, World, name, nodes_of, verify
 from hivemind.protocols.autobee import steps, wire
+from hivemind.protocols.autobee.attesting import Certified, certified
 from hivemind.protocols.autobee.entry import Body, Head, Notary, Seen, encode_body
 from hivemind.protocols.autobee.evidence import convicted
 from hivemind.protocols.autobee.log import BODY, Piece, cleared, fold
@@ -414,7 +415,7 @@ def test_superseded_entries_are_cleared_only_below_what_was_certified() -> None:
     for turn in range(10):
         owner.write({"a": b"%d" % turn})
         world.run(1)
-    point = world.all[1].replica.propose(1)
+    point = certified({name(0): world.all[1].replica.attest(0)}, 1)
     for turn in range(10):
         owner.write({"a": b"%d" % turn})
         world.run(1)
@@ -434,7 +435,7 @@ def test_a_log_that_is_not_the_certified_one_is_fetched_again() -> None:
     right = other.chunk(["x", "a"])
     peaks = Peaks()
     fold(peaks, right.pieces)
-    point = steps.Checkpoint(1, (steps.Certified(liar.node.public, START, 2, peaks.root()),))
+    point = (Certified(liar.node.public, START, 2, peaks.root()),)
     world.all[0].tell(steps.Certify(point))
     assert world.all[0].contents() == {}
     assert world.all[0].replica.counters["not what was certified"] == 1
