@@ -22,7 +22,7 @@ from hivemind.daemon.settings import ClusterSettings
 from hivemind.errors import HivemindError
 from hivemind.ledger.contract import Batch
 from hivemind.model.cluster import Reach
-from hivemind.model.hive import PROTOCOL, domain
+from hivemind.model.hive import PROTOCOL
 from hivemind.protocols.pbft.quorum import quorum
 from hivemind.protocols.swim.events import Change, Failed, Joined, Returned, Status, Updated
 from hivemind.protocols.swim.meta import Meta
@@ -153,8 +153,6 @@ class Company:
         await asyncio.gather(*self._reports, return_exceptions=True)
         await self.discovery.close()
         self.membership.close()
-        if self._waits:
-            self._waits.cancel()
         self._certifier.stop()
         self._house.remote.disconnect()
         self._house.store.disconnect()
