@@ -32,14 +32,14 @@ class Discovery:
         seen: Callable[[tuple[Address, ...]], None] = lambda addresses: None,
     ) -> None:
         self.topic = topic(name, secret)
-        self._addresses = tuple(addresses)
+        self._addresses = self._announced = tuple(addresses)
         self._found, self._seen = found, seen
         self.dht = dht(self._outside)
         self._sources = sources(self.dht)
 
     async def start(self) -> None:
         await self.dht.start(self)
-        self.dht.join(self.topic, self._addresses)
+        self.dht.join(self.topic, self._announced)
         for source in self._sources:
             await source.start(self)
 
@@ -68,5 +68,7 @@ class Discovery:
         translated = translation in (Translation.CONSISTENT, Translation.RANDOM)
         seen = (address,) if translated and address else ()
         everywhere = tuple(dict.fromkeys((*self._addresses, *seen)))
-        self.dht.join(self.topic, everywhere)
-        self._seen(everywhere)
+        if everywhere != self._announced:
+            self._announced = everywhere
+            self.dht.join(self.topic, everywhere)
+            self._seen(everywhere)
