@@ -48,15 +48,12 @@ def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
         return fanout
     undecided, most = turn.undecided(fanout), turn.node(fanout).task.max_parallel or WINDOW
     made, items = fanout.made, turn.book.items(fanout.path)
-    while made < fanout.total:
+    while made < fanout.total and undecided < (most if turn.made < BURST else 1):
         place = member(fanout.path, made)
-        old = turn.book.get(place)
+        if (old := turn.book.get(place)) is None and not turn.book.room:
+            stop(turn, turn.put(replace(fanout, made=made)), TaskState.FAILED, FULL)
+            return turn.found(fanout.path)
         if old is None or shelved(old):
-            if undecided >= (most if turn.made < BURST else 1):
-                break
-            if old is None and not turn.book.room:
-                stop(turn, turn.put(replace(fanout, made=made)), TaskState.FAILED, FULL)
-                return turn.found(fanout.path)
             turn.make(place, index=made, item=items[made])
             turn.fresh.append(place)
             undecided += 1
