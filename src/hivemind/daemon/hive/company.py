@@ -83,13 +83,13 @@ class Company:
         self._upkeep = Upkeep(
             node=self.node, ledger=house.ledger, register=self._register, report=house.report, gone=gone
         )
+        self._certifier = Certifier(house.store, self._voters, quorum)
         self._sponsor = Sponsor(
             node=self.node,
             ledger=house.ledger,
             report=house.report,
             vault=self._vault_key,
             peers=self.everybody,
-        self._certifier = Certifier(house.store, self._voters, quorum)
         )
         self.discovery = finding.discovery(
             wire.datagrams,
@@ -140,20 +140,20 @@ class Company:
         self.membership.meet(self.directory.others())
         self._accuser.start()
         self._upkeep.start()
+        self._certifier.start()
 
     async def close(self) -> None:
         """Nothing of it is left running, and nobody reaches this node."""
         for undo in self._unsubscribe:
             undo()
+        self._certifier.stop()
         await self._upkeep.stop()
         await self._accuser.stop()
-        self._certifier.start()
         for report in tuple(self._reports):
             report.cancel()
         await asyncio.gather(*self._reports, return_exceptions=True)
         await self.discovery.close()
         self.membership.close()
-        self._certifier.stop()
         self._house.remote.disconnect()
         self._house.store.disconnect()
         self._house.ledger.disconnect()
@@ -190,6 +190,10 @@ class Company:
         for node, addresses in self.directory.everybody().items():
             self._wire.peers.learn(node, addresses)
 
+    def _voters(self) -> tuple[str, ...]:
+        hive = self._house.ledger.state.hive_record
+        return hive.epoch.voters if hive else ()
+
     def _vault_key(self) -> bytes:
         return b"" if self._belonging.role == "witness" else self._house.vault.key
 
@@ -197,10 +201,6 @@ class Company:
 
     def _agreed(self, batch: Batch) -> None:
         tables = {change.table for change in self._house.ledger.state.changes}
-    def _voters(self) -> tuple[str, ...]:
-        hive = self._house.ledger.state.hive_record
-        return hive.epoch.voters if hive else ()
-
         if not tables & _NODES:
             return
         if "nodes" in tables:
