@@ -190,7 +190,7 @@ class Presence:
         return distance(id, self.topic) < farthest
 
     def _store_at(self, replied: Replied) -> None:
-        if not replied.answer.token:
+        if not replied.answer.token or not self.begun:
             return
         storer = self._storers.setdefault(replied.id, Storer(replied.address))
         storer.token = replied.answer.token
@@ -206,7 +206,7 @@ class Presence:
         def answered(_: str, answer: Answer) -> None:
             if not answer.refusal:
                 storer.stamp, storer.round = stamp, made_in
-            elif again and answer.token and answer.token != storer.token:
+            elif again and self.begun and answer.token and answer.token != storer.token:
                 storer.token = answer.token
                 self._announce_at(storer, again=False)
 
@@ -219,7 +219,7 @@ class Presence:
         def answered(_: str, answer: Answer) -> None:
             if not answer.refusal:
                 storer.round = made_in
-            else:
+            elif self.begun:
                 storer.token = answer.token or storer.token
                 self._announce_at(storer)
 
