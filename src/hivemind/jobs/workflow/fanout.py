@@ -61,6 +61,14 @@ def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
     return turn.put(replace(fanout, made=made))
 
 
+def passed(turn: Turn, fanout: TaskRun) -> TaskRun:
+    """It has come to all members at its head that are not to be done again as a whole, when a run is resumed."""
+    made = fanout.made
+    while (old := turn.book.get(member(fanout.path, made))) is not None and not shelved(old):
+        made += 1
+    return turn.put(replace(fanout, made=made))
+
+
 def deadline(turn: Turn, node: Node, place: str) -> int:
     """When it is too late for that group or call. What is fanned out has a limit for each member, none for all."""
     limit = 0.0 if fans(node, place) else node.task.timeout

@@ -13,10 +13,10 @@ from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.jobs.plan import HOOKS, is_member, member, parent_of
 from hivemind.jobs.workflow import closing
 from hivemind.jobs.workflow.beginning import open_group
-from hivemind.jobs.workflow.fanout import deadline
+from hivemind.jobs.workflow.fanout import deadline, passed
 from hivemind.jobs.workflow.needs import waiting_for
 from hivemind.jobs.workflow.shelving import AGAIN, put_away, shelve
-from hivemind.jobs.workflow.turn import Turn
+from hivemind.jobs.workflow.turn import Turn, fans
 from hivemind.model.run import TaskRun, TaskState
 
 
@@ -42,7 +42,8 @@ def resume(turn: Turn, places: Sequence[str], by: str) -> None:
     for place in sorted(spreading.again):
         _redo(turn, place, by)
     for place in sorted(spreading.opened, reverse=True):
-        closing.look(turn, turn.found(place))
+        group = turn.found(place)
+        closing.look(turn, passed(turn, group) if fans(turn.node(group), place) else group)
 
 
 class _Spreading:
