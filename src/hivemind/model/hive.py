@@ -113,7 +113,8 @@ class Expulsion(Record, frozen=True, kw_only=True):
     name: str
     reason: str
     proof: bytes = b""
-    """Two of its own statements that contradict each other, see `protocols.pbft`; empty when a person decided."""
+    """Two of its own statements that contradict each other, see `protocols.pbft` and `protocols.autobee`; empty when
+    a person decided."""
     time: int
     by: str = ""
 

@@ -11,6 +11,8 @@ from hivemind.errors import Conflict, Forbidden, NotFound
 from hivemind.model.hive import Epoch, Expulsion, Hive
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal, Role
+from hivemind.protocols.autobee.entry import Notary
+from hivemind.protocols.autobee.evidence import convicted
 from hivemind.protocols.pbft.evidence import proven
 from hivemind.protocols.pbft.wire import Evidence
 from hivemind.security.identity import verify
@@ -58,18 +60,28 @@ def expel(state: State, operation: ExpelNode, who: Principal) -> Outcome:
 
 
 def convict(state: State, operation: ReportEvidence, who: Principal) -> Outcome:
-    """Whoever reports it: the proof speaks for itself. Reported again, it changes nothing."""
+    """Whoever reports it: the proof speaks for itself, be it of agreement or of the shared store. Reported again, it
+    changes nothing."""
     hive = hive_of(state)
     if operation.node in state.expulsions:
         return Outcome(id=operation.node)
     node = state.nodes.get(operation.node)
     if node is None:
         raise NotFound(f"there is no node {operation.node[:12]!r}", hint="hivemind node ls shows them")
-    epoch = _epoch_of(state, operation.proof)
-    if proven(operation.proof, hive.domain, verify, epoch) != node.id:
+    lie = _lie(state, hive, node, operation.proof)
+    if not lie:
         raise Forbidden(f"this proves nothing about node {node.name!r}")
-    banish(state, node, "it contradicted itself", proof=operation.proof, by=who.name)
+    banish(state, node, lie, proof=operation.proof, by=who.name)
     return Outcome(id=node.id)
+
+
+def _lie(state: State, hive: Hive, node: Node, proof: bytes) -> str:
+    """What this proves of the node, in words."""
+    if proven(proof, hive.domain, verify, _epoch_of(state, proof)) == node.id:
+        return "it contradicted itself"
+    if convicted(proof, Notary(hive.id, verify)) == node.id:
+        return "it signed two different logs"
+    return ""
 
 
 def _epoch_of(state: State, proof: bytes) -> Epoch | None:

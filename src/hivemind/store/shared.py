@@ -286,7 +286,8 @@ class SharedStore:
         self._handle(steps.Certify(tuple(logs)))
 
     def on_convict(self, callback: Callable[[str, bytes], None]) -> Callable[[], None]:
-        """`callback(writer, evidence)` for each writer that lied, those already known at once; returns the undo."""
+        """`callback(writer, evidence)` for each writer that lied, those already known at once; returns the undo.
+        It may be this node itself, by what others prove."""
         self._accusers.append(callback)
         for writer, evidence in self._replica.convicts().items():
             callback(writer, evidence)
@@ -331,6 +332,8 @@ class SharedStore:
         for effect in effects:
             if isinstance(effect, steps.Changed):
                 heard += effect.entries
+            elif isinstance(effect, steps.Exposed):
+                self._convict(self.writer, effect.evidence)
             elif isinstance(effect, Send) and not self._queue and self._pumping is None:
                 self._send(effect)
             else:
@@ -400,8 +403,11 @@ class SharedStore:
                 case steps.Store() if effect.writer == self.writer:
                     self._handle(steps.Stored())
                 case steps.Convict():
-                    for callback in tuple(self._accusers):
-                        callback(effect.writer, effect.evidence)
+                    self._convict(effect.writer, effect.evidence)
+
+    def _convict(self, writer: str, evidence: bytes) -> None:
+        for callback in tuple(self._accusers):
+            callback(writer, evidence)
 
     async def _serve(self, ask: steps.Serve) -> None:
         def read() -> bytes:

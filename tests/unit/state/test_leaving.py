@@ -12,6 +12,8 @@ from hivemind.model.allocation import AllocationState, Desired
 from hivemind.model.mount import VolumeMount
 from hivemind.model.node import NodeManifest
 from hivemind.model.principal import Principal, Role
+from hivemind.protocols.autobee.entry import Head, Notary
+from hivemind.protocols.autobee.evidence import Fork, encode_evidence
 from hivemind.protocols.pbft.signatures import Signatures
 from hivemind.protocols.pbft.wire import Evidence, Prepare
 from hivemind.security.identity import verify
@@ -222,6 +224,31 @@ def test_two_votes_that_contradict_each_other_expel_whoever_signed_them() -> Non
         hive.do(ReportEvidence(node=b, proof=worthless), by=c, refused=True)
     hive.do(ReportEvidence(node=b, proof=contradiction(hive, "b")), by=c)
     assert gone(hive, "b") and hive.state.expulsions[b].reason == "it contradicted itself"
+
+
+def forked(hive: GrownHive, name: str, *, domain: str = "", same: bool = False) -> bytes:
+    """Two heads of one log of that node."""
+    notary = Notary(domain or hive.record.id, verify)
+    heads = (notary.sign(key(name), Head(1, 7, bytes([0 if same else n]) * 32)) for n in (1, 2))
+    return encode_evidence(Fork(*heads))
+
+
+def test_two_logs_in_the_shared_store_expel_whoever_signed_them() -> None:
+    hive = GrownHive(*"bcd")
+    b, c = hive.ids["b"], hive.ids["c"]
+    for worthless in (
+        forked(hive, "b", same=True),
+        forked(hive, "b", domain="another hive"),
+        forked(hive, "d"),
+        forked(hive, "b")[:-1],
+    ):
+        hive.do(ReportEvidence(node=b, proof=worthless), by=c, refused=True)
+    proof = forked(hive, "b")
+    hive.do(ReportEvidence(node=b, proof=proof), by=c)
+    expulsion = hive.state.expulsions[b]
+    assert gone(hive, "b") and (expulsion.reason, expulsion.proof) == ("it signed two different logs", proof)
+    hive.do(ReportEvidence(node=b, proof=proof), by="node-0")
+    assert hive.state.expulsions[b] == expulsion
 
 
 def test_a_convicted_nodes_administrator_goes_with_it_unless_it_is_the_last(

@@ -172,6 +172,35 @@ async def test_a_copied_node_is_caught_by_its_own_words(group: Group, tmp_path: 
     group.stores.pop()
 
 
+async def test_a_copied_node_hears_of_itself_what_others_can_prove(group: Group, tmp_path: Path) -> None:
+    one, two, three = await group.start(3)
+    three.put("mine", b"1")
+    await group.agree()
+    await group.leave(three)
+    shutil.copy(tmp_path / "2.db", tmp_path / "copy.db")
+    heard: list[tuple[str, bytes]] = []
+    for path, value in (("2.db", b"x"), ("copy.db", b"y")):
+        twin = await SharedStore.open(tmp_path / path, key(2), hive=HIVE, clock=lambda: START, settings=FAST)
+        twin.on_convict(lambda writer, evidence: heard.append((writer, evidence)))
+        twin.admit(store.writer for store in group.stores)
+        twin.put("mine", value)
+        await twin.flush()
+        twin.connect(group.wires.add(three.writer))
+        if path == "2.db":
+            assert (await group.agree([one, two, twin]))["mine"] == b"x"
+            assert not heard
+            await group.leave(twin)
+    async with asyncio.timeout(20):
+        while not heard:
+            await changed([one, two, twin])
+    await two.flush()
+    await one.flush()
+    assert [writer for writer, _ in heard] == [three.writer]
+    assert convicted(heard[0][1], Notary(HIVE, verify)) == three.writer
+    assert twin.get("mine") is not None, "it goes on for itself"
+    group.stores[2] = twin
+
+
 async def test_who_leaves_the_hive_disappears_from_view_and_disk(group: Group) -> None:
     one, two, three = await group.start(3)
     three.write({"allocation/x": b"1"})

@@ -43,6 +43,7 @@ from hivemind.protocols.autobee.steps import (
     Convict,
     Drop,
     Enter,
+    Exposed,
     Flush,
     Linked,
     Note,
@@ -106,6 +107,7 @@ class Replica:
         self._effects: list[Any] = []
         self._told: dict[str, Entry] = {}
         self._now: Micros = 0
+        self._exposed = False
         self._restore(list(restored))
 
     # -- the machine -----------------------------------------------------------------------------------------
@@ -892,7 +894,11 @@ class Replica:
         """Convicts, tells everyone, and shows nothing of that writer any more."""
         writer = convicted(evidence, self._notary)
         log = self._logs.get(writer)
-        if log is None or log.evidence or log is self._own:
+        if log is None or log.evidence:
+            return
+        if log is self._own:
+            self._effects += [] if self._exposed else [Exposed(evidence)]
+            self._exposed = True
             return
         log.evidence, log.waiting, log.coming = evidence, deque(), None
         self._effects.append(Convict(writer, evidence))

@@ -151,3 +151,9 @@ class Convict(msgspec.Struct, frozen=True):
 
     writer: str
     evidence: bytes
+
+
+class Exposed(msgspec.Struct, frozen=True):
+    """It is this node itself that lied, as others can prove: two copies of it run, or somebody else has its key."""
+
+    evidence: bytes
