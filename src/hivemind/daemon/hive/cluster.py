@@ -99,6 +99,8 @@ class Cluster:
         self._step = JoinStep()
         self._hearers: list[Heard] = []
         self._alone = asyncio.Event()
+        self._past = ""
+        """How it was expelled, until it is of a hive again."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -156,6 +158,7 @@ class Cluster:
         """Imported only now: a node that is alone pays nothing for company."""
         from hivemind.daemon.hive.company import Company
 
+        self._past = ""
         company = await Company.open(self._house, self._settings, belonging, self._dismissed, wire)
         self._company = company
         return company
@@ -221,7 +224,17 @@ class Cluster:
             )
 
     def problems(self) -> tuple[str, ...]:
-        """For people, about agreement."""
+        """For people, about agreement, and about this node's place in the hive."""
+        return (*self._troubles(), *self._of_agreement())
+
+    def _troubles(self) -> tuple[str, ...]:
+        if self._company is None or not self._company.exposed:
+            return (self._past,) if self._past else ()
+        from hivemind.daemon.hive.company import TWICE
+
+        return (f"others can prove that this node contradicted itself: {TWICE}",)
+
+    def _of_agreement(self) -> tuple[str, ...]:
         status = self._house.ledger.status()
         if not status.can_decide:
             return (f"the hive cannot decide now: {status.why_not}",)
@@ -500,7 +513,10 @@ class Cluster:
         now = self._memory.now
         assert now
         try:
-            log.warning("this node is not of the hive %s any more: it is alone from now on", now.name)
+            expulsion = self._state.expulsions.get(self._house.key.public)
+            why = f"it was expelled by {expulsion.by}: {expulsion.reason}; " if expulsion else ""
+            log.warning("this node is not of the hive %s any more: %sit is alone from now on", now.name, why)
+            self._past = f"this node is not of the hive {now.name} any more: {why}it is alone" if why else ""
             leaving = replace(now, phase="leaving")
             self._memory.keep(leaving)
             if self._company:

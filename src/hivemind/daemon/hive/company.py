@@ -43,6 +43,7 @@ _REACH: dict[Status, Reach] = {
     Status.LEFT: "left",
 }
 _ENTRANCES = 8
+TWICE = "two copies of its data directory are in use, or somebody else has its key; the hive expels it for ever"
 _NODES = frozenset({"nodes", "hives", "accusations", "expulsions"})
 """Tables in which something is said about nodes."""
 
@@ -83,6 +84,8 @@ class Company:
         self._upkeep = Upkeep(
             node=self.node, ledger=house.ledger, register=self._register, report=house.report, gone=gone
         )
+        self.exposed = False
+        """Others can prove that this node lied."""
         self._certifier = Certifier(house.store, self._voters, quorum)
         self._sponsor = Sponsor(
             node=self.node,
@@ -245,6 +248,10 @@ class Company:
         await self._house.introduce(incarnation, (show(self.address),))
 
     def _convicted(self, culprit: str, proof: bytes) -> None:
+        if culprit == self.node:
+            self.exposed = True
+            log.error("others can prove that this node contradicted itself: %s", TWICE)
+            return
         task = asyncio.get_running_loop().create_task(self._denounce(culprit, proof))
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
