@@ -26,6 +26,7 @@ from hivemind.daemon.boot import boot
 from hivemind.daemon.herald import Herald
 from hivemind.daemon.hive.cluster import Cluster
 from hivemind.daemon.hive.contact import Contact
+from hivemind.daemon.hive.order import etcd
 from hivemind.daemon.hive.pace import agreement
 from hivemind.daemon.images import NodeImages
 from hivemind.daemon.job_herald import JobHerald
@@ -142,7 +143,7 @@ class Node:
         self.vault = vault(self.data / "hive.key")
         self.ledger = await HiveLedger.open(
             self.data / "ledger", hive=hive_of(self.administrator.public), signer=self.key, clock=clock,
-            agreement=agreement(self._settings.cluster),
+            agreement=agreement(self._settings.cluster), etcd=etcd(self._settings.cluster),
         )  # fmt: skip
         self._on_stop(self.ledger.close)
         self.store = await SharedStore.open(

@@ -149,6 +149,13 @@ class ClusterSettings(Spec, frozen=True, kw_only=True):
     agreement_timeout: Annotated[
         Seconds, _about("for a decision, before the voters turn to another primary")
     ] = 2.0
+    etcd_endpoints: Annotated[
+        tuple[str, ...],
+        _about("of the etcd that a hive founded with --engine etcd asks, as http://host:2379; tried in turn"),
+    ] = ()
+    etcd_ca: Annotated[str, _about("file in PEM: who signs the certificates of that etcd")] = ""
+    etcd_cert: Annotated[str, _about("file in PEM: this node's certificate for that etcd")] = ""
+    etcd_key: Annotated[str, _about("file in PEM: the key of that certificate")] = ""
 
 
 class LogSettings(Spec, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from hivemind.api.remote.remote import Remote
 from hivemind.daemon import keys
+from hivemind.daemon.hive import order
 from hivemind.daemon.hive.addresses import advertised, parse, show
 from hivemind.daemon.hive.belonging import Belonging, Memory
 from hivemind.daemon.settings import ClusterSettings
@@ -219,7 +220,7 @@ class Cluster:
         status = self._house.ledger.status()
         if not status.can_decide:
             raise Unavailable(
-                f"the hive cannot decide now: {status.why_not}",
+                f"the hive cannot decide now: {status.why_not}; nothing was changed",
                 hint="what runs goes on; bring the missing nodes back, or see: hivemind cluster status",
             )
 
@@ -238,6 +239,11 @@ class Cluster:
         status = self._house.ledger.status()
         if not status.can_decide:
             return (f"the hive cannot decide now: {status.why_not}",)
+        if status.why_not:
+            return (
+                f"{status.why_not}; the others decide meanwhile. If it stays like that: hivemind cluster leave,"
+                " then join again",
+            )
         record = self._state.hive_record
         if record is not None and record.engine == "pbft" and len(record.epoch.voters) == 2:
             return (
@@ -248,6 +254,7 @@ class Cluster:
     async def found(self, wish: FoundRequest, by: Identity) -> ClusterStatus:
         if self._memory.now is not None or self._state.hive_record is not None:
             raise Conflict("this node is of a hive already", hint="hivemind cluster status shows it")
+        order.check(wish.engine, self._settings)
         made = Belonging(
             hive=self._state.hive, name=wish.name, secret=os.urandom(32), address=self._wished(wish.address)
         )
@@ -438,8 +445,9 @@ class Cluster:
 
         house, before = self._house, self._house.vault.key
         beside = await rehearse(
-            house.data / "joining", entered.handover, house.key, house.clock, wire, now, adopted=adopted
-        )
+            house.data / "joining", entered.handover, house.key, house.clock, wire, now,
+            adopted=adopted, settings=self._settings,
+        )  # fmt: skip
         fresh = entered.admitted.vault or before
         keys.put(self._next_key, fresh)
         house.vault.take(fresh)

@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from hivemind.daemon.hive import order, pace
 from hivemind.daemon.hive.belonging import Belonging
 from hivemind.daemon.hive.directory import Directory
 from hivemind.daemon.hive.wire import Wire
+from hivemind.daemon.settings import ClusterSettings
 from hivemind.errors import Unavailable
 from hivemind.ledger.agreed.beginning import entered
 from hivemind.ledger.contract import Batch
@@ -31,14 +33,24 @@ async def rehearse(
     belonging: Belonging,
     *,
     adopted: bool,
+    settings: ClusterSettings,
 ) -> HiveLedger:
     """A ledger at `place` that has in it that this node was let in and, with `adopted`, what it brought. Raises
-    `Unavailable` when the others do not tell in time, `Corrupt` when what was handed over does not add up."""
+    `Unavailable` when the others do not tell in time, `Corrupt` when what was handed over does not add up, `Invalid`
+    when this node is not told of the etcd that the hive asks."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(mode=0o700)
     await asyncio.to_thread(entered, place / FILE, handover)
     wire.enter(belonging.hive, belonging.secret)
-    ledger = await HiveLedger.open(place, hive=belonging.hive, signer=key, clock=clock)
+    ledger = await HiveLedger.open(
+        place, hive=belonging.hive, signer=key, clock=clock,
+        agreement=pace.agreement(settings), etcd=order.etcd(settings),
+    )  # fmt: skip
+    try:
+        order.check(ledger.state.hives[belonging.hive].engine, settings)
+    except BaseException:
+        await ledger.close()
+        raise
     directory = Directory(key.public, ledger.state, belonging.known)
     wire.allowed = directory.allowed
     for node, addresses in belonging.known.items():
