@@ -67,10 +67,10 @@ def undecided(status: LedgerStatus, seconds: float) -> HivemindError:
     """For somebody who waited that long."""
     if status.can_decide:
         return Unavailable(
-            f"the hive has not decided within {seconds:g} s",
-            hint="it may still; ask again with the same idempotency key, and look at `hivemind cluster status`",
+            f"the hive has not decided within {seconds:g} s; it may still do this",
+            hint="look whether it was done before you ask again; hivemind cluster status shows how the hive is",
         )
     return Unavailable(
-        f"the hive cannot decide now: {status.why_not}",
-        hint="what runs goes on; bring the missing nodes back, or see `hivemind cluster status`",
+        f"the hive cannot decide now: {status.why_not}; it may still do this when it can",
+        hint="what runs goes on; bring the missing nodes back, then look whether it was done: hivemind cluster status",
     )

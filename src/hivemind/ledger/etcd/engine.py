@@ -75,9 +75,10 @@ class EtcdEngine:
         done, _ = await asyncio.wait([answer], timeout=self._settings.answer_within)
         if not done:
             raise Unavailable(
-                f"there was no decision within {self._settings.answer_within:g} s"
-                + (f": {self._trouble}" if self._trouble else ""),
-                hint="it may still come; ask again with the same idempotency key once etcd is back",
+                f"etcd has not decided within {self._settings.answer_within:g} s"
+                + (f" ({self._trouble})" if self._trouble else "")
+                + "; it may still do this",
+                hint="look whether it was done once etcd is back: hivemind cluster status",
             )
         return await outcome_of(answer)
 
