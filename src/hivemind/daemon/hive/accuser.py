@@ -19,7 +19,8 @@ _AGAIN = 2.0
 
 
 class Accuser:
-    """`gone`: ids of those that this node itself does not reach. `report` has a fact of this node agreed."""
+    """`gone`: ids of those that this node itself does not reach; `back`: whether it reaches that one. Of some it may
+    know neither. `report` has a fact of this node agreed."""
 
     def __init__(
         self,
@@ -27,9 +28,11 @@ class Accuser:
         node: str,
         state: State,
         gone: Callable[[], frozenset[str]],
+        back: Callable[[str], bool],
         report: Callable[[Operation], Awaitable[Outcome]],
     ) -> None:
-        self._node, self._state, self._gone, self._report = node, state, gone, report
+        self._node, self._state, self._gone, self._back = node, state, gone, back
+        self._report = report
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -72,7 +75,7 @@ class Accuser:
                 found.append(AccuseNode(node=id, incarnation=node.incarnation))
         for key in sorted(state.accusations):
             said = state.accusations[key]
-            if said.accuser == self._node and said.accused not in gone and said.accused in state.nodes:
+            if said.accuser == self._node and said.accused in state.nodes and self._back(said.accused):
                 found.append(AcquitNode(node=said.accused))
         return found
 

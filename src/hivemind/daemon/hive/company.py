@@ -22,7 +22,7 @@ from hivemind.daemon.settings import ClusterSettings
 from hivemind.errors import HivemindError
 from hivemind.ledger.contract import Batch
 from hivemind.model.cluster import Reach
-from hivemind.model.hive import PROTOCOL
+from hivemind.model.hive import PROTOCOL, domain
 from hivemind.protocols.pbft.quorum import quorum
 from hivemind.protocols.swim.events import Change, Failed, Joined, Returned, Status, Updated
 from hivemind.protocols.swim.meta import Meta
@@ -44,6 +44,9 @@ _REACH: dict[Status, Reach] = {
 }
 _ENTRANCES = 8
 TWICE = "two copies of its data directory are in use, or somebody else has its key; the hive expels it for ever"
+_NEVER_HEARD = 30.0
+"""Seconds from the start of this node until one that it never heard of in this life counts as not reached: machines
+that are switched on together are not ready together."""
 _NODES = frozenset({"nodes", "hives", "accusations", "expulsions"})
 """Tables in which something is said about nodes."""
 
@@ -73,14 +76,17 @@ class Company:
             house.key,
             verify,
             random.Random(),
-            hive=belonging.hive,
-            allowed=self.directory.allowed,
+            hive=domain(belonging.hive, state.hives[belonging.hive].lineage),
+            allowed=self.directory.belongs,
             addresses=[self.address],
             meta=Meta(protocol=PROTOCOL, role=belonging.role),
             incarnation=house.clock(),
             settings=pace.swim(settings),
         )
-        self._accuser = Accuser(node=self.node, state=state, gone=self._unreached, report=house.report)
+        self._accuser = Accuser(
+            node=self.node, state=state, gone=self._unreached, back=self._answers, report=house.report
+        )
+        self._waits: asyncio.TimerHandle | None = None
         self._upkeep = Upkeep(
             node=self.node, ledger=house.ledger, register=self._register, report=house.report, gone=gone
         )
@@ -142,6 +148,7 @@ class Company:
         self.membership.start()
         self.membership.meet(self.directory.others())
         self._accuser.start()
+        self._waits = asyncio.get_running_loop().call_later(_NEVER_HEARD, self._waited)
         self._upkeep.start()
         self._certifier.start()
 
@@ -149,6 +156,8 @@ class Company:
         """Nothing of it is left running, and nobody reaches this node."""
         for undo in self._unsubscribe:
             undo()
+        if self._waits:
+            self._waits.cancel()
         self._certifier.stop()
         await self._upkeep.stop()
         await self._accuser.stop()
@@ -161,10 +170,6 @@ class Company:
         self._house.store.disconnect()
         self._house.ledger.disconnect()
         await self._wire.close()
-
-    async def bid_farewell(self) -> None:
-        """Others need not wonder where it is."""
-        await self.membership.leave()
 
     async def registered(self) -> None:
         """Returns when the hive knows that this node is there."""
@@ -240,9 +245,19 @@ class Company:
         record = self._house.ledger.state.nodes.get(node)
         return record.name if record else node[:12]
 
+    def _waited(self) -> None:
+        self._waits = None
+        self._accuser.look()
+
     def _unreached(self) -> frozenset[str]:
-        state = self._house.ledger.state
-        return frozenset(id for id in state.nodes if self.membership.status(id) is Status.FAILED)
+        """By this node's own word. One that is only suspected may still answer."""
+        if self._waits is not None:
+            return self.membership.unreached
+        silent = (id for id in self.directory.others() if self.membership.status(id) is None)
+        return self.membership.unreached.union(silent)
+
+    def _answers(self, node: str) -> bool:
+        return self.membership.status(node) is Status.ALIVE
 
     async def _register(self, incarnation: int) -> None:
         await self._house.introduce(incarnation, (show(self.address),))

@@ -12,7 +12,7 @@ from hivemind.state.state import State
 from hivemind.transport.contract import Address
 
 _FAREWELL = 30.0
-"""Seconds that a node which has left is still talked to: it has to learn that it has."""
+"""Seconds that a node which has left, or was expelled, is still talked to: it has to learn that it has."""
 
 
 class Directory:
@@ -34,22 +34,20 @@ class Directory:
         self.settled()
 
     def allowed(self, node: str) -> bool:
-        """Belongs to the hive now, or has left it just now. Before anything is known of the hive's nodes, those that
-        the sponsor named are believed."""
-        if node in self._state.nodes or (node in self._left and self._clock() < self._left[node]):
-            return True
-        return self._node not in self._state.nodes and node in self._remembered
+        """Whether it may be talked to: it belongs to the hive now, or did just now."""
+        return self.belongs(node) or (node in self._left and self._clock() < self._left[node])
+
+    def belongs(self, node: str) -> bool:
+        """Before anything is known of the hive's nodes, those that the sponsor named are believed."""
+        nodes = self._state.nodes
+        return node in nodes or (self._node not in nodes and node in self._remembered)
 
     def settled(self) -> bool:
         """To be called when nodes have changed. Whether somebody is not of the hive any more."""
         now, current = self._clock(), set(self._state.nodes)
         gone = self._members - current
-        for node in gone:
-            if node not in self._state.expulsions:
-                self._left[node] = now + _FAREWELL
-        self._left = {
-            node: until for node, until in self._left.items() if until > now and node not in current
-        }
+        left = {**self._left, **dict.fromkeys(gone, now + _FAREWELL)}
+        self._left = {node: until for node, until in left.items() if until > now and node not in current}
         self._members = current
         return bool(gone)
 

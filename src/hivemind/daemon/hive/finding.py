@@ -42,7 +42,7 @@ def discovery(
     """Of a node that is of the hive. What was good before is asked first, then what people wrote down."""
 
     def dht(outside: Callable[[Translation, Address | None], None]) -> Dht:
-        admits = directory.allowed
+        admits = directory.belongs
         return Dht(datagrams, key, verify, hive=hive, own=own, admits=admits, outside=outside)
 
     def sources(dht: Dht) -> list[Source]:

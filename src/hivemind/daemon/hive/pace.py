@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hivemind.daemon.settings import ClusterSettings
 from hivemind.protocols.machine import MILLISECOND, SECOND, Micros
 
@@ -37,10 +39,10 @@ def agreement(settings: ClusterSettings) -> Agreement | None:
     if settings.agreement_timeout == ClusterSettings().agreement_timeout:
         return None
     from hivemind.ledger.agreed.settings import Agreement
-    from hivemind.protocols.pbft.settings import Settings
 
-    usual, timeout = Settings(), max(_micros(settings.agreement_timeout), 50 * MILLISECOND)
-    protocol = Settings(
+    usual, timeout = Agreement().protocol, max(_micros(settings.agreement_timeout), 50 * MILLISECOND)
+    protocol = replace(
+        usual,
         request_timeout=timeout,
         view_change_timeout=timeout,
         status_interval=min(usual.status_interval, timeout // 4),

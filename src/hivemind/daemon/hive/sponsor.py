@@ -25,6 +25,8 @@ from hivemind.transport.contract import Address, Contact
 log = logging.getLogger(__name__)
 _PATIENCE = 60.0
 """Seconds for all of a join; whoever takes longer asks again."""
+_FAREWELL = 5.0
+"""Seconds for hearing why not."""
 
 
 class Ledger(Protocol):
@@ -58,11 +60,17 @@ class Sponsor:
                 await self._serve(contact)
         except HivemindError as error:
             log.warning("node %s may not join: %s", contact.peer[:12], error.message)
-            with contextlib.suppress(HivemindError):
-                await door.say(contact, door.Refused(error.code, error.message, error.hint))
-                await contact.finish()
+            await self._refuse(contact, error)
         except TimeoutError:
             log.warning("node %s took too long to join", contact.peer[:12])
+
+    async def _refuse(self, contact: Contact, error: HivemindError) -> None:
+        """Waits until the other side has heard: its word is lost when the stream is closed before."""
+        with contextlib.suppress(HivemindError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await door.say(contact, door.Refused(error.code, error.message, error.hint))
+                await contact.finish()
+                await contact.receive()
 
     async def _serve(self, contact: Contact) -> None:
         ask = await door.hear(contact)
