@@ -27,6 +27,8 @@ class Adversary:
     """More lie than the protocol tolerates: it is demanded that they are found out, not that nothing happens."""
     nodes: ClassVar[int | None] = None
     """How many nodes the world should have; None: as many as was asked for."""
+    same_voters: ClassVar[bool] = False
+    """The lie needs its turn among the first voters: nobody wishes for others."""
 
     def __init__(self, world: World, process: Process, key: Signer) -> None:
         self.world, self.process, self.key = world, process, key

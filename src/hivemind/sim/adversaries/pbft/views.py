@@ -12,7 +12,9 @@ from hivemind.sim.adversaries.pbft.liar import Liar
 
 
 class Restless(Liar):
-    """Lies in view changes, and sees to it that there are some: as a primary it says nothing else."""
+    """Lies in view changes, and sees to it that there are some, and that it is the primary of one."""
+
+    same_voters = True
 
     @classmethod
     def liars(cls, nodes: Any, faulty: int) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ def registration(node: str, name: str, incarnation: int) -> RegisterNode:
 
 
 class HiveApplication:
+    """`results`: what state remembers, as in a ledger: the refusals of strangers are not among it."""
+
     def __init__(self, state: State) -> None:
         self.state = state
         self.results: dict[str, bytes] = {
@@ -74,7 +76,7 @@ class HiveApplication:
             one.id: msgspec.msgpack.encode(outcome.code)
             for one, outcome in zip(requests, outcomes, strict=True)
         }
-        self.results |= told
+        self.results |= {id: result for id, result in told.items() if id in self.state.replies}
         return told
 
     def position(self) -> Position:

@@ -18,7 +18,7 @@ import msgspec
 from hivemind.model.allocation import AllocationState, Desired
 from hivemind.model.app import AppManifest, AppSpec
 from hivemind.model.hive import Epoch
-from hivemind.protocols.machine import MILLISECOND, SECOND, Micros
+from hivemind.protocols.machine import MILLISECOND, SECOND, Micros, Signer
 from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.hosts.hive.application import HiveApplication, registration
 from hivemind.sim.hosts.pbft.application import Command, Executing
@@ -91,6 +91,10 @@ class HiveScenario(PbftScenario):
 
     def probe(self, node: str) -> Command:
         return _command(ScaleApp(project="default", name=_APPS[0], replicas=2))
+
+    def prober(self, node: str) -> Signer:
+        """Somebody whom state knows: what strangers are refused is not remembered."""
+        return self.people[0]
 
     def _order(self, node: str, operation: Operation) -> None:
         if node not in self.monitor.liars:

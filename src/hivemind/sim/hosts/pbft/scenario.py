@@ -129,7 +129,7 @@ class PbftScenario(Scenario):
     def operations(self) -> Sequence[Any]:
         dice, span = self.world.dice("wishes"), self.settings.span
         wishes = [self._wish(dice.randrange(span)) for _ in range(int(12 * self.settings.seconds) + 6)]
-        if len(self.nodes) > 4:
+        if len(self.nodes) > 4 and not any(adversary.same_voters for adversary in self.adversaries):
             wishes += [self._change(dice.randrange(span * 2 // 3)) for _ in range(1 + dice.randrange(2))]
         return sorted(wishes, key=lambda wish: (wish.at, wish.node))
 
@@ -218,10 +218,14 @@ class PbftScenario(Scenario):
         for adversary in self.adversaries:
             adversary.healed()
         for node in self._honest():
-            self._probes.add(self._ask(node, self.probe(node)))
+            self._probes.add(self._ask(node, self.probe(node), self.prober(node)))
 
     def probe(self, node: str) -> Command:
         return Command("put", _PROBE, self.processes[node].label)
+
+    def prober(self, node: str) -> Signer:
+        """Whose wish that is."""
+        return self.people[self.nodes.index(node)]
 
     def _honest(self) -> list[str]:
         return [node for node in self.nodes if node not in self.monitor.liars]
