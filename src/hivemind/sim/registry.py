@@ -7,6 +7,7 @@ from typing import Final
 
 from hivemind.sim.adversaries.autobee import lies as store_lies
 from hivemind.sim.adversaries.contract import Adversary
+from hivemind.sim.adversaries.kademlia import lies as table_lies
 from hivemind.sim.adversaries.pbft import (
     flooding,
     forgery,
@@ -21,13 +22,15 @@ from hivemind.sim.adversaries.pbft import (
 from hivemind.sim.adversaries.swim import lies
 from hivemind.sim.hosts.autobee.scenario import AutobeeScenario
 from hivemind.sim.hosts.hive.scenario import HiveScenario
+from hivemind.sim.hosts.kademlia.scenario import KademliaScenario
 from hivemind.sim.hosts.pbft.scenario import PbftScenario
 from hivemind.sim.hosts.swim.scenario import SwimScenario
 from hivemind.sim.scenario import Scenario, Settings
 from hivemind.sim.world import World
 
 SCENARIOS: Final[Mapping[str, type[Scenario]]] = {
-    scenario.name: scenario for scenario in (PbftScenario, SwimScenario, AutobeeScenario, HiveScenario)
+    scenario.name: scenario
+    for scenario in (PbftScenario, SwimScenario, AutobeeScenario, HiveScenario, KademliaScenario)
 }
 
 
@@ -77,6 +80,14 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         flooding.Oversize,
         flooding.EquivocatingClient,
         memory.Forgetful,
+    ),
+    KademliaScenario.name: _named(
+        table_lies.WrongId,
+        table_lies.TokenForger,
+        table_lies.Flooder,
+        table_lies.Eclipse,
+        table_lies.RecordForger,
+        table_lies.Babbler,
     ),
     SwimScenario.name: _named(
         lies.Accuser,

@@ -192,13 +192,8 @@ class Kademlia:
     def _meet(self, addresses: tuple[Address, ...]) -> None:
         for address in addresses:
             self._remember(address)
-        if not len(self.table):
-            self._pause = self.settings.bootstrap_every
-            self._due["bootstrap"] = self.now
-        else:
-            for address in addresses:
-                if usable(address) and not self.is_self(address) and self.table.get(address) is None:
-                    self._greet(address)
+        self._pause = self.settings.bootstrap_every
+        self._due["bootstrap"] = self.now
 
     def _remember(self, address: Address) -> None:
         if usable(address) and not self.is_self(address):
@@ -400,8 +395,6 @@ class Kademlia:
 
     def _begin(self) -> None:
         """The first one answers."""
-        self._due.pop("bootstrap", None)
-        self._pause = self.settings.bootstrap_every
         self._refresh()
         for presence in self._presences.values():
             presence.begin()
@@ -410,7 +403,8 @@ class Kademlia:
         self.table.remove(contact)
         self._remember(contact.address)
         if not len(self.table):
-            self._due["bootstrap"] = self.now + self._pause
+            self._pause = self.settings.bootstrap_every
+        self._due.setdefault("bootstrap", self.now + self._pause)
 
     def _check(self, contact: Contact) -> None:
         contact.checked = self.now
@@ -523,13 +517,15 @@ class Kademlia:
             presence.tick()
 
     def _bootstrap(self) -> None:
-        """Nobody is known: whoever was ever named is asked, a few at a time."""
+        """As long as few are known: whoever was ever named, and is not there, is asked again, a few at a time and ever
+        more seldom. Who knows one other only, knows what that one wants it to know."""
         del self._due["bootstrap"]
-        if len(self.table) or not self._met:
+        missing = [address for address in self._met if self.table.get(address) is None]
+        if len(self.table) >= self.settings.k or not missing:
             return
         self._due["bootstrap"] = self.now + self._pause * 4 // 5 + self.dice.randrange(self._pause * 2 // 5)
         self._pause = min(self._pause * 3 // 2, self.settings.bootstrap_longest)
-        for address in list(self._met)[: self.settings.k]:
+        for address in missing[: self.settings.k]:
             self._met[address] = self._met.pop(address)
             self.put(address, Find(self.table.own), self._guided, tries=1)
 

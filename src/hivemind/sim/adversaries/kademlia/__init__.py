@@ -1,0 +1,1 @@
+"""Nodes of the table that lie."""
