@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 from hivemind.api.backend import Backend
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
+from hivemind.api.remote.others import Others
 from hivemind.api.remote.places import of_allocation
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import LogLine, LogQuery
@@ -71,6 +72,7 @@ def log_endpoints() -> list[Endpoint]:
                 query=LogsQuery,
                 errors=(NotFound,),
                 at=at,
+                gathers=at is None,
             ),
             Endpoint(
                 "WEBSOCKET",
@@ -81,6 +83,7 @@ def log_endpoints() -> list[Endpoint]:
                 query=LogsQuery,
                 errors=(NotFound,),
                 at=at,
+                gathers=at is None,
             ),
         ]
     return made
@@ -137,8 +140,8 @@ async def _read(call: Call, source: Source) -> Response:
     read = reading(call)
     allocations = source.allocations()
     if query.previous:
-        read = previous = Previous(call.backend, query.container, read.pattern)
-        allocations = previous.chosen(allocations)
+        read = previous = Previous(call, query.container, query.grep)
+        allocations = await previous.chosen(allocations)
     found = history(read, allocations, tail_of(query), query.since, query.until)
     first = await anext(found, None)  # what goes wrong at once is still told by the status
     return StreamingResponse(_lines(first, found), media_type=STREAM_FORMAT)
@@ -162,10 +165,12 @@ Marks = dict[str, tuple[int, int]]
 class Reading:
     """How the log of one allocation is read: of which of its containers, and which lines."""
 
-    def __init__(self, backend: Backend, container: str = "", pattern: Pattern | None = None) -> None:
-        self._backend = backend
+    def __init__(self, call: Call, container: str = "", grep: str = "") -> None:
+        self._backend = call.backend
+        self._others = Others(call)
         self._container = container
-        self.pattern = pattern
+        self._grep = grep
+        self.pattern = Pattern(grep) if grep else None
 
     def lines(self, allocation: Allocation, query: LogQuery) -> AsyncIterator[LogLine]:
         """Raises `NotFound` when there is no log."""
@@ -176,34 +181,47 @@ class Reading:
     ) -> AsyncGenerator[LogEntry]:
         """Nothing for an allocation that keeps no log: not yet started, or removed long ago."""
         try:
-            async for line in self.lines(allocation, query):
-                if self.pattern is not None and not self.pattern.found_in(line.text):
-                    continue
-                if marks is not None:
-                    before, count = marks.get(allocation.id, (0, 0))
-                    marks[allocation.id] = (line.time, count + 1 if before == line.time else 1)
-                yield LogEntry(
-                    time=line.time,
-                    stream=line.stream,
-                    text=line.text,
-                    allocation=allocation.id,
-                    slot=allocation.slot,
-                    path=allocation.path,
-                    attempt=allocation.attempt if allocation.for_job else 0,
-                )
+            async with aclosing(self._found(allocation, query)) as found:
+                async for entry in found:
+                    if marks is not None and entry.stream != "notice":
+                        before, count = marks.get(allocation.id, (0, 0))
+                        marks[allocation.id] = (entry.time, count + 1 if before == entry.time else 1)
+                    yield entry
         except NotFound:
             return
+
+    def _found(self, allocation: Allocation, query: LogQuery) -> AsyncGenerator[LogEntry]:
+        """On whichever node it is."""
+        if self._others.has(allocation.node):
+            return self._others.log(allocation, query, grep=self._grep, container=self._container)
+        return self._chosen_of(allocation, self.lines(allocation, query))
+
+    async def _chosen_of(
+        self, allocation: Allocation, lines: AsyncIterator[LogLine]
+    ) -> AsyncGenerator[LogEntry]:
+        async for line in lines:
+            if self.pattern is not None and not self.pattern.found_in(line.text):
+                continue
+            yield LogEntry(
+                time=line.time,
+                stream=line.stream,
+                text=line.text,
+                allocation=allocation.id,
+                slot=allocation.slot,
+                path=allocation.path,
+                attempt=allocation.attempt if allocation.for_job else 0,
+            )
 
 
 class Previous(Reading):
     """Of the instance that ended last; where a replica has ended none yet, of the one that it replaced."""
 
-    def chosen(self, allocations: Iterable[Allocation]) -> list[Allocation]:
+    async def chosen(self, allocations: Iterable[Allocation]) -> list[Allocation]:
         """The newest of each replica, if it has something earlier. Raises `NotFound` when none has."""
         newest: dict[int, Allocation] = {}
         for allocation in sorted(allocations, key=lambda a: a.attempt):
             newest[allocation.slot] = allocation
-        found = [allocation for allocation in newest.values() if self._earlier(allocation, LogQuery())]
+        found = [allocation for allocation in newest.values() if await self._has_earlier(allocation)]
         if not found:
             raise NotFound(
                 "there is no log of an earlier instance",
@@ -211,12 +229,20 @@ class Previous(Reading):
             )
         return found
 
-    async def lines(self, allocation: Allocation, query: LogQuery) -> AsyncIterator[LogLine]:
-        if earlier := self._earlier(allocation, query):
-            async for line in earlier:
-                yield line
+    async def _has_earlier(self, allocation: Allocation) -> bool:
+        earlier = await self._earlier(allocation, LogQuery(tail=1))
+        if earlier is None:
+            return False
+        await earlier.aclose()
+        return True
 
-    def _earlier(self, allocation: Allocation, query: LogQuery) -> AsyncIterator[LogLine] | None:
+    async def _found(self, allocation: Allocation, query: LogQuery) -> AsyncGenerator[LogEntry]:
+        if earlier := await self._earlier(allocation, query):
+            async with aclosing(earlier):
+                async for entry in earlier:
+                    yield entry
+
+    async def _earlier(self, allocation: Allocation, query: LogQuery) -> AsyncGenerator[LogEntry] | None:
         before = [
             other
             for other in self._backend.state.allocations_of(allocation.app)
@@ -224,16 +250,37 @@ class Previous(Reading):
         ]
         for candidate in (allocation, *sorted(before, key=lambda a: -a.attempt)):
             try:
-                return self._backend.looking.previous_logs(candidate.id, query, self._container)
+                if self._others.has(candidate.node):
+                    return await _begun(
+                        self._others.log(
+                            candidate, query, grep=self._grep, container=self._container, previous=True
+                        )
+                    )
+                lines = self._backend.looking.previous_logs(candidate.id, query, self._container)
+                return self._chosen_of(allocation, lines)
             except NotFound:
                 continue
         return None
 
 
+async def _begun(entries: AsyncGenerator[LogEntry]) -> AsyncGenerator[LogEntry]:
+    """The same; what goes wrong with the first is raised now."""
+    first = await anext(entries, None)
+
+    async def all_of_them() -> AsyncGenerator[LogEntry]:
+        async with aclosing(entries):
+            if first is not None:
+                yield first
+            async for entry in entries:
+                yield entry
+
+    return all_of_them()
+
+
 def reading(call: Call) -> Reading:
     """As the query asks. Raises `Invalid` for a pattern that cannot be used."""
     query: LogsQuery = call.query
-    return Reading(call.backend, query.container, Pattern(query.grep) if query.grep else None)
+    return Reading(call, query.container, query.grep)
 
 
 async def history(

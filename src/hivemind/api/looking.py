@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Annotated
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +17,7 @@ from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
 from hivemind.api.exec import ContainerQuery
 from hivemind.api.intake import upload
+from hivemind.api.remote.others import Others
 from hivemind.api.remote.places import of_allocation
 from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import find
@@ -26,9 +28,9 @@ from hivemind.model.answers import (
     ChangeEntry,
     ChangeList,
     ExecChannel,
-    Page,
     ProcessEntry,
     ProcessList,
+    StatsList,
     problem,
 )
 from hivemind.model.base import Spec, encode
@@ -120,10 +122,11 @@ def looking_endpoints() -> list[Endpoint]:
             "GET",
             "/v1/stats",
             "stats.list",
-            "What everything that runs on this node uses right now, in one answer.",
+            "What everything that runs uses right now, in one answer.",
             _stats,
-            (Answer(200, "A sample of each.", (Page[AllocationStats],)),),
+            (Answer(200, "A sample of each.", (StatsList,)),),
             query=StatsQuery,
+            gathers=True,
         ),
     ]
 
@@ -178,7 +181,16 @@ async def _stats(call: Call) -> Response:
             continue
         if query.project in ("", allocation.project) and query.app in ("", allocation.app_name):
             items.append(AllocationStats(allocation=id, container=container, **msgspec.structs.asdict(stats)))
-    return reply(Page(items=items))
+    others = Others(call)
+    nodes = {
+        a.node
+        for a in call.state.allocations.values()
+        if a.live and query.project in ("", a.project) and query.app in ("", a.app_name)
+    }
+    target = f"/v1/stats?{urlencode({'project': query.project, 'app': query.app})}"
+    for found in await others.ask(sorted(nodes), target, StatsList):
+        items += found.items
+    return reply(StatsList(items=items, unreached=others.missing))
 
 
 async def _forward(call: Call, socket: WebSocket) -> None:

@@ -27,7 +27,7 @@ from hivemind.client.jobs import Circuits, Jobs, Runs, WorkQueue
 from hivemind.client.nouns import Allocations, Apps, Contents, Nodes
 from hivemind.client.streams import server_sent_events
 from hivemind.client.volumes import BackupTargets, Volumes
-from hivemind.model.answers import AllocationStats, Info, Page
+from hivemind.model.answers import AllocationStats, Info, StatsList
 from hivemind.model.config import CONFIG, ConfigDocument
 from hivemind.model.deployment import DEPLOYMENT, DeploymentDocument
 from hivemind.model.event import EVENT, Event
@@ -87,9 +87,13 @@ class Hivemind:
         return understood(self._connection.call("GET", "/v1/status").body, Info)
 
     def stats(self, *, project: str = "", app: str = "") -> list[AllocationStats]:
-        """What everything that runs on this node uses right now."""
+        """What everything that runs uses right now, on all nodes that can be asked."""
+        return self.sample(project=project, app=app).items
+
+    def sample(self, *, project: str = "", app: str = "") -> StatsList:
+        """The same, and which nodes could not be asked."""
         answer = self._connection.call("GET", "/v1/stats", query={"project": project, "app": app})
-        return understood(answer.body, Page[AllocationStats]).items
+        return understood(answer.body, StatsList)
 
     def events(
         self,

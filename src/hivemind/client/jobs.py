@@ -17,6 +17,7 @@ from hivemind.model.circuit import CIRCUIT, CircuitDocument
 from hivemind.model.job import JOB, JobDocument
 from hivemind.model.job_answers import (
     ArtifactEntry,
+    ArtifactList,
     BackfillDocument,
     DefinitionDocument,
     HistoryEntry,
@@ -253,9 +254,13 @@ class Runs(Collection[RunDocument]):
                 yield understood(message, LogEntry)
 
     def artifacts(self, name: str, project: str = DEFAULT_PROJECT) -> list[ArtifactEntry]:
-        """What its tasks left."""
+        """What its tasks left, on all nodes that can be asked."""
+        return self.left(name, project).items
+
+    def left(self, name: str, project: str = DEFAULT_PROJECT) -> ArtifactList:
+        """The same, and which nodes could not be asked."""
         answer = self._connection.call("GET", f"{self.path(name, project)}/artifacts")
-        return understood(answer.body, Page[ArtifactEntry]).items
+        return understood(answer.body, ArtifactList)
 
     def read_artifact(
         self, name: str, path: str, artifact: str, project: str = DEFAULT_PROJECT

@@ -87,7 +87,8 @@ class LogEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     time: int
     """Nanoseconds since 1970."""
-    stream: Literal["stdout", "stderr"]
+    stream: Literal["stdout", "stderr", "notice"]
+    """`notice`: the text is not its own, it says which node could not be asked."""
     text: str
     allocation: str
     slot: int
@@ -109,6 +110,12 @@ class AllocationStats(Document, frozen=True, kw_only=True):
     pids: int
     net_rx: int
     net_tx: int
+
+
+class StatsList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[AllocationStats]
+    unreached: list[str] = []
+    """Which nodes could not be asked, and since when."""
 
 
 class CheckList(msgspec.Struct, frozen=True, kw_only=True):

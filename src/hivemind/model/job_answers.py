@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from hivemind.model.base import Document
 from hivemind.model.job import JobSpec, Schedule
 
@@ -91,6 +93,12 @@ class ArtifactEntry(Document, frozen=True, kw_only=True):
     attempt: int
     node: str
     """Its name."""
+
+
+class ArtifactList(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[ArtifactEntry]
+    unreached: list[str] = []
+    """Which nodes could not be asked, and since when."""
 
 
 class BackfillDocument(Document, frozen=True, kw_only=True):

@@ -25,7 +25,6 @@ from hivemind.errors import HivemindError, Invalid, Unavailable
 from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.answers import STREAM_FORMAT, LogEntry
 from hivemind.model.base import Spec
-from hivemind.model.pattern import Pattern
 from hivemind.model.run import Run, TaskRun, task_key
 
 _NANOSECONDS = Meta(ge=0, le=2**63 - 1, description="nanoseconds since 1970; 0: no bound")
@@ -60,7 +59,7 @@ class Wanted:
         self.run = run
         self.query = query
         self.tail = None if isinstance(query.tail, UnsetType) else query.tail
-        self.read = Reading(call.backend, "", Pattern(query.grep) if query.grep else None)
+        self.read = Reading(call, "", query.grep)
 
     def present(self) -> list[Allocation]:
         """All attempts that there are, in the order in which they began."""
@@ -78,10 +77,10 @@ class Wanted:
         found = [
             Allocation(
                 id=id, project=self.run.project, run=self.run.id, path=task.path, attempt=attempt.number,
-                slot=rank, started_at=attempt.started or attempt.ended, state=AllocationState.COMPLETE,
+                slot=rank, started_at=attempt.started or attempt.ended, state=AllocationState.COMPLETE, node=node,
             )
             for attempt in task.attempts
-            for rank, id in enumerate(attempt.allocations)
+            for rank, (id, node) in enumerate(zip(attempt.allocations, attempt.nodes, strict=False))
         ]  # fmt: skip
         ended = {each.id for each in found}
         for id in task.allocations:

@@ -6,12 +6,13 @@ import functools
 import heapq
 from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
 
 from hivemind.api.collection import ListQuery, cursor_key, encode_cursor, list_documents
-from hivemind.api.endpoint import Answer, Call, Endpoint, reply
+from hivemind.api.endpoint import Answer, Call, Endpoint, Place, reply
 from hivemind.api.jobs.documents import (
     definition_document,
     path_key,
@@ -29,6 +30,7 @@ from hivemind.api.jobs.lookup import (
 )
 from hivemind.api.jobs.transitions import Order
 from hivemind.api.jobs.watch import watch
+from hivemind.api.remote.others import Others
 from hivemind.api.tars import TAR
 from hivemind.errors import Invalid, NotFound
 from hivemind.jobs.plan import Plan
@@ -37,6 +39,7 @@ from hivemind.model.answers import STREAM_FORMAT, LogEntry, Page
 from hivemind.model.base import Spec
 from hivemind.model.job_answers import (
     ArtifactEntry,
+    ArtifactList,
     DefinitionDocument,
     HistoryEntry,
     ScheduleDocument,
@@ -174,12 +177,23 @@ async def _history(call: Call) -> Response:
 
 
 async def _artifacts(call: Call) -> Response:
-    run = _run(call)
+    return reply(await _all_left(call, _run(call)))
+
+
+async def _all_left(call: Call, run: Run) -> ArtifactList:
     plan = Plan.of(call.state.definition_of(run).spec)
     leaving = [t for t in tasks_of(call.state, run) if plan.node(t.path).task.artifacts]
-    return reply(
-        Page(items=[e for t in sorted(leaving, key=lambda t: path_key(t.path)) for e in _left(call, t)])
-    )
+    others, items = Others(call), [e for t in leaving for e in _left(call, t)]
+    nodes = {node for task in leaving for attempt in task.attempts for node in attempt.nodes}
+    target = f"/v1/projects/{quote(run.project, safe='')}/runs/{run.id}/artifacts"
+    for found in await others.ask(sorted(nodes), target, ArtifactList):
+        items += found.items
+    newest: dict[str, int] = {}
+    for each in items:
+        newest[each.path] = max(each.attempt, newest.get(each.path, 0))
+    items = [each for each in items if each.attempt == newest[each.path]]
+    items.sort(key=lambda each: (path_key(each.path), each.name, each.node))
+    return ArtifactList(items=items, unreached=others.missing)
 
 
 def _left(call: Call, task: TaskRun) -> Iterator[ArtifactEntry]:
@@ -195,6 +209,14 @@ def _left(call: Call, task: TaskRun) -> Iterator[ArtifactEntry]:
                 )  # fmt: skip
         if found:
             return
+
+
+async def _of_artifact(call: Call) -> Place | None:
+    run = _run(call)
+    task, name = find_task(call.state, run, call.params["path"]), call.params["artifact"]
+    left = [e for e in (await _all_left(call, run)).items if (e.path, e.name) == (task.path, name)]
+    ids = {node.name: node.id for node in call.state.nodes.values()}
+    return Place(ids[left[0].node], {**call.params, "name": run.id}) if left and left[0].node in ids else None
 
 
 async def _artifact(call: Call) -> Response:
@@ -293,20 +315,21 @@ def reading_endpoints() -> list[Endpoint]:
             f"{run}/logs", "runs.logs",
             "What its tasks wrote, by time. A WebSocket to the same address follows live.", read_logs,
             (Answer(200, "One JSON object a line.", (LogEntry,), STREAM_FORMAT),), query=RunLogsQuery,
+            gathers=True,
         ),
         Endpoint("WEBSOCKET", f"{run}/logs", "runs.follow", "Follow.", follow_logs, query=RunLogsQuery,
-                 errors=(NotFound,)),
+                 errors=(NotFound,), gathers=True),
         make(
             f"{run}/history", "runs.history", "Every transition of a run and its tasks: when, to what, why, by whom.",
             _history, (Answer(200, "Some of them, oldest first.", (Page[HistoryEntry],)),), query=HistoryQuery,
         ),
         make(
             f"{run}/artifacts", "runs.artifacts", "List what its tasks left.", _artifacts,
-            (Answer(200, "By task.", (Page[ArtifactEntry],)),),
+            (Answer(200, "By task.", (ArtifactList,)),), gathers=True,
         ),
         make(
             f"{run}/artifacts/{{path}}/{{artifact:path}}", "runs.artifact", "Files that a task left.", _artifact,
-            (Answer(200, "The archive.", (), TAR),),
+            (Answer(200, "The archive.", (), TAR),), at=_of_artifact,
         ),
         make(
             "/v1/projects/{project}/queue", "queue.list", "What waits for a place or a limit, in order.", _queue,

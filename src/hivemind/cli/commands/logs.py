@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hivemind.cli.context import Context
 from hivemind.cli.targets import App, Replica, container_of, resolve
+from hivemind.cli.terminal import Terminal
 from hivemind.cli.times import moment
 from hivemind.errors import HivemindError, Invalid
 from hivemind.model.answers import LogEntry
@@ -135,6 +136,12 @@ def _tail(text: str | None) -> int | None:
     return int(text)
 
 
+def warn_unreached(terminal: Terminal, nodes: list[str]) -> None:
+    for each in nodes:
+        terminal.err.write(f"{terminal.paint('warning:', 'yellow')} {each}\n")
+    terminal.err.flush()
+
+
 class Printer:
     """Prints lines as they come. With `app`, each begins with its replica, in that replica's colour."""
 
@@ -144,6 +151,9 @@ class Printer:
         self._timestamps = timestamps
 
     def print(self, entry: LogEntry) -> None:
+        if entry.stream == "notice":
+            warn_unreached(self._terminal, [entry.text])
+            return
         prefix = ""
         if self._app:
             colour = _COLOURS[(entry.slot + sum(map(ord, self._app))) % len(_COLOURS)]

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from hivemind.cli.archives import stream_of, unpack
+from hivemind.cli.commands.logs import warn_unreached
 from hivemind.cli.context import Context
 from hivemind.cli.jobs import tree
 from hivemind.cli.jobs.canvas import Canvas
@@ -182,6 +183,9 @@ class _Printer:
 
     def print(self, entries: Iterable[LogEntry]) -> None:
         for entry in entries:
+            if entry.stream == "notice":
+                warn_unreached(self._terminal, [entry.text])
+                continue
             prefix = "" if self._plain else self._prefix(entry)
             if self._timestamps:
                 when = datetime.datetime.fromtimestamp(entry.time // 10**9, datetime.UTC)
@@ -295,7 +299,9 @@ def approve(context: Context) -> None:
 def artifacts(context: Context) -> None:
     args, runs = context.args, context.hive.runs
     run = runs.get(args.run, context.project)
-    found = [a for a in runs.artifacts(run.id, context.project) if _within(a.path, args.task or "")]
+    left = runs.left(run.id, context.project)
+    found = [each for each in left.items if _within(each.path, args.task or "")]
+    warn_unreached(context.terminal, left.unreached)
     if args.out:
         for each in found:
             pieces = runs.read_artifact(run.id, each.path, each.name, context.project)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from hivemind.cli.commands.logs import warn_unreached
 from hivemind.cli.context import Context
 from hivemind.cli.output import show_data
 from hivemind.cli.tables import render
@@ -49,10 +50,13 @@ class Meter:
         self._container: str = context.args.get("container") or ""
         self._before: dict[tuple[str, str], tuple[float, float]] = {}
         self._known: dict[str, AllocationDocument] = {}
+        self.unreached: list[str] = []
+        """Which nodes could not be asked when it looked last."""
 
     def look(self) -> list[Usage]:
         """By name. A first look at a replica knows no share of the CPU yet."""
-        samples = self._hive.stats(project=self._scope or "")
+        sample = self._hive.sample(project=self._scope or "")
+        samples, self.unreached = sample.items, sample.unreached
         now, found = time.monotonic(), {(s.allocation, s.container): s for s in samples}
         if not {id for id, _ in found} <= self._known.keys():
             self._known = {a.id: a for a in self._hive.allocations.list(self._scope)}
@@ -85,7 +89,9 @@ def usages(context: Context, names: Sequence[str]) -> list[Usage]:
     meter = Meter(context, names, context.project if names else None)
     meter.look()
     time.sleep(_FIRST)
-    return meter.look()
+    used = meter.look()
+    warn_unreached(context.terminal, meter.unreached)
+    return used
 
 
 def stats(context: Context) -> None:
@@ -99,6 +105,7 @@ def stats(context: Context) -> None:
         if live:
             context.terminal.out.write("\x1b[H\x1b[2J")
         _show(context, used)
+        warn_unreached(context.terminal, meter.unreached)
         if context.args.no_stream:
             return
         time.sleep(interval)
