@@ -11,6 +11,12 @@
     steps      what the machine is told, and what it wants done
     serving    answers out of a kept log
     writer_log what the machine must know of a writer's log
+    core       what the parts of the machine share
+    own        a node's own log
+    exchange   who has what
+    intake     parts of others' logs
+    delivery   from the logs to the view
+    mending    which entries live
     replica    the machine
 
 A log's identity is (writer, fork): a writer that lost its log, or enters another hive, begins a new one under a

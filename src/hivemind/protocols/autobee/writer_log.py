@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
-from hivemind.protocols.autobee.entry import Ack, Body, Head, read
-from hivemind.protocols.autobee.log import Piece
+from hivemind.protocols.autobee.entry import Ack, Body, Head, decode_body, read
+from hivemind.protocols.autobee.log import BODY, Piece
 from hivemind.protocols.autobee.steps import Settings
 from hivemind.protocols.autobee.tree import Peaks
 from hivemind.protocols.machine import SECOND, Micros
@@ -73,3 +74,9 @@ class WriterLog:
             return False
         self.allowance -= price
         return True
+
+
+def bodies_of(pieces: Iterable[Piece]) -> list[Body]:
+    """Those that say something; the others count as cleared."""
+    found = (decode_body(piece.data, piece.start + 1) for piece in pieces if piece.level == BODY)
+    return [body for body in found if body is not None]
