@@ -222,6 +222,7 @@ class Logs:
             self._db.execute("BEGIN IMMEDIATE")
             if hive:
                 self._db.execute("UPDATE about SET hive = ?", (hive,))
+                self._db.execute("UPDATE log SET ack = NULL")  # promises to the nodes of another hive
             for effect in effects:
                 self._write(effect)
             self._db.execute("COMMIT")

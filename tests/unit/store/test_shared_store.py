@@ -221,6 +221,29 @@ async def test_who_leaves_the_hive_disappears_from_view_and_disk(group: Group) -
     assert await group.agree([one, two]) == {}
 
 
+async def test_who_left_a_hive_finds_its_own_log_again_though_it_promised_something_there(group: Group) -> None:
+    one, two = await group.start(2)
+    one.put("mine", b"1")
+    two.put("theirs", b"2")
+    await group.agree()
+    async with asyncio.timeout(10):
+        while not await promised(one):
+            await asyncio.sleep(0)
+    one.disconnect()
+    group.wires.drop(one.writer)
+    await one.enter("another")
+    one.admit([])
+    await one.close()
+    again = await SharedStore.open(group.home / "0.db", key(0), hive="another", clock=lambda: START)
+    assert {entry.key for entry in again.range("")} == {"mine"}
+    await again.close()
+
+
+async def promised(store: SharedStore) -> bool:
+    kept = await store._in_thread(store._logs.kept, store.writer)
+    return kept is not None and kept.ack is not None
+
+
 async def test_versions_history_proofs_and_comparing(group: Group) -> None:
     one, two = await group.start(2)
     one.write({f"k/{i:03d}": b"x" for i in range(300)})
