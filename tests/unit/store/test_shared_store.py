@@ -221,14 +221,16 @@ async def test_who_leaves_the_hive_disappears_from_view_and_disk(group: Group) -
     assert await group.agree([one, two]) == {}
 
 
-async def test_who_left_a_hive_finds_its_own_log_again_though_it_promised_something_there(group: Group) -> None:
+async def test_who_left_a_hive_finds_its_own_log_again_though_it_promised_something_there(
+    group: Group,
+) -> None:
     one, two = await group.start(2)
     one.put("mine", b"1")
     two.put("theirs", b"2")
     await group.agree()
     async with asyncio.timeout(10):
         while not await promised(one):
-            await asyncio.sleep(0)
+            await changed([one, two])
     one.disconnect()
     group.wires.drop(one.writer)
     await one.enter("another")
