@@ -156,6 +156,9 @@ class AutobeeScenario(Scenario):
                     f"{process.label} convicts {self.world.name(effect.writer)}",
                 )
                 self.convicted.add((process.node, effect.writer))
+            case steps.Exposed():
+                self.world.note(process.label, "hears that others can convict it")
+                demand(process.node in self.liars, "no false conviction", f"{process.label} is exposed")
             case steps.Changed():
                 self._changed(process, effect)
             case _:
