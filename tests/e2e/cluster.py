@@ -97,11 +97,11 @@ class Rig:
         _ip("-n", self.hub, "link", "add", "hive", "type", "bridge")
         _ip("-n", self.hub, "link", "set", "hive", "up")
 
-    def add(self, *options: str) -> Member:
+    def add(self, *options: str, of: type[Member] = Member) -> Member:
         number = len(self.members) + 1
         member = self._hatch(
             "--runtime", "process", "--dns-port", "0", "--cluster-address", f"{_NET}.{number}:{_PORT}",
-            *_PACE, *options, of=Member,
+            *_PACE, *options, of=of,
         )  # fmt: skip
         assert isinstance(member, Member)
         member.number, member.rig, member.name = number, self, f"n{number}"
@@ -114,9 +114,13 @@ class Rig:
         return member
 
     def hive(self, count: int, *options: str) -> list[Member]:
-        """So many more, who are one hive in the end; all but the first one joined at the same time."""
-        members = self.start(count, *options)
+        """So many more, who are one hive in the end."""
+        return self.one(self.start(count, *options))
+
+    def one(self, members: list[Member]) -> list[Member]:
+        """These become one hive, all but the first one by joining at the same time."""
         first, *others = members
+        count = len(members)
         first.cli("cluster", "init", "--name", "office")
         token = first.token("--uses", str(count))
         with ThreadPoolExecutor(count) as pool:

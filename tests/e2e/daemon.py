@@ -43,7 +43,10 @@ class Said(NamedTuple):
 
 
 class Daemon:
-    """`home` is made; its name and that of its parent must be unique on the machine."""
+    """`home` is made; its name and that of its parent must be unique on the machine. `program`: what is started as
+    the daemon."""
+
+    program: tuple[str, ...] = COMMAND
 
     def __init__(self, home: Path, *options: str) -> None:
         self.home = home
@@ -69,7 +72,7 @@ class Daemon:
             words += ["--web-port", "0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*inside(self.home), *COMMAND, *words],
+                [*inside(self.home), *self.program, *words],
                 env=environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
