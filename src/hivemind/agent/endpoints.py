@@ -211,7 +211,7 @@ def _understood(entry: StoreEntry) -> AllocationStatus | None:
     """What a node wrote there. Another version of the program, or a liar, may write what nobody can read."""
     try:
         return decode(entry.value or b"", AllocationStatus)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         log.debug("what node %s says of %s cannot be read: %s", entry.writer[:12], entry.key, error)
         return None
 

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, reply
+from hivemind.api.remote.expecting import expect_anywhere
 from hivemind.api.remote.places import of_allocation
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import ExecSession, ExecSpec
@@ -89,6 +90,7 @@ def inside_endpoints() -> list[Endpoint]:
             _attach_next,
             errors=(NotFound, Conflict),
             role=Role.OPERATOR,
+            gathers=True,
         ),
         Endpoint(
             "GET",
@@ -137,11 +139,13 @@ async def _attach_next(call: Call, socket: WebSocket) -> None:
     await socket.accept()
     async with _told(socket):
         size = await _first(socket, AttachRequest, call.settings.header_timeout)
-        with call.backend.looking.expect(call.project or "", call.params["name"]) as coming:
+        async with expect_anywhere(call, call.params["name"]) as coming:
             await socket.send_bytes(_STREAMS["stdout"])
             if not await _came(call, coming, socket):
                 return
             session = coming.result()
+            if call.caller.through:
+                await socket.send_bytes(_STREAMS["stdout"])  # the node that asks has to choose
         await _resized(session, size)
         await _served(session, socket)
 

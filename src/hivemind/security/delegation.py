@@ -57,7 +57,7 @@ class Delegations:
             raise _refused("it is too large")
         try:
             wish = _decoder.decode(shown.body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError):
             raise _refused("it cannot be read") from None
         if wish.asker != asker or wish.asked != self._node:
             raise _refused("it is for other nodes")

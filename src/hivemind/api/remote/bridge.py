@@ -141,5 +141,5 @@ async def refused(exchange: Exchange, start: Event) -> HivemindError:
         body += event.get("body", b"")
     try:
         return decode(body, Problem).error()
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):
         return Unavailable(f"the other node answered {start.get('status')}", hint="its log may say more")

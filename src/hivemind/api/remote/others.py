@@ -60,7 +60,7 @@ class Others:
                         if len(body) > _LARGEST:
                             raise Unavailable("it says too much")
                 return msgspec.json.decode(body, type=type)
-            except (Unavailable, TimeoutError, msgspec.MsgspecError):
+            except (Unavailable, TimeoutError, msgspec.MsgspecError, ValueError):
                 self._missing[node] = self._remote.unreachable(node)
                 return None
 
@@ -111,7 +111,7 @@ class Others:
                 for line in lines:
                     try:
                         yield _entries.decode(line)
-                    except msgspec.MsgspecError:
+                    except (msgspec.MsgspecError, ValueError):
                         raise Invalid(
                             f"node {self._remote.name(node)} sends lines that cannot be read"
                         ) from None

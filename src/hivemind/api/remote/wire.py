@@ -82,7 +82,7 @@ class Events:
     def _understood(self, data: bytes) -> Event:
         try:
             event = _events.decode(data)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             raise Invalid("what the other node sends cannot be read") from None
         if event.get("type") not in self._expected:
             raise Invalid("the other node sends what nobody asked for")
@@ -109,5 +109,5 @@ def read_opening(message: bytes) -> Opening:
     """Raises `Invalid`."""
     try:
         return _openings.decode(message)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise Invalid("what the other node asks cannot be read") from None

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from hivemind.api.remote.wire import SERVICE, Events, Opening, encode_opening
+from hivemind.drivers.runtimes.contract import ExecSpec, LogLine
 from hivemind.errors import Conflict, Forbidden, HivemindError, NotFound, Unauthenticated, Unavailable
 from hivemind.model.answers import ExecChannel, Problem
 from hivemind.model.base import decode
@@ -15,7 +16,7 @@ from hivemind.security.delegation import Delegation, delegate
 from hivemind.security.identity import Identity
 from hivemind.security.statement import Statement
 from hivemind.state.operations import RegisterPrincipal, RevokePrincipal
-from tests.unit.api.backend import ADMIN, NODE, OPERATOR, STRANGER, VIEWER
+from tests.unit.api.backend import ADMIN, NODE, OPERATOR, STRANGER, VIEWER, Command
 from tests.unit.api.remote.conftest import FAR, Pair
 
 
@@ -129,6 +130,41 @@ def test_who_leaves_ends_what_was_begun_there(pair: Pair) -> None:
     session.read()
     session.close()
     pair.near.run(pair.far.commands[-1].closed.wait())
+
+
+def test_the_next_container_is_attached_to_wherever_it_starts(pair: Pair) -> None:
+    with pair.near.local.apps.attach_next("soon", columns=90, rows=20) as session:
+        command = pair.near.do(Command, ExecSpec(args=("first words",), stdin=True))
+        pair.near.do(pair.far.looking.expected["default", "soon"].set_result, command)
+        assert session.read() == ("stdout", b"first words\n")
+        assert session.read() == ("stdout", b"90x20")
+        session.write(b"hello")
+        assert session.read() == ("stdout", b"HELLO")
+        session.close_stdin()
+        assert session.read() is None and session.exit_code == 0
+    assert pair.near.backend.looking.expected == {}
+    with pair.near.local.apps.attach_next("refused") as session:
+        looking = pair.far.looking
+        pair.near.do(looking.expected["default", "refused"].set_exception, Conflict("no terminals here"))
+        with pytest.raises(Conflict, match="no terminals"):
+            session.read()
+
+
+def test_what_starts_here_is_not_expected_there_any_more(pair: Pair) -> None:
+    with pair.near.local.apps.attach_next("soon") as session:
+        command = pair.near.do(Command, ExecSpec(args=("here",), stdin=True))
+        pair.near.do(pair.near.backend.looking.expected["default", "soon"].set_result, command)
+        assert session.read() == ("stdout", b"here\n")
+    pair.near.run(pair.far.looking.left.wait())
+    assert pair.far.looking.expected == {}
+
+
+def test_a_node_that_is_not_there_keeps_nobody_from_being_attached(pair: Pair) -> None:
+    pair.cut()
+    with pair.near.local.apps.attach_next("soon") as session:
+        command = pair.near.do(Command, ExecSpec(args=("here",), stdin=True))
+        pair.near.do(pair.near.backend.looking.expected["default", "soon"].set_result, command)
+        assert session.read() == ("stdout", b"here\n")
 
 
 # -- proofs ------------------------------------------------------------------------------------------------------
@@ -275,8 +311,6 @@ def test_a_log_that_cannot_be_had_is_named_in_what_can(pair: Pair) -> None:
 
 
 def test_the_earlier_log_comes_from_its_node(pair: Pair) -> None:
-    from hivemind.drivers.runtimes.contract import LogLine
-
     [there] = pair.deploy()
     with pytest.raises(NotFound):
         list(pair.near.local.apps.logs("web", previous=True))
