@@ -187,7 +187,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.source = transport.get_extra_info("peername")[:2]
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):  # what is carried by a third node comes from nowhere
+            self.source = peer[0], peer[1]
         if self.over:
             transport.abort()
             return

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 
 from hivemind.errors import HivemindError, Invalid, Unavailable
 from hivemind.protocols.mux.machine import Limits
@@ -57,6 +58,8 @@ class TcpPeers:
         self._strangers: dict[Connection, None] = {}
         self._contacts: dict[Connection, None] = {}
         self._dials = asyncio.Semaphore(bounds.dials)
+        self.detour: Callable[[str], Awaitable[socket.socket]] | None = None
+        """Asked for another way to a node, when it answers at none of its addresses: see `relay`."""
         self._server: asyncio.Server | None = None
         self._address: Address = ("", 0)
         self._closed = False
@@ -287,29 +290,47 @@ class TcpPeers:
                 if link.connection:
                     link.worked(address)
                     break
+            else:
+                reason = await self._dial_around(link, node, reason)
         return reason
 
-    async def _dial_one(self, link: Link, node: str, address: Address) -> str:
+    async def _dial_around(self, link: Link, node: str, reason: str) -> str:
+        if self.detour is None:
+            return reason
+        try:
+            way = await self.detour(node)
+        except Unavailable as error:
+            return f"{reason}; {error.message}"
+        return await self._dial_one(link, node, way)
+
+    async def _dial_one(self, link: Link, node: str, address: Address | socket.socket) -> str:
         loop = asyncio.get_running_loop()
         channel = self._channel(self._hive, None, initiator=True, remote=node)
         connection = link.candidate = self._connection(channel, dialed=True)
         try:
             async with asyncio.timeout(self._timing.connect):
-                await loop.create_connection(lambda: connection, *address)
+                if isinstance(address, socket.socket):
+                    await loop.create_connection(lambda: connection, sock=address)
+                else:
+                    await loop.create_connection(lambda: connection, *address)
             await connection.settled()
             if connection.mine_preferred:
                 async with asyncio.timeout(self._bounds.preferred):
                     await loop.create_future()  # That call ends this task when it comes.
         except TimeoutError:
-            connection.abort(f"nobody answers at {address[0]}:{address[1]}")
+            connection.abort(f"nobody answers at {_shown(address)}")
         except OSError as error:
-            connection.abort(f"{address[0]}:{address[1]}: {error.strerror or error}")
+            connection.abort(f"{_shown(address)}: {error.strerror or error}")
         except BaseException:
             connection.abort("it is not needed any more")
             raise
         return connection.reason
 
     # Connections.
+
+    async def answer_over(self, way: socket.socket) -> None:
+        """Somebody calls, and not over a connection of its own."""
+        await asyncio.get_running_loop().create_connection(self._answered, sock=way)
 
     def _answered(self) -> Connection:
         return self._connection(self._channel(self._hive, self._secret, initiator=False), dialed=False)
@@ -347,6 +368,10 @@ class TcpPeers:
     def _forget(self, node: str, link: Link) -> None:
         if link.forgotten and self._links.get(node) is link:
             del self._links[node]
+
+
+def _shown(address: Address | socket.socket) -> str:
+    return "the end of a detour" if isinstance(address, socket.socket) else f"{address[0]}:{address[1]}"
 
 
 def _no_way(node: str, reason: str) -> Unavailable:

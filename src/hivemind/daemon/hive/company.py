@@ -31,6 +31,7 @@ from hivemind.state.operations import ReportEvidence
 from hivemind.store.certifier import Certifier
 from hivemind.transport.contract import Address
 from hivemind.transport.membership import Membership
+from hivemind.transport.relay import Relay
 
 if TYPE_CHECKING:
     from hivemind.daemon.hive.cluster import House
@@ -100,6 +101,7 @@ class Company:
             vault=self._vault_key,
             peers=self.everybody,
         )
+        self.relay = Relay(wire.peers)
         self.discovery = finding.discovery(
             wire.datagrams,
             house.key,
@@ -145,6 +147,7 @@ class Company:
             self.membership.on_change(self._changed),
             house.store.on_convict(self._convicted),
         ]
+        self.relay.start()
         self.membership.start()
         self.membership.meet(self.directory.others())
         self._accuser.start()
@@ -165,6 +168,7 @@ class Company:
             report.cancel()
         await asyncio.gather(*self._reports, return_exceptions=True)
         await self.discovery.close()
+        await self.relay.close()
         self.membership.close()
         self._house.remote.disconnect()
         self._house.store.disconnect()
