@@ -17,8 +17,9 @@ from hivemind.ledger.replay import signed
 from hivemind.ledger.trust import Trust
 from hivemind.model.hive import Epoch, Term
 from hivemind.model.principal import Role
-from hivemind.state import voters
+from hivemind.state import leaving, voters
 from hivemind.state.partition import hash32
+from hivemind.state.reconcile import reconcile
 from hivemind.state.state import State
 
 _FORMAT = 1
@@ -118,9 +119,9 @@ def _read(data: bytes) -> Saved:
 
 
 def recovered(state: State, head: bytes, node: str, own: State) -> tuple[bytes, bytes]:
-    """Snapshot and head of a new lineage of what `state` holds, in which `node` alone decides. `own`: what that node
-    knew until now; it, and who administers it, belong to the new lineage. Raises `Conflict`, `NotFound`.
-    `state` is used up."""
+    """Snapshot and head of a new lineage of what `state` holds, in which `node` is alone and decides. Of other nodes
+    nothing stays but what they left to do: they join again. `own`: what `node` knew until now; it, and who
+    administers it, belong to the new lineage. Raises `Conflict`, `NotFound`. `state` is used up."""
     hive = state.hive_record
     if hive is None:
         raise NotFound("this is no hive of several nodes: there is nothing to recover")
@@ -149,6 +150,10 @@ def recovered(state: State, head: bytes, node: str, own: State) -> tuple[bytes, 
         role="member",
     )
     state.tables.put(state.nodes, node, seated)
+    for id in sorted(state.nodes):
+        if id != node:
+            leaving.forsake(state, state.nodes[id])
+    reconcile(state, ())
     return state.snapshot(), hash32(b"hivemind/lineage/1", head, state.digest())
 
 

@@ -103,6 +103,12 @@ def banish(state: State, node: Node, reason: str, *, by: str, proof: bytes = b""
     _remove(state, node)
 
 
+def forsake(state: State, node: Node) -> None:
+    """The hive goes on without it, as a new lineage, which it may join like any other."""
+    losing.take_away(state, node.id, f"node {node.name} was left behind")
+    _remove(state, node)
+
+
 def finish(state: State) -> None:
     """Those that leave, and can go now."""
     hive = state.hive_record

@@ -169,6 +169,7 @@ async def test_a_hive_is_saved_and_restored_as_a_new_lineage(tmp_path: Path) -> 
         record = node.ledger.state.hive_record
         assert record and record.lineage == 1 and record.epoch.voters == (node.id,)
         assert node.projects == {f"p{index}" for index in range(7)}
+        assert list(node.ledger.state.nodes) == [node.id]
         await node.put("goes-on")
         assert node.ledger.status().can_decide
 
@@ -197,6 +198,7 @@ async def test_the_last_one_goes_on_by_force(tmp_path: Path) -> None:
         record = nodes[2].ledger.state.hive_record
         assert record and record.lineage == 1
         assert nodes[2].projects >= {"before", "after"}
+        assert list(nodes[2].ledger.state.nodes) == [nodes[2].id]
         # The others come back with votes of the old lineage: they change nothing here.
         digest = nodes[2].ledger.state.digest()
         await nodes[0].start()
