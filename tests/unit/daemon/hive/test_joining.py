@@ -1,0 +1,240 @@
+"""The door, from both sides: who is let in, what is handed over, and what is said to those who are not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from hivemind.daemon.hive import door, entry
+from hivemind.daemon.hive.bringing import Nothing
+from hivemind.daemon.hive.entry import Bringing, Entered
+from hivemind.daemon.hive.invitation import Invitation
+from hivemind.daemon.hive.sponsor import Sponsor
+from hivemind.errors import Conflict, Forbidden, HivemindError, Unavailable
+from hivemind.model.hive import NodeRole
+from hivemind.model.project import Project
+from hivemind.security.envelope import Envelope, seal
+from hivemind.security.identity import Identity
+from hivemind.state.adoption import pack
+from hivemind.state.operations import (
+    AdoptRecords,
+    JoinHive,
+    Operation,
+    PutJoinToken,
+    RegisterNode,
+    encode_operation,
+)
+from hivemind.state.state import Outcome, State
+from hivemind.transport.contract import Address, Contact
+from hivemind.transport.fake import SECRET
+from tests.ledgers import HIVE, TOKEN, Hive, Node, hive_in, milliseconds
+
+pytestmark = pytest.mark.anyio
+KEY = bytes(range(7, 39))
+NEWCOMER = Identity(b"n" * 32)
+ADMINISTRATOR = Identity(b"a" * 32)
+
+
+class House:
+    """A hive of one, which lets others in."""
+
+    def __init__(self, hive: Hive, first: Node) -> None:
+        self.hive, self.first = hive, first
+        self.vault = KEY
+        self.reported: list[Operation] = []
+        self.refuses: HivemindError | None = None
+        self.sponsor = Sponsor(
+            node=first.id,
+            ledger=first.ledger,
+            report=self.report,
+            vault=lambda: self.vault,
+            peers=lambda: {first.id: (self.address,)},
+        )
+        first.peers.enter(HIVE, SECRET)
+        first.peers.welcome(self.sponsor.welcome)
+        self.peers = hive.network.peers(NEWCOMER.public, hive="own", secret=None)
+
+    @property
+    def address(self) -> Address:
+        return self.hive.network.address(self.first.id)
+
+    @property
+    def state(self) -> State:
+        return self.first.ledger.state
+
+    async def report(self, operation: Operation) -> Outcome:
+        self.reported.append(operation)
+        if self.refuses:
+            raise self.refuses
+        return (await self.first.submit(operation, by=self.first.identity)).outcome
+
+    def invitation(self, role: NodeRole = "member", seed: bytes = TOKEN.seed) -> Invitation:
+        return Invitation(
+            hive=HIVE, name="test", secret=SECRET, seed=seed, role=role, addresses=(self.address,)
+        )
+
+    async def enter(
+        self,
+        *,
+        role: NodeRole = "member",
+        bringing: Bringing | None = None,
+        wish: Callable[[JoinHive], JoinHive] = lambda join: join,
+        seed: bytes = TOKEN.seed,
+        addresses: list[Address] | None = None,
+    ) -> Entered:
+        invitation = self.invitation(role, seed)
+        join = wish(entry.wish(invitation, NEWCOMER, ADMINISTRATOR, "new"))
+        self.admitted: list[door.Admitted] = []
+        async with asyncio.timeout(20):
+            return await entry.enter(
+                self.peers,
+                invitation,
+                join,
+                bringing or Nothing(),
+                addresses=addresses or [self.address],
+                admitted=self.admitted.append,
+            )
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with hive_in(tmp_path) as hive:
+        yield House(hive, await hive.found())
+
+
+class OneProject(Nothing):
+    """A node that brings one project."""
+
+    def __init__(self, name: str = "mine", signer: Identity = ADMINISTRATOR) -> None:
+        self._name, self._signer = name, signer
+
+    def as_it_is(self) -> AdoptRecords:  # type: ignore[override]
+        project = Project(name=self._name)
+        return AdoptRecords(node=NEWCOMER.public, records=pack({"projects": {self._name: project}}))
+
+    def sealed_for(self, vault: bytes) -> Envelope:  # type: ignore[override]
+        assert vault == KEY
+        return seal(self._signer, HIVE, os.urandom(8).hex(), encode_operation(self.as_it_is()))
+
+
+async def test_who_is_let_in_gets_the_key_the_others_and_what_was_agreed(house: House) -> None:
+    entered = await house.enter()
+    assert house.admitted == [entered.admitted]
+    assert entered.admitted.vault == KEY and entered.admitted.name == "test"
+    assert entered.admitted.peers == {house.first.id: (house.address,)}
+    assert entered.handover.trust.hive == HIVE
+    assert house.state.nodes[NEWCOMER.public].name == "new"
+
+
+async def test_what_it_brings_is_agreed_before_anything_is_handed_over(house: House) -> None:
+    await house.enter(bringing=OneProject())
+    assert "mine" in house.state.projects and house.state.nodes[NEWCOMER.public].adopted
+
+
+async def test_asked_again_it_goes_on_and_the_token_counts_once(house: House) -> None:
+    await house.enter()
+    used = house.state.join_tokens[TOKEN.public].used
+    again = await house.enter()
+    assert again.admitted.vault == KEY
+    assert house.state.join_tokens[TOKEN.public].used == used
+    assert sum(isinstance(operation, JoinHive) for operation in house.reported) == 1
+
+
+async def test_a_witness_gets_no_key(house: House) -> None:
+    token = Identity(b"w" * 32)
+    later = milliseconds() + 10**9
+    await house.first.submit(PutJoinToken(id=token.public, role="witness", uses=1, expires=later))
+    entered = await house.enter(role="witness", seed=token.seed)
+    assert entered.admitted.vault == b""
+
+
+async def test_a_sponsor_without_the_key_lets_in_nobody_who_needs_it(house: House) -> None:
+    house.vault = b""
+    with pytest.raises(Unavailable, match="does not have the key"):
+        await house.enter()
+    assert not house.reported and NEWCOMER.public not in house.state.nodes
+
+
+def _of_another(join: JoinHive) -> JoinHive:
+    return replace(join, node=Identity(b"x" * 32).public)
+
+
+def _unsigned(join: JoinHive) -> JoinHive:
+    return replace(join, proof=bytes(64))
+
+
+def _for_somebody_else(join: JoinHive) -> JoinHive:
+    return replace(join, administrator=Identity(b"y" * 32).public)
+
+
+@pytest.mark.parametrize("wish", [_of_another, _unsigned, _for_somebody_else])
+async def test_what_a_token_does_not_prove_never_comes_before_the_voters(
+    house: House, wish: Callable[[JoinHive], JoinHive]
+) -> None:
+    with pytest.raises(Forbidden):
+        await house.enter(wish=wish)
+    assert not house.reported and not house.admitted
+
+
+async def test_what_clashes_keeps_it_out_before_it_is_in(house: House) -> None:
+    await house.first.submit(
+        RegisterNode(id=house.first.id, name="new", cpus=1.0, memory=1, runtimes=()), by=house.first.identity
+    )
+    with pytest.raises(Conflict, match="new"):
+        await house.enter()
+    assert not house.reported and NEWCOMER.public not in house.state.nodes
+
+
+async def test_only_its_own_administrator_says_what_it_brings(house: House) -> None:
+    with pytest.raises(Forbidden, match="own administrator"):
+        await house.enter(bringing=OneProject(signer=NEWCOMER))
+    assert "mine" not in house.state.projects
+
+
+async def test_why_it_is_refused_is_heard_also_when_the_voters_refuse(house: House) -> None:
+    house.refuses = Conflict("this token is used up", hint="make another one")
+    with pytest.raises(Conflict, match="used up") as refusal:
+        await house.enter()
+    assert refusal.value.hint == "make another one"
+
+
+async def test_the_next_address_is_tried_where_nobody_answers(house: House) -> None:
+    entered = await house.enter(addresses=[("10.9.9.9", 1), house.address])
+    assert entered.admitted.name == "test"
+
+
+async def test_where_nobody_answers_every_address_is_named(house: House) -> None:
+    with pytest.raises(Unavailable, match=r"10\.9\.9\.9:1.*10\.9\.9\.8:2"):
+        await house.enter(addresses=[("10.9.9.9", 1), ("10.9.9.8", 2)])
+
+
+async def _silent(contact: Contact) -> None:
+    await contact.receive()
+
+
+async def _nonsense(contact: Contact) -> None:
+    await contact.receive()
+    await contact.send(b"\xc1 what")
+    await contact.receive()
+
+
+async def _another_hive(contact: Contact) -> None:
+    await contact.receive()
+    await door.say(contact, door.Admitted("test", KEY, {}))
+    await contact.receive()
+    await door.hand_over(contact, msgspec.msgpack.encode({"trust": None}))
+
+
+@pytest.mark.parametrize("sponsor", [_silent, _nonsense, _another_hive])
+async def test_a_sponsor_that_makes_no_sense_is_none(house: House, sponsor: Callable[..., object]) -> None:
+    liar = house.hive.network.peers("liar", hive=HIVE, secret=SECRET)
+    liar.welcome(sponsor)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        await house.enter(addresses=[house.hive.network.address("liar")])
+    await house.enter(addresses=[house.hive.network.address("liar"), house.address])
