@@ -29,8 +29,7 @@ class Trace:
         self.describe = describe
 
     def note(self, time: Micros, who: str, verb: str, text: str = "", message: bytes = b"") -> None:
-        self._hash.update(f"{time} {who} {verb} {text} {len(message)}\n".encode())
-        self._hash.update(message)
+        self._hash.update(b"%d %b %d\n%b" % (time, f"{who} {verb} {text}".encode(), len(message), message))
         self._entries.append(Entry(time, who, verb, text, message))
 
     @property

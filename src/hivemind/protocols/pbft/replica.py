@@ -138,7 +138,7 @@ class Replica:
         ]
         wanted += [at for at in self._proposing_at() if at > core.now]
         # What is past and could not be done waits for something else: it is looked at again soon, not at once.
-        return max(min(at for at in wanted if at is not None), core.now + 1)
+        return max(min([at for at in wanted if at is not None]), core.now + 1)
 
     def _proposing_at(self) -> list[Micros]:
         """When something may have to be proposed. After each event is looked, too: what is past cannot be yet."""
