@@ -23,6 +23,11 @@ def unpause(turn: Turn, by: str) -> None:
     if not turn.run.paused:
         return
     _mark(turn, False, by)
+    let_go(turn)
+
+
+def let_go(turn: Turn) -> None:
+    """What waited for the end of a pause begins."""
     for task in list(turn.live(turn.found(""))):
         if _held(turn, task):
             go(turn, task)

@@ -109,11 +109,14 @@ class Workflow:
         turn = self._turn
         if turn.run.state.ended:
             return
-        if turn.run.paused:
+        paused = turn.run.paused
+        if paused:
             turn.book.put_run(replace(turn.run, paused=False))
         root = turn.found("")
         again = root.fate is TaskState.CANCELED or cleaning(turn, root)
         stop(turn, root, TaskState.CANCELED, why, by, kill=kill, also_finally=again)
+        if paused:
+            pausing.let_go(turn)  # a `finally` that was held up has its turn
         self._follow()
 
     def cancel_tasks(self, places: Sequence[str], why: str, by: str = "", *, kill: bool = False) -> None:
