@@ -84,6 +84,8 @@ class Node:
         self.shown: dict[str, bytes] = {}
         """As somebody sees it who only hears of changes."""
         self.convicted: list[str] = []
+        self.exposed = False
+        """It has heard that others can convict it."""
         self.applied = 0
         self.fuse: int | None = None
         """After so many more effects it dies."""
@@ -137,6 +139,8 @@ class Node:
                             self.shown.pop(entry.key, None)
                         else:
                             self.shown[entry.key] = entry.value
+                case steps.Exposed():
+                    self.exposed = True
                 case steps.Convict():
                     self.disk.perform(effect)
                     self.convicted.append(effect.writer)
