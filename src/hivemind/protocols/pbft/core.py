@@ -71,7 +71,7 @@ class Core:
 
     @property
     def quorum(self) -> int:
-        return quorum(len(self.voters))
+        return quorum(len(self.epochs.current.voters))
 
     @property
     def weak(self) -> int:
@@ -79,7 +79,7 @@ class Core:
 
     @property
     def primary(self) -> str:
-        return primary(self.epoch, self.view)
+        return primary(self.epochs.current, self.view)
 
     @property
     def informants(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class Core:
 
     @property
     def is_voter(self) -> bool:
-        return self.me in self.voters
+        return self.me in self.epochs.current.voters
 
     @property
     def may_vote(self) -> bool:
@@ -108,8 +108,10 @@ class Core:
     @property
     def low(self) -> int:
         """h: nothing up to here is voted on any more."""
-        stable = self.stable.checkpoint.sequence if self.stable else self.epoch.since - 1
-        return max(stable, self.epoch.since - 1)
+        before, stable = self.epochs.current.since - 1, self.stable
+        if stable is None or stable.checkpoint.sequence < before:
+            return before
+        return stable.checkpoint.sequence
 
     @property
     def high(self) -> int:
@@ -120,7 +122,7 @@ class Core:
     def ends(self) -> bool:
         """The next epoch is agreed: what is below it has to be decided, with or without requests."""
         following = self.position.next
-        return following is not None and following.number == self.epoch.number + 1
+        return following is not None and following.number == self.epochs.current.number + 1
 
     @property
     def last(self) -> int:

@@ -26,6 +26,8 @@ class Epochs:
         if not sound(first):
             raise Invalid(f"epoch {first.number} is no sorted set of voters")
         self.signatures = signatures
+        self.current = first
+        """The last one known."""
         self._epochs = [first]
         self._boundaries: list[Boundary] = []
         for boundary in boundaries:
@@ -34,11 +36,6 @@ class Epochs:
                     f"the chain of epochs breaks after epoch {self.current.number}",
                     hint="restore it from a snapshot, or join this node anew",
                 )
-
-    @property
-    def current(self) -> Epoch:
-        """The last one known."""
-        return self._epochs[-1]
 
     @property
     def boundary(self) -> Boundary | None:
@@ -57,7 +54,8 @@ class Epochs:
             or not checkpoint_holds(certificate, epoch, self.signatures)
         ):
             return None
-        self._epochs.append(following.epoch())
+        self.current = following.epoch()
+        self._epochs.append(self.current)
         self._boundaries.append(boundary)
         return self.current
 

@@ -36,6 +36,8 @@ class Pending:
         self.flying: dict[str, int] = {}
         """Id -> the sequence at which this view proposes it."""
         self._size = 0
+        self._left = self._left_size = 0
+        """Requests that are left to propose, and what they cost."""
 
     def __len__(self) -> int:
         return len(self.all)
@@ -65,7 +67,7 @@ class Pending:
         self._size += cost(request)
         self._count[request.signer] = self._count.get(request.signer, 0) + 1
         if request.id not in self.flying:
-            self._queues.setdefault(request.signer, {})[request.id] = request
+            self._queue(request)
 
     def remove(self, id: str) -> Waiting | None:
         self.flying.pop(id, None)
@@ -88,8 +90,9 @@ class Pending:
         """A view begins: nothing is proposed yet."""
         self.flying.clear()
         self._queues.clear()
-        for id, waiting in self.all.items():
-            self._queues.setdefault(waiting.request.signer, {})[id] = waiting.request
+        self._left = self._left_size = 0
+        for waiting in self.all.values():
+            self._queue(waiting.request)
 
     def take(self, most: int, size: int) -> tuple[Request, ...]:
         """The next batch; they stay pending. One that is larger than `size` goes alone."""
@@ -102,6 +105,7 @@ class Pending:
             if taken and total > size:
                 break
             taken.append(request)
+            self._left, self._left_size = self._left - 1, self._left_size - cost(request)
             del self._queues[signer], queue[request.id]
             if queue:
                 self._queues[signer] = queue
@@ -109,13 +113,7 @@ class Pending:
 
     def fills(self, most: int, size: int) -> bool:
         """What is left to propose is a whole batch."""
-        count = total = 0
-        for queue in self._queues.values():
-            for request in queue.values():
-                count, total = count + 1, total + cost(request)
-                if count >= most or total >= size:
-                    return True
-        return False
+        return self._left >= most or self._left_size >= size
 
     def first_waiting(self) -> Micros | None:
         """Since when something is not proposed."""
@@ -126,9 +124,17 @@ class Pending:
         """Ids of what is not proposed in this view."""
         return [id for queue in self._queues.values() for id in queue]
 
+    def _queue(self, request: Request) -> None:
+        self._queues.setdefault(request.signer, {})[request.id] = request
+        self._left, self._left_size = self._left + 1, self._left_size + cost(request)
+
     def _unqueue(self, signer: str, id: str) -> None:
         queue = self._queues.get(signer)
-        if queue is not None and queue.pop(id, None) is not None and not queue:
+        request = queue.pop(id, None) if queue is not None else None
+        if request is None:
+            return
+        self._left, self._left_size = self._left - 1, self._left_size - cost(request)
+        if not queue:
             del self._queues[signer]
 
 

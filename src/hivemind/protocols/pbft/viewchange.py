@@ -97,7 +97,7 @@ class ViewChanges:
     def advance(self) -> None:
         """Joins others that are ahead; begins the view as its primary, when a quorum wants it."""
         core = self._core
-        if not core.is_voter:
+        if not core.is_voter or not self.changes:
             return
         ahead = sorted(change.view for _, change in self.changes.values() if change.view > core.view)
         if len(ahead) >= core.weak and core.may_vote:
@@ -212,8 +212,8 @@ class ViewChanges:
         if not core.active or not core.may_vote or self._behind():
             self._watch = None
             return
-        waiting = self._waiting()
-        if self._watch is None or self._watch not in waiting:
+        if self._watch is None or not self._waits_still(*self._watch):
+            waiting = self._waiting()
             # A tie goes to what is named first.
             self._watch = min(waiting, key=lambda key: waiting[key], default=None)
             self._since = core.now
@@ -222,11 +222,13 @@ class ViewChanges:
         core = self._core
         return self._ordering.agreed > core.executed + core.settings.pipeline or core.low > core.executed
 
+    def _waits_still(self, kind: str, which: str) -> bool:
+        """What was waited for has not come."""
+        return which in self._pending.all if kind == "request" else (kind, which) in self._waiting()
+
     def _waiting(self) -> dict[Watch, Micros]:
         """What should come, and since when it should."""
         core, found = self._core, dict[Watch, Micros]()
-        if self._watch is not None and self._watch[0] == "request" and self._watch[1] in self._pending.all:
-            found[self._watch] = self._pending.all[self._watch[1]].arrived
         oldest = next(iter(self._pending.all), None)
         if oldest is not None:
             found["request", oldest] = self._pending.all[oldest].arrived
