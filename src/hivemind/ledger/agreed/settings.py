@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from hivemind.protocols.machine import MILLISECOND
 from hivemind.protocols.pbft.settings import Settings as Protocol
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """Durations are in seconds."""
 
-    protocol: Protocol = Protocol(pipeline=2)
-    """Few batches in flight: what comes meanwhile goes together into the next one, as with one node."""
+    protocol: Protocol = Protocol(pipeline=2, batch_delay=25 * MILLISECOND, gather_delay=5 * MILLISECOND)
+    """Few batches in flight, and those who ask again at once in the same one: a batch costs a node many times what
+    an operation in it does."""
     answer_within: float = 20.0
     """After which a submitter is told that there was no decision, as yet."""
     despair_after: float = 3.0

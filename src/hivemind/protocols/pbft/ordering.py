@@ -7,6 +7,7 @@ pipeline's bound holds: nothing is prepared that is more than `pipeline` beyond 
 
 from __future__ import annotations
 
+from hivemind.protocols.machine import Micros
 from hivemind.protocols.pbft import limits
 from hivemind.protocols.pbft.certificate import DIGEST_SIZE, joined
 from hivemind.protocols.pbft.core import Core
@@ -57,6 +58,9 @@ class Ordering:
         self._unvoted: dict[int, None] = {}
         """Accepted or given, and not voted for yet."""
         self._early: dict[str, list[Said]] = {}
+        self._usual = 1
+        """Requests of the last batch that was executed."""
+        self._executed_at: Micros = 0
 
     # Messages.
 
@@ -331,13 +335,11 @@ class Ordering:
         return any(self.slots[sequence].proposal is None for sequence in self._unvoted)
 
     def _batch(self, time: int) -> tuple[Request, ...] | None:
-        """What to propose now; None: nothing. Without a proposal in flight nothing waits; with one, requests are
-        collected until a batch is full or has waited long enough."""
+        """What to propose now; None: nothing. Requests are collected until a batch is full or has waited long
+        enough."""
         core, settings, pending = self._core, self._core.settings, self._pending
         if not pending.idle and (
-            self.accepted <= self.handed
-            or core.now >= (self.batch_at() or 0)
-            or pending.fills(settings.batch_requests, settings.batch_size)
+            core.now >= (self.batch_at() or 0) or pending.fills(settings.batch_requests, settings.batch_size)
         ):
             return pending.take(settings.batch_requests, settings.batch_size)
         due = core.position.due
@@ -347,8 +349,16 @@ class Ordering:
 
     def batch_at(self) -> int | None:
         """When what is collected is proposed, full or not."""
-        first = self._pending.first_waiting()
-        return None if first is None else first + self._core.settings.batch_delay
+        first, settings = self._pending.first_waiting(), self._core.settings
+        if first is None:
+            return None
+        if self.accepted > self.handed:
+            return first + settings.batch_delay
+        if not settings.gather_delay or self._pending.fills(self._usual, settings.batch_size):
+            return first
+        if self.handed > self._core.executed:
+            return first + settings.batch_delay
+        return max(first, self._executed_at) + settings.gather_delay if self._executed_at else first
 
     def _newest(self) -> int:
         """The highest time that is proposed and not executed."""
@@ -382,6 +392,8 @@ class Ordering:
             raise ValueError(f"sequence {sequence} was not the one to be executed next")
         decided, proposal = self._running.pop(sequence)
         core.position = event.position
+        if proposal.requests:
+            self._usual, self._executed_at = len(proposal.requests), core.now
         clients: dict[str, list[tuple[str, bytes]]] = {}
         for request in proposal.requests:
             result = event.results.get(request.id, b"")
@@ -520,10 +532,11 @@ class Ordering:
 
     def lacking_bodies(self) -> list[bytes]:
         """Digests of proposals that are wanted here."""
-        wanted = []
+        wanted, before = [], self._core.executed
         for slot in self.slots.values():
-            executed = slot.sequence <= self._core.executed
-            offered = slot.offer is not None and not slot.voted and (slot.given or not executed)
+            if slot.sequence <= before and not slot.given:
+                continue
+            offered = slot.offer is not None and not slot.voted
             if offered and self.body(slot.digest, slot.sequence) is None:
                 wanted.append(slot.digest)
             proof = slot.certificate if slot.sequence > self.handed else None
