@@ -127,13 +127,14 @@ class AgreedEngine:
             raise Superseded
         if self._disk:
             raise Unavailable(self._disk, hint="free some space there and try again, or ask another node")
-        checked(envelope, self._state.hive, min(self._journal.settings.operation_size, requests.LARGEST))
+        largest = min(self._journal.settings.operation_size, requests.LARGEST)
+        operation = checked(envelope, self._state.hive, largest)
         reply = self._state.replies.get(key_of(envelope))
         if reply:
             reply.outcome.raise_for_error()
             return Receipt(sequence=self._state.sequence, outcome=reply.outcome)
         request = requests.request_of(envelope, self._node)
-        self._host.vouch(request)
+        self._host.vouch(request, (envelope, operation))
         answer = self._answers.expect(envelope, lambda: self._feed(pbft.Submitted(request)))
         await self._patience(answer)
         return await outcome_of(answer)
@@ -227,17 +228,31 @@ class AgreedEngine:
         return int(self._loop.time() / _MICROSECOND)
 
     def _arm(self) -> None:
-        """Once for all events of a turn of the loop."""
+        """Once for all events of a turn of the loop. A timer that is too early stays: it is armed anew then."""
         self._arming = False
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
         if self._stopping or self._journal.broken:
             return
+        at = self._deadline()
+        if self._timer:
+            if at is None or self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._rings) if at is not None else None
+
+    def _deadline(self) -> float | None:
         deadline = self._replica.deadline()
-        if deadline is not None:
-            # A machine's time is whole microseconds: a moment late is in time, a moment early is not.
-            self._timer = self._loop.call_at((deadline + 1) * _MICROSECOND, self._feed, Tick())
+        # A machine's time is whole microseconds: a moment late is in time, a moment early is not.
+        return None if deadline is None else (deadline + 1) * _MICROSECOND
+
+    def _rings(self) -> None:
+        self._timer = None
+        if self._stopping or self._journal.broken:
+            return
+        at = self._deadline()
+        if at is not None and at <= self._loop.time():
+            self._feed(Tick())
+        else:
+            self._arm()
 
     # -- effects ---------------------------------------------------------------------------------------------
 
@@ -310,14 +325,14 @@ class AgreedEngine:
                 await self._stopped.wait()
 
     async def _execute(self, decided: pbft.Execute, beside: Beside) -> None:
-        envelopes = tuple(requests.envelope_of(request) for request in decided.requests)
+        held = [self._host.read(request) for request in decided.requests]
         batch = Batch(
             sequence=decided.sequence,
             previous=self._journal.head,
             time=max(decided.time, self._state.time),
-            envelopes=envelopes,
+            envelopes=tuple(envelope for envelope, _ in held),
         )
-        outcomes = await self._journal.append(batch, requests.signed(envelopes), beside)
+        outcomes = await self._journal.append(batch, requests.signed(held), beside)
         self._executions.popleft()
         results = {}
         for request, outcome in zip(decided.requests, outcomes, strict=True):

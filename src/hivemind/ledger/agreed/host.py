@@ -8,12 +8,14 @@ from collections.abc import Callable
 import msgspec
 
 from hivemind.ledger.agreed import requests
+from hivemind.ledger.agreed.requests import Held
 from hivemind.ledger.journal import Journal
 from hivemind.protocols.machine import Micros
 from hivemind.protocols.pbft.events import Execute
 from hivemind.protocols.pbft.wire import Decided, Request, encode
 
 _RECENT = 256
+_CHECKED, _CHECKED_SIZE = 1_024, 4 * 2**20
 _decoder = msgspec.msgpack.Decoder(Decided)
 
 
@@ -24,21 +26,40 @@ class JournalHost:
         self._journal, self._clock = journal, clock
         self._largest = min(journal.settings.operation_size, requests.LARGEST)
         self._recent: OrderedDict[int, Decided] = OrderedDict()
-        self._checked: OrderedDict[str, bytes] = OrderedDict()
+        self._checked: OrderedDict[str, tuple[bytes, Held]] = OrderedDict()
+        """Requests by id, until they are executed: their bodies and what these hold."""
+        self._checked_size = 0
 
     def wall(self, now: Micros) -> int:
         return self._clock()
 
-    def vouch(self, request: Request) -> None:
+    def vouch(self, request: Request, held: Held) -> None:
         """It was checked already when it came from here."""
-        self._checked[request.id] = request.body
-        if len(self._checked) > _RECENT:
-            self._checked.popitem(last=False)
+        self._forget_checked(request.id)
+        self._checked[request.id] = (request.body, held)
+        self._checked_size += len(request.body)
+        while len(self._checked) > _CHECKED or self._checked_size > _CHECKED_SIZE:
+            self._forget_checked(next(iter(self._checked)))
 
     def valid(self, request: Request) -> bool:
-        if self._checked.get(request.id) == request.body:
+        known = self._checked.get(request.id)
+        if known is not None and known[0] == request.body:
             return True
-        return requests.valid(request, self._journal.state.hive, self._largest)
+        held = requests.valid(request, self._journal.state.hive, self._largest)
+        if held is not None:
+            self.vouch(request, held)
+        return held is not None
+
+    def read(self, request: Request) -> Held:
+        """What a decided request holds."""
+        known = self._forget_checked(request.id)
+        return known[1] if known is not None and known[0] == request.body else requests.read(request)
+
+    def _forget_checked(self, id: str) -> tuple[bytes, Held] | None:
+        known = self._checked.pop(id, None)
+        if known is not None:
+            self._checked_size -= len(known[0])
+        return known
 
     def outcome(self, request: str) -> bytes | None:
         reply = self._journal.state.replies.get(request)

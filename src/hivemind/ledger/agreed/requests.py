@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from hivemind.errors import HivemindError
@@ -10,7 +12,7 @@ from hivemind.model.base import encode
 from hivemind.protocols.pbft import limits
 from hivemind.protocols.pbft.wire import Request
 from hivemind.security.envelope import Envelope
-from hivemind.state.operations import decode_operation
+from hivemind.state.operations import Operation, decode_operation
 from hivemind.state.partition import hash32
 from hivemind.state.state import Outcome, Signed
 
@@ -19,6 +21,8 @@ _decoder = msgspec.msgpack.Decoder(Envelope)
 _FRAME = 1024
 """Bytes of a request beside the operation: keys, a nonce, a signature."""
 LARGEST = limits.REQUEST_SIZE - _FRAME
+Held = tuple[Envelope, Operation]
+"""What a request holds."""
 
 
 def request_of(envelope: Envelope, client: str) -> Request:
@@ -30,18 +34,24 @@ def envelope_of(request: Request) -> Envelope:
     return _decoder.decode(request.body)
 
 
-def valid(request: Request, hive: str, largest: int) -> bool:
-    """Every node says the same: it depends on the request alone."""
+def read(request: Request) -> Held:
+    """Of a request that was found valid."""
+    envelope = envelope_of(request)
+    return envelope, decode_operation(envelope.payload)
+
+
+def valid(request: Request, hive: str, largest: int) -> Held | None:
+    """What it holds; None: it is not valid. Every node says the same: it depends on the request alone."""
     try:
         envelope = envelope_of(request)
-        checked(envelope, hive, largest)
+        operation = checked(envelope, hive, largest)
     except (msgspec.DecodeError, ValueError, HivemindError, RecursionError):
-        return False
-    return key_of(envelope) == request.id
+        return None
+    return (envelope, operation) if key_of(envelope) == request.id else None
 
 
-def signed(envelopes: tuple[Envelope, ...]) -> list[Signed]:
-    return [Signed(e.signer, e.nonce, decode_operation(e.payload)) for e in envelopes]
+def signed(held: Iterable[Held]) -> list[Signed]:
+    return [Signed(envelope.signer, envelope.nonce, operation) for envelope, operation in held]
 
 
 def result_of(outcome: Outcome) -> bytes:
