@@ -13,15 +13,14 @@ from collections.abc import Mapping
 PARTITIONS = 4096
 _FANOUT = 256
 _EMPTY = bytes(32)
+_NOTHING = bytes(32 * _FANOUT)
+"""A group whose partitions are all empty."""
 
 
 def hash32(*parts: bytes | bytearray) -> bytes:
     """BLAKE2b-256 over length-prefixed parts."""
-    digest = hashlib.blake2b(digest_size=32)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
+    whole = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+    return hashlib.blake2b(whole, digest_size=32).digest()
 
 
 def name_of(key: bytes) -> bytes:
@@ -42,7 +41,7 @@ def root_of(hashes: bytes | bytearray) -> bytes:
     """From the hashes of all partitions, as `PartitionTree.hashes` gives them."""
     size = 32 * _FANOUT
     groups = (hashes[at : at + size] for at in range(0, len(hashes), size))
-    return hash32(b"".join(hash32(group) if any(group) else _EMPTY for group in groups))
+    return hash32(b"".join(hash32(group) if group != _NOTHING else _EMPTY for group in groups))
 
 
 class PartitionTree:
@@ -82,7 +81,7 @@ class PartitionTree:
             groups.add(group)
         for group in groups:
             partitions = self._partitions[group]
-            if any(partitions):
+            if partitions != _NOTHING:
                 self._groups[group] = hash32(partitions)
             else:
                 self._groups.pop(group, None)
@@ -95,5 +94,4 @@ class PartitionTree:
     def hashes(self) -> bytes:
         """Of all partitions, one behind the other; zeros where one is empty."""
         self.root()
-        empty = bytes(32 * _FANOUT)
-        return b"".join(self._partitions.get(group, empty) for group in range(PARTITIONS // _FANOUT))
+        return b"".join(self._partitions.get(group, _NOTHING) for group in range(PARTITIONS // _FANOUT))
