@@ -213,7 +213,8 @@ class Connection(asyncio.Protocol):
             return
         if self._talk:
             self._talk.happen()
-        self.flush()
+        if self._draining or (self._mux and not self._mux.idle):
+            self.flush()
 
     def eof_received(self) -> bool:
         return False
