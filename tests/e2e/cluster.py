@@ -10,8 +10,10 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from hivemind.errors import HivemindError
 from hivemind.model.cluster import ClusterMember, ClusterStatus
 from tests.e2e.daemon import Daemon
 from tests.e2e.eventually import eventually
@@ -76,9 +78,13 @@ class Member(Daemon):
         self.process.send_signal(signal.SIGCONT)
 
     def pids_here(self) -> list[int]:
-        """Of what runs on this machine, as its own daemon says."""
-        found = [a for a in self.client.allocations.list(None) if a.node == self.name]
-        return [a.status.pid for a in found if a.status.pid]
+        """Of what runs on this machine, whether its daemon knows already or not."""
+        groups = [Path(trace.name) for trace in self.traces.control_groups()]
+        files = [file for group in groups for file in group.rglob("cgroup.procs")]
+        pids = {int(pid) for file in files for pid in _words(file)}
+        with suppress(HivemindError):
+            pids |= {a.status.pid for a in self.client.allocations.list(None) if a.node == self.name}
+        return sorted(pids - {0})
 
     @property
     def port(self) -> str:
@@ -96,6 +102,11 @@ class Rig:
         self.members: list[Member] = []
         _ip("-n", self.hub, "link", "add", "hive", "type", "bridge")
         _ip("-n", self.hub, "link", "set", "hive", "up")
+
+    def destroy(self) -> None:
+        """All its machines, at the same time."""
+        with ThreadPoolExecutor(len(self.members) or 1) as pool:
+            list(pool.map(lambda member: member.destroy(), self.members))
 
     def add(self, *options: str, of: type[Member] = Member) -> Member:
         number = len(self.members) + 1
@@ -130,8 +141,9 @@ class Rig:
         return members
 
     def start(self, count: int, *options: str) -> list[Member]:
-        """So many more, at the same time."""
-        fresh = [self.add(*options) for _ in range(count)]
+        """So many more, at the same time. `{number}` in an option is that of the machine."""
+        numbers = range(len(self.members) + 1, len(self.members) + 1 + count)
+        fresh = [self.add(*(option.format(number=number) for option in options)) for number in numbers]
         for member in fresh:
             member.launch()
         for member in fresh:
@@ -158,6 +170,26 @@ def whole(member: Member) -> bool:
     return status.can_decide and all(
         m.agreed == "ready" and m.reach in ("self", "alive") for m in status.members
     )
+
+
+def power_off(members: list[Member]) -> None:
+    """All of them at once."""
+    for member, pids in [(member, _pids(member)) for member in members]:
+        member.power_off(pids)
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:  # it has just gone
+        return []
+
+
+def _pids(member: Member) -> list[int]:
+    """And its daemon dies."""
+    pids = member.pids_here()
+    member.kill()
+    return pids
 
 
 @contextmanager

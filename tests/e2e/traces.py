@@ -90,7 +90,7 @@ class Traces:
 
     def everything(self) -> list[Trace]:
         return sorted(
-            {*self._files(), *self._mounts(), *self._cgroups(), *self._processes(), *self._network()}
+            {*self._files(), *self._mounts(), *self.control_groups(), *self._processes(), *self._network()}
         )
 
     def _files(self) -> Iterator[Trace]:
@@ -129,7 +129,7 @@ class Traces:
         show = ["nsenter", f"--mount={pin}", "sh", "-c", script]
         return subprocess.run(show, capture_output=True, text=True).stdout.split()
 
-    def _cgroups(self) -> Iterator[Trace]:
+    def control_groups(self) -> Iterator[Trace]:
         for runtime in ("oci", "containerd", "process"):
             scope = "hivemind-" + hashlib.sha256(os.fsencode(self._data / runtime)).hexdigest()[:12]
             for parent in [*_CGROUPS.glob(f"*/{scope}"), *_CGROUPS.glob(scope)]:
