@@ -92,6 +92,27 @@ def test_a_port_there_is_reached_from_here(hive: list[Member]) -> None:
     eventually(serves, "it serves")
 
 
+def test_a_published_port_answers_on_every_node(hive: list[Member]) -> None:
+    deploy(
+        hive[0], "open", 1, "sh", "-c", f"exec {sys.executable} -m http.server $PORT",
+        ports=(Port(container=8080, host=8090),), constraints=("node.name==n3",),
+    )  # fmt: skip
+    hive[0].ready("open", 1)
+    for member in hive:
+        eventually(lambda m=member: m.fetch("http://127.0.0.1:8090/"), f"it answers on {member.name}")
+    hive[0].client.apps.stop("open")
+    for member in hive:
+        eventually(lambda m=member: refuses(m), f"nothing answers on {member.name}")
+
+
+def refuses(member: Member) -> bool:
+    try:
+        member.fetch("http://127.0.0.1:8090/")
+    except OSError:
+        return True
+    return False
+
+
 def test_what_a_job_left_there_is_had_from_here(hive: list[Member]) -> None:
     from hivemind.model.job import Artifact, JobManifest, JobSpec, Task
 

@@ -20,6 +20,7 @@ from hivemind.agent.fence import Alone, Fence, Hearing
 from hivemind.agent.logs import UnitLog, read_logs
 from hivemind.agent.looking import Looking
 from hivemind.agent.provision.contract import Provider
+from hivemind.agent.relays import Relays
 from hivemind.agent.reporter import Reporter
 from hivemind.agent.tasks.attempts import ARTIFACT_LIMIT, Attempts
 from hivemind.agent.work.charge import Charge
@@ -78,7 +79,7 @@ class Agent:
     """`runtimes` by name, the node's default first; `networks` by the name of the runtime they serve, those of
     another mode than the ordinary as `oci/host`. `attempts`: where attempts of tasks have their files;
     `artifact_limit`: bytes of artifacts that one may leave; `vault` opens their secret inputs. `hearing`: what this
-    node knows of what the others decide; nothing, where there are none."""
+    node knows of what the others decide, `relays` how connections get to them; nothing, where there are none."""
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class Agent:
         vault: Vault | None = None,
         providers: Sequence[Provider] = (),
         hearing: Hearing | None = None,
+        relays: Relays | None = None,
         boot: str = "this",
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -113,9 +115,10 @@ class Agent:
         self.providers = providers
         self.reporter = Reporter(node, submit)
         self.fence = Fence(hearing or Alone(), self._has_taken, self._may_do_other_things)
+        self.relays = relays or Relays(node, state)
         self.endpoints = Endpoints(
             node, state, store, self.network_for, set_zone, networks=networks.values(),
-            on_failures=self._wake_all,
+            on_failures=self._wake_all, relays=self.relays,
         )  # fmt: skip
         self.store = store
         self.attempts = Attempts(self, attempts, vault, artifact_limit)
@@ -129,6 +132,7 @@ class Agent:
         self._unsubscribe: Callable[[], None] = lambda: None
         self.pulls = Pulls()
         self.looking = Looking(self)
+        self.relays.reach = self.looking.connect
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -214,6 +218,7 @@ class Agent:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=_INSIST)
+        await self.relays.close()
         await self.attempts.close()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from hivemind.agent.relays import Place, Relays, Target
 from hivemind.drivers.network.contract import Backend, Network, Published
 from hivemind.errors import HivemindError
-from hivemind.model.allocation import Allocation, AllocationStatus
+from hivemind.model.allocation import Allocation, AllocationStatus, Desired
 from hivemind.model.app import App, AppSpec
 from hivemind.model.base import decode
 from hivemind.protocols.dns.zone import Entry, Zone
@@ -28,6 +29,7 @@ from hivemind.store.contract import Store
 log = logging.getLogger(__name__)
 
 _PREFIX = "allocation/"
+_LOOPBACK = "127.0.0.1"
 _PAUSE = 0.02
 """Seconds between two cycles: each works through all replicas, so a hundred starting at once must not each cause
 one. Names and ports may be behind by so much, a fifth of what is promised."""
@@ -50,7 +52,7 @@ class Replica(msgspec.Struct, frozen=True):
 
 class Endpoints:
     """`network_of` tells which of the `networks` carries the published ports of an app; `on_failures` is called
-    when there are other failures than before."""
+    when there are other failures than before; `relays` carry connections to other nodes."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Endpoints:
         *,
         networks: Iterable[Network],
         on_failures: Callable[[], None],
+        relays: Relays,
     ) -> None:
         self._node = node
         self._state = state
@@ -70,6 +73,7 @@ class Endpoints:
         self._set_zone = set_zone
         self._networks = {network.name: network for network in networks}
         self._on_failures = on_failures
+        self._relays = relays
         self._tables: dict[str, dict[Published, tuple[Backend, ...]]] = {}
         """What each network was told last."""
         self._seen: dict[str, tuple[str, AllocationStatus]] = {}
@@ -143,7 +147,8 @@ class Endpoints:
         """Whether all is as it shall be."""
         tables: dict[str, dict[Published, tuple[Backend, ...]]] = {name: {} for name in self._networks}
         names: list[Entry] = []
-        found = self._replicas()
+        relayed: dict[Place, tuple[Network, tuple[Target, ...]]] = {}
+        found, far = self._replicas()
         for app in self._state.apps.values():
             if app.deleted:
                 continue
@@ -152,8 +157,15 @@ class Endpoints:
             if not app.stopped or replicas:
                 carrier = self._carrier(spec, replicas)
                 reached = [r for r in replicas if self._network_of(r.spec) is carrier]
-                tables[carrier.name].update(_published(spec, reached))
+                table = _published(spec, reached)
+                tables[carrier.name].update(table)
+                for port, targets in _far_targets(far.get(app.id, [])).items():
+                    if table.get(port) == ():
+                        relayed[carrier.dns_address or _LOOPBACK, port] = (carrier, targets)
             names += _named(app, spec, replicas)
+        backends = await self._relays.keep({place: targets for place, (_, targets) in relayed.items()})
+        for place, backend in backends.items():
+            tables[relayed[place][0].name][place[1]] = (backend,)
         if names != self._names:
             self._set_zone(Zone.build(names))
             self._names = names
@@ -186,17 +198,25 @@ class Endpoints:
             self._on_failures()
         return not (failures or broken)
 
-    def _replicas(self) -> dict[str, list[Replica]]:
-        """App id -> its replicas, by slot and attempt (both, while one replaces the other).
+    def _replicas(self) -> tuple[dict[str, list[Replica]], dict[str, list[Replica]]]:
+        """App id -> its replicas, by slot and attempt (both, while one replaces the other); those of this node, and
+        those that are ready on others.
 
         Those told to stop are not ready any more, whatever their last observation says. Only the word of a replica's
-        own node counts, as long as that is there; and there is no way to an address of another machine."""
+        own node counts, as long as that is there."""
         found: dict[str, list[Replica]] = {}
+        far: dict[str, list[Replica]] = {}
         for id, (writer, status) in self._seen.items():
             allocation = self._state.allocations.get(id)
             if allocation is None or allocation.for_job or not allocation.live or not status.ip:
                 continue
-            if writer != allocation.node or writer != self._node:
+            if writer != allocation.node:
+                continue
+            if writer != self._node:
+                if status.ready and not self._is_away(writer) and allocation.desired is Desired.RUN:
+                    far.setdefault(allocation.app, []).append(
+                        Replica(allocation, self._state.spec_of(allocation), status)
+                    )
                 continue
             if id in self._hidden and status.ready:
                 status = replace(status, ready=False)
@@ -204,7 +224,11 @@ class Endpoints:
             found.setdefault(allocation.app, []).append(Replica(allocation, spec, status))
         for replicas in found.values():
             replicas.sort(key=lambda r: (r.allocation.slot, r.allocation.attempt))
-        return found
+        return found, far
+
+    def _is_away(self, node: str) -> bool:
+        record = self._state.nodes.get(node)
+        return record is None or record.away
 
 
 def _understood(entry: StoreEntry) -> AllocationStatus | None:
@@ -229,6 +253,17 @@ def _published(spec: AppSpec, replicas: Sequence[Replica]) -> dict[Published, tu
                 inside = replica.status.ports.get(f"{port.container}/{port.protocol}", port.container)
                 key = Published(port.protocol, port.host)
                 table[key] = (*table.get(key, ()), (replica.status.ip, inside))
+    return table
+
+
+def _far_targets(replicas: Sequence[Replica]) -> dict[Published, tuple[Target, ...]]:
+    table: dict[Published, tuple[Target, ...]] = {}
+    for replica in replicas:
+        for port in replica.spec.ports:
+            if port.host and port.protocol == "tcp":
+                key, allocation = Published("tcp", port.host), replica.allocation
+                target = Target(allocation.node, allocation.id, port.container)
+                table[key] = tuple(sorted((*table.get(key, ()), target)))
     return table
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from hivemind.api.collection import WriteQuery, planned
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.intake import upload
+from hivemind.api.remote.places import of_volume
 from hivemind.api.streams import rang
 from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import VIEWS, find
@@ -69,16 +70,16 @@ def volume_endpoints() -> list[Endpoint]:
             "POST", f"{_VOLUME}/backup", "volumes.backup",
             "Back a volume up; answers with progress. The last line has `result` or `error`.", _back_up,
             (Answer(200, "One JSON object a line.", (BackupProgress,), STREAM_FORMAT),),
-            body=BackUp, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR,
+            body=BackUp, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR, at=of_volume,
         ),
         Endpoint(
             "GET", f"{_VOLUME}/export", "volumes.export", "Everything it holds, as a tar.", _export,
-            (Answer(200, "A tar.", (), TAR),), errors=errors, role=Role.OPERATOR,
+            (Answer(200, "A tar.", (), TAR),), errors=errors, role=Role.OPERATOR, at=of_volume,
         ),
         Endpoint(
             "POST", f"{_VOLUME}/import", "volumes.import", "Fill it with a tar, all of it or nothing.", _import,
             (Answer(200, "The volume.", (VolumeDocument,), etag=True),),
-            query=ImportQuery, upload=TARS, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR,
+            query=ImportQuery, upload=TARS, errors=(*errors, TooLarge, WrongMedia), role=Role.OPERATOR, at=of_volume,
         ),
         Endpoint(
             "GET", "/v1/projects/{project}/backuptargets/{name}/backups", "backuptargets.backups",

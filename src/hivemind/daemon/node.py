@@ -15,6 +15,7 @@ from hivemind.agent.notices.postman import Postman
 from hivemind.agent.provision.contents import Contents
 from hivemind.agent.provision.gpus import Gpus
 from hivemind.agent.provision.scratch import Scratch
+from hivemind.agent.relays import Relays
 from hivemind.agent.triggers.files import FileTriggers
 from hivemind.api.remote.remote import Remote
 from hivemind.api.server import ApiServer
@@ -157,6 +158,7 @@ class Node:
             self._stack.callback(self.ledger.subscribe(herald(self.ledger.state, proclaimer).agreed))
         self._stack.callback(self.ledger.subscribe(proclaimer.agreed))
         self.remote = Remote(self.key.public, self.ledger.state)
+        self.relays = Relays(self.key.public, self.ledger.state)
         self.cluster = Cluster(self, self._settings.cluster)
         self._on_stop(self.cluster.stop)
 
@@ -219,6 +221,7 @@ class Node:
                 volumes.mounting,
             ),
             hearing=Contact(self.ledger, self.key.public, clock),
+            relays=self.relays,
             boot=boot(self._run),
         )
         await agent.start()

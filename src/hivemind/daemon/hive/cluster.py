@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from hivemind.agent.relays import Relays
 from hivemind.api.remote.remote import Remote
 from hivemind.daemon import keys
 from hivemind.daemon.hive import order
@@ -75,6 +76,7 @@ class House(Protocol):
     ledger: HiveLedger
     store: SharedStore
     remote: Remote
+    relays: Relays
 
     def clock(self) -> int:
         """Milliseconds since 1970."""

@@ -141,6 +141,7 @@ class Company:
         house.store.admit(state.nodes)
         house.store.connect(peers)
         house.remote.connect(peers)
+        house.relays.connect(peers)
         self._unsubscribe = [
             peers.welcome(self._sponsor.welcome),
             house.ledger.subscribe(self._agreed),
@@ -171,6 +172,7 @@ class Company:
         await self.relay.close()
         self.membership.close()
         self._house.remote.disconnect()
+        self._house.relays.disconnect()
         self._house.store.disconnect()
         self._house.ledger.disconnect()
         await self._wire.close()
