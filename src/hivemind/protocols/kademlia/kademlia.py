@@ -473,6 +473,9 @@ class Kademlia:
             closer = [place] if place else []
         elif isinstance(ask, Knock):
             refusal = self._punching.knock(ask)
+            if not refusal:
+                for presence in self._presences.values():
+                    presence.sought_by(ask.node.hex())
         elif not isinstance(ask, Down):
             refusal, peer = self.server.store(ask, source, sender, self.id, self.wall(), self.now)
             if peer and isinstance(ask, wire.Announce) and ask.target in self._presences:
@@ -491,6 +494,8 @@ class Kademlia:
         if usable(address) and self.outside.said(by, address, self.now, unasked=unasked):
             self._settle()
             self._effects.append(Outside(self.outside.translation, self.outside.address))
+            for presence in self._presences.values():
+                presence.look_outside()
 
     def _settle(self) -> None:
         """Who got an id gets to know its neighbourhood, as soon as others could have told of theirs."""

@@ -97,6 +97,16 @@ class Presence:
         self._looks = [node.now + self._jittered(after) for after in node.settings.converge]
         self._look()
 
+    def look_outside(self) -> None:
+        """This node looks different to others: what it announces may have to be another thing."""
+        if self.begun and self._peer.relays != self._relays():
+            self.begin()
+
+    def sought_by(self, node: str) -> None:
+        """A hidden node has found this one; the other way round it may never come to that."""
+        if self.begun and node not in self._known:
+            self._looks.append(self._node.now)
+
     def deadline(self) -> Micros | None:
         return min((*self._looks, self._renew_at)) if self.begun else None
 
@@ -113,7 +123,10 @@ class Presence:
         return after * 4 // 5 + self._node.dice.randrange(max(1, after * 2 // 5))
 
     def _look(self) -> None:
+        """Whom nobody depends on, nobody tells of others that are hidden, too: it looks more often."""
         self._looks = [due for due in self._looks if due > self._node.now]
+        if not self._looks and not self._node.id_and_token()[0]:
+            self._looks = [self._node.now + self._jittered(self._node.settings.look_every)]
         if not self._looking:
             self._looking = True
             self._node.look_up(self)

@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     value_time: Micros = 48 * 60 * MINUTE
     converge: tuple[Micros, ...] = (250 * MILLISECOND, 500 * MILLISECOND, SECOND, 2 * SECOND)
     """After announcing it is looked again so soon: who began at the same moment was not there yet."""
+    look_every: Micros = 30 * SECOND
+    """How often a hidden node looks who else is there."""
     bootstrap_every: Micros = 250 * MILLISECOND
     """While nobody answers; doubles up to the longest."""
     bootstrap_longest: Micros = 30 * SECOND

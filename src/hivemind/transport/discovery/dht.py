@@ -40,6 +40,7 @@ from hivemind.protocols.kademlia.signing import immutable_key, mutable_key
 from hivemind.protocols.machine import SECOND, Micros, Signer, Tick, Verifier
 from hivemind.transport.contract import Address, Datagrams
 from hivemind.transport.discovery.contract import Finder
+from hivemind.transport.discovery.openings import Openings
 
 _logger = logging.getLogger(__name__)
 KIND = "dht"
@@ -89,6 +90,7 @@ class Dht:
         self._waiting: dict[int, asyncio.Future[Ended | Got]] = {}
         self._reached: dict[str, Address] = {}
         self._found: dict[bytes, dict[str, Found]] = {}
+        self.openings = Openings(self.reach)
         self._events: deque[Input] = deque()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
@@ -106,6 +108,7 @@ class Dht:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self.openings.close()
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             future.cancel()
@@ -257,6 +260,7 @@ class Dht:
         if found.topic in self._found:
             self._found[found.topic][found.node] = found
         elif self._finder:
+            self.openings.want(found.node, found.relays)
             try:
                 self._finder.found(found.node, found.addresses)
             except Exception:
