@@ -112,17 +112,24 @@ class CatchUp:
             () if answer or not core.is_voter else lacking,
             follows,
             answer,
+            not answer and self._is_new(),
         )
+
+    def _is_new(self) -> bool:
+        """It has not heard from so many others that one of them is honest."""
+        others = [voter for voter in self._core.informants if voter != self._core.me]
+        return sum(voter in self._claims for voter in others) < min(self._core.weak, len(others))
 
     def _lacks(self) -> bool:
         core = self._core
         return (
             self._behind()
+            or self._is_new()
             or (core.is_voter and not core.active)
             or core.syncing
             or core.diverged
             or bool(self._checkpoints.votes)
-            or any(sequence > core.executed for sequence in self._ordering.slots)
+            or max(self._ordering.slots, default=0) > core.executed
         )
 
     # Hearing what others have.
@@ -159,6 +166,7 @@ class CatchUp:
                 self._send_again(sender, status)
         if (
             sender not in core.voters
+            or status.asks
             or core.epoch.number > status.epoch
             or core.executed > status.executed
             or core.low > status.stable
@@ -331,7 +339,7 @@ class CatchUp:
         return (
             self._ordering.agreed >= first
             or self._core.low >= first
-            or any(claim.executed >= first for claim in self._claims.values())
+            or any([claim.executed >= first for claim in self._claims.values()])  # noqa: C419 - each event, few claims
         )
 
     def _patience(self) -> Micros:

@@ -206,6 +206,8 @@ class Status(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """It wants to be told each decision from now on (a learner)."""
     answer: bool = False
     """It answers one, and is not answered."""
+    asks: bool = False
+    """It has just begun and knows of too few what they have: whoever has no more than it says so, too."""
 
 
 class FetchBodies(msgspec.Struct, frozen=True, array_like=True, tag=4):
