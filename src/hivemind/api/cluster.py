@@ -192,7 +192,7 @@ async def _steps(
     """Only the latest step is kept for a slow reader. One that leaves does not end the join: half a join helps
     nobody, and asking again with the same token goes on with it."""
     with call.streams.bell() as bell:
-        latest = JoinStep(step="contacting")
+        latest = JoinStep()
 
         def heard(step: JoinStep) -> None:
             nonlocal latest
@@ -209,8 +209,9 @@ async def _steps(
                     raise Unavailable(
                         "this node is stopping", hint="ask again once it is back: the join goes on"
                     )
-                yield encode_line(latest)
                 await rang(bell, call.settings.heartbeat)
+                if not task.done():
+                    yield encode_line(latest)
             await task
             yield encode_line(JoinStep(step="ready"))
         except HivemindError as error:

@@ -31,9 +31,9 @@ def put(state: State, operation: PutJoinToken, who: Principal) -> Outcome:
     if not 1 <= operation.uses <= MOST_USES:
         raise Invalid(f"a token for {operation.uses} nodes is not possible", hint=f"choose 1 to {MOST_USES}")
     if operation.expires <= state.time:
-        raise Invalid("this token would have expired already", hint="say for how long: --ttl 1h")
+        raise Invalid("this token would have expired already", hint="say for how long: --expires 1h")
     if operation.expires > state.time + LONGEST:
-        raise Invalid("a token is good for a year at most", hint="say for how long: --ttl 1h")
+        raise Invalid("a token is good for a year at most", hint="say for how long: --expires 1h")
     if operation.id in state.principals or operation.id in state.nodes:
         raise Conflict("this key belongs to somebody already", hint="make a key for the token alone")
     if old is not None:

@@ -68,7 +68,12 @@ def join(context: Context) -> None:
         forget_own=args.forget_own,
     )
     with Live(context.terminal) as live:
-        _follow(context, wish, live)
+        try:
+            _follow(context, wish, live)
+        except KeyboardInterrupt:
+            if live.begun:
+                context.note("The join goes on without you: hivemind cluster status shows how far it is.")
+            raise
     status = context.hive.cluster.status()
     context.print(f"{status.node_name} is of the hive {status.name}, as a {status.role}")
     context.note(_decides(status))
@@ -199,7 +204,9 @@ def _bears(found: ClusterStatus) -> str:
 def _decides(found: ClusterStatus) -> str:
     if found.ledger == "voter":
         return "It decides with the others. hivemind cluster status shows them."
-    return "It follows what the others decide. hivemind cluster status shows them."
+    if found.role == "worker":
+        return "It follows what the others decide. hivemind cluster status shows them."
+    return "It decides with the others as soon as there is a seat for it. hivemind cluster status shows that."
 
 
 def _members(context: Context, found: ClusterStatus) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import msgspec
@@ -50,6 +51,7 @@ def rm(context: Context) -> None:
 
 
 def left(until: int) -> str:
-    """How long from now, in one unit."""
-    remaining = until - time.time() * 1000
-    return age(round((time.time() * 1000) - remaining)) if remaining > 0 else "nothing: it has expired"
+    """How long from now, in one unit; a second that has begun counts as whole."""
+    now = time.time() * 1000
+    remaining = math.ceil((until - now) / 1000) * 1000
+    return age(round(now - remaining)) if remaining > 0 else "nothing: it has expired"
