@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,11 +17,21 @@ class Ledger(Protocol):
 
 
 class Contact:
-    """Keeps `agent.fence.Hearing`. `clock`: milliseconds since 1970."""
+    """Keeps `agent.fence.Hearing`. `clock`: milliseconds since 1970, as the ledger's. `steady`: seconds since whenever,
+    which nobody sets."""
 
-    def __init__(self, ledger: Ledger, node: str, clock: Callable[[], int]) -> None:
-        self._ledger, self._node, self._clock = ledger, node, clock
-        self._began = self._decided = clock()
+    def __init__(
+        self,
+        ledger: Ledger,
+        node: str,
+        clock: Callable[[], int],
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._node, self._clock, self._steady = ledger, node, clock, steady
+        self._decided = steady()
+        self._known: dict[str, float] = {}
+        """Since when each of the voters is one, or this node's daemon is there."""
+        self._meet(ledger.status().voters)
 
     async def caught_up(self) -> None:
         await self._ledger.caught_up()
@@ -30,15 +41,26 @@ class Contact:
         return status.agreed > status.sequence
 
     def silence(self) -> float:
-        """Seconds. A voter that was never heard of since this node's daemon began, was heard of then."""
-        status, now = self._ledger.status(), self._clock()
+        """Seconds. A voter that was never heard of since it is one, or since this node's daemon began, was heard of
+        then: who has just become one of several was not cut off from the others before."""
+        status, now = self._ledger.status(), self._steady()
         if status.engine != "pbft" or not status.voters:
+            self._known = {}
             if status.can_decide:
                 self._decided = now
-            return max(0, now - self._decided) / 1000
-        others = [voter for voter in status.voters if voter != self._node]
+            return now - self._decided
+        self._meet(status.voters)
         needed = quorum(len(status.voters)) - (self._node in status.voters)
         if needed <= 0:
             return 0.0
-        heard = sorted((max(status.heard.get(voter, 0), self._began) for voter in others), reverse=True)
-        return max(0, now - heard[needed - 1]) / 1000
+        silent = sorted(self._silence_of(id, status) for id in status.voters if id != self._node)
+        return silent[needed - 1]
+
+    def _meet(self, voters: tuple[str, ...]) -> None:
+        self._known = {voter: self._known.get(voter, self._steady()) for voter in voters}
+
+    def _silence_of(self, voter: str, status: LedgerStatus) -> float:
+        known = self._steady() - self._known[voter]
+        if voter not in status.heard:
+            return known
+        return min(known, max(0, self._clock() - status.heard[voter]) / 1000)

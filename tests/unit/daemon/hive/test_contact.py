@@ -27,7 +27,7 @@ def silence(voters: str, heard: dict[str, int], node: str = "a") -> float:
     times = {voter: NOW - ago for voter, ago in heard.items()}
     said = LedgerStatus(engine="pbft", role="voter", voters=tuple(voters), heard=times)
     time = NOW - 100_000
-    contact = Contact(Ledger(said), node, lambda: time)
+    contact = Contact(Ledger(said), node, lambda: time, lambda: time / 1000)
     time = NOW
     return contact.silence()
 
@@ -53,12 +53,34 @@ def test_the_slowest_of_a_quorum_counts(
 def test_another_engine_is_asked_whether_it_can_decide() -> None:
     time = NOW
     ledger = Ledger(LedgerStatus(engine="etcd", role="learner"))
-    contact = Contact(ledger, "a", lambda: time)
+    contact = Contact(ledger, "a", lambda: time, lambda: time / 1000)
     time += 5_000
     assert contact.silence() == 0.0
     ledger.said = LedgerStatus(engine="etcd", role="learner", can_decide=False)
     time += 9_000
     assert contact.silence() == 9.0
+
+
+def test_who_is_one_of_several_since_a_moment_ago_was_not_cut_off_before() -> None:
+    time = NOW
+    ledger = Ledger(LedgerStatus(engine="local", role="alone", voters=("a",)))
+    contact = Contact(ledger, "a", lambda: time, lambda: time / 1000)
+    time += 60_000
+    assert contact.silence() == 0.0
+    ledger.said = LedgerStatus(engine="pbft", role="voter", voters=("a", "b"))
+    assert contact.silence() == 0.0
+    time += 5_000
+    assert contact.silence() == 5.0
+    ledger.said = LedgerStatus(engine="pbft", role="voter", voters=("a", "c"))
+    assert contact.silence() == 0.0, "another one takes that seat"
+
+
+def test_a_wall_clock_that_is_set_back_does_not_hide_that_nobody_is_heard_of() -> None:
+    time, wall = 0.0, NOW
+    ledger = Ledger(LedgerStatus(engine="pbft", role="voter", voters=("a", "b")))
+    contact = Contact(ledger, "a", lambda: wall, lambda: time)
+    time, wall = 20.0, NOW - 3_600_000
+    assert contact.silence() == 20.0
 
 
 def test_it_is_behind_while_more_is_agreed_than_applied() -> None:
