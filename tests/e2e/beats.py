@@ -4,7 +4,7 @@ task that ran twice at once, a replica that never came.
 
 A replica's line is its sign of life: `beat`, time, app, slot, allocation, node; its last one is `stop`, if it was told
 to stop. An attempt's are `begin` and `end`, time, run, task, attempt, node. Times are the machine's uptime in seconds,
-which is `time.clock_gettime(CLOCK_BOOTTIME)`."""
+which is `time.clock_gettime(CLOCK_BOOTTIME)`. Once the file is gone they end: nobody makes it anew."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 PERIOD = 0.2
 """Seconds between two beats."""
 _REPLICA = (
-    "say() {{ read -r up rest < /proc/uptime;"
+    "say() {{ [ -e {file} ] || exit 9; read -r up rest < /proc/uptime;"
     ' echo "$1 $up $HIVEMIND_APP $HIVEMIND_REPLICA $HIVEMIND_ALLOCATION $HIVEMIND_NODE" >> {file}; }};'
     " trap 'say stop; exit 0' TERM; while :; do say beat; sleep {period}; done"
 )
 _TASK = (
-    "say() {{ read -r up rest < /proc/uptime;"
+    "say() {{ [ -e {file} ] || exit 9; read -r up rest < /proc/uptime;"
     ' echo "$1 $up $HIVEMIND_RUN $HIVEMIND_TASK $HIVEMIND_ATTEMPT $HIVEMIND_NODE" >> {file}; }};'
     " say begin; sleep {seconds}; say end"
 )
@@ -49,12 +49,11 @@ class Trial(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Two that ran for the same slot or task from `begin` to `end`; `older` began first."""
+    """Two that ran for the same slot or task, from `begin` on; `older` began first."""
 
-    older: Life
-    newer: Life
+    older: Life | Trial
+    newer: Life | Trial
     begin: float
-    end: float
 
 
 class Beats:
@@ -114,8 +113,20 @@ class Beats:
 def overlaps(lives: Sequence[Life]) -> list[Overlap]:
     """Whoever ran while another of the same slot ran."""
     return [
-        Overlap(older, newer, newer.begin, min(older.end, newer.end))
+        Overlap(older, newer, newer.begin)
         for index, older in enumerate(lives)
         for newer in lives[index + 1 :]
         if (newer.app, newer.slot) == (older.app, older.slot) and newer.begin < older.end
+    ]
+
+
+def clashes(trials: Sequence[Trial]) -> list[Overlap]:
+    """Attempts that got to their end, and another one at the same task that began before that."""
+    return [
+        Overlap(older, newer, newer.begin)
+        for index, older in enumerate(trials)
+        for newer in trials[index + 1 :]
+        if (newer.run, newer.task) == (older.run, older.task)
+        and older.end is not None
+        and newer.begin < older.end
     ]

@@ -17,7 +17,7 @@ import pytest
 import private_containerd
 from private_containerd import Containerd
 from tests.e2e import histories
-from tests.e2e.beats import Beats, Life, overlaps
+from tests.e2e.beats import Beats, clashes, overlaps
 from tests.e2e.cluster import Hatch, Member, Rig, power_off, primary, whole
 from tests.e2e.eventually import eventually
 from tests.e2e.people import Person, busy, clear, define, kept
@@ -90,9 +90,9 @@ class Storm:
         print(f"  {trouble.member.name} counts as lost after {now() - trouble.began:.1f} s")
 
 
-def never_doubled(lives: Sequence[Life], troubles: Sequence[Span]) -> None:
-    """Two of a slot only where the older one was out of reach."""
-    for overlap in overlaps(lives):
+def never_doubled(beats: Beats, troubles: Sequence[Span]) -> None:
+    """Two of a slot, or at a task, only where the older one was out of reach."""
+    for overlap in (*overlaps(beats.lives()), *clashes(beats.trials())):
         assert any(
             span.node == overlap.older.node and span.begin < overlap.begin < span.end + AFTERMATH
             for span in troubles
@@ -135,7 +135,7 @@ def outlives_a_storm(
     for app in members[0].client.apps.list():
         for member in members:
             member.ready(app.name, app.replicas)
-    never_doubled(beats.lives(), weather.past)
+    never_doubled(beats, weather.past)
     clear(members[-1])
     nothing_is_left(members)
     for member in members:
