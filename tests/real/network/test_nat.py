@@ -18,7 +18,7 @@ from real.network.nat_node import identity
 
 pytestmark = pytest.mark.real
 _PROGRAM = Path(__file__).with_name("nat_node.py")
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 def run(*words: str, inside: int | None = None) -> None:
