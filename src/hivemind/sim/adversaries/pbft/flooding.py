@@ -15,7 +15,7 @@ class Flooder(Liar):
 
     def begin(self) -> None:
         self._count = 0
-        self.every(25 * MILLISECOND, self._flood)
+        self.every(60 * MILLISECOND, self._flood)
 
     def _flood(self) -> None:
         self.tell("a flood")

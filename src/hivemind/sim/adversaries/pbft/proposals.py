@@ -128,7 +128,7 @@ class ExhaustingPrimary(Liar):
     evidence = ("the window was exhausted",)
 
     def begin(self) -> None:
-        self.every(40 * MILLISECOND, self._exhaust)
+        self.every(150 * MILLISECOND, self._exhaust)
 
     def _exhaust(self) -> None:
         standing = self.standing()
