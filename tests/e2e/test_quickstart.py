@@ -1,4 +1,4 @@
-"""docs/quickstart.md, carried out: every command of it, in its order."""
+"""docs/quickstart.md, carried out: every command of it, in its order. And what the README says of several machines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import debimage
 import pytest
 
+from tests.e2e.cluster import Rig, decides
 from tests.e2e.conftest import Hatch
 from tests.e2e.daemon import Daemon
+from tests.e2e.eventually import eventually
 from tests.e2e.leftovers import COMMAND, ROOT, environment, inside
 
 pytestmark = pytest.mark.real
@@ -26,8 +28,9 @@ ELSEWHERE = {
 """Commands that are not carried out here, and why."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", QUICKSTART.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = "") -> list[str]:
+    """Of that text, or of the whole page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text or QUICKSTART.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_every_command_of_the_quickstart_works(hatch: Hatch, tmp_path: Path) -> None:
@@ -74,3 +77,19 @@ def carry_out(daemon: Daemon, line: str, directory: Path) -> str:
     )
     assert done.returncode == (130 if follows else 0), f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def test_several_machines_become_one_hive_as_the_readme_says(hatch: Hatch, tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().partition("## Several machines, one hive")[2]
+    here, there, _ = blocks("sh", section.partition("\n## ")[0])
+    first, *others = members = Rig(hatch).start(3)
+    printed = [carry_out(first, line, tmp_path) for line in here.splitlines()]
+    token = printed[-1].strip()
+    assert token.startswith("hvjoin_") and there.count("hvjoin_…") == 1
+    for member in others:
+        for line in there.replace("hvjoin_…", token).splitlines():
+            shown = carry_out(member, line, tmp_path)
+        assert "office" in shown and "decides:    yes" in shown
+    eventually(lambda: decides(first, 3), "all of them decide")
+    for member in members:
+        member.destroy()
