@@ -34,8 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     announce_every: Micros = 10 * MINUTE
     """How often it is renewed, a little sooner or later; well within `record_time`."""
     value_time: Micros = 48 * 60 * MINUTE
-    converge: tuple[Micros, ...] = (250 * MILLISECOND, 500 * MILLISECOND, SECOND, 2 * SECOND)
-    """After announcing it is looked again so soon: who began at the same moment was not there yet."""
+    converge: tuple[Micros, ...] = tuple(250 * MILLISECOND << turn for turn in range(12))
+    """After announcing it is looked again so soon: who began at the same moment was not there yet, and who was slow to
+    answer is there later. 0.25, 0.5, 1, 2 s, and on until it would be renewed anyway."""
     look_every: Micros = 30 * SECOND
     """How often a hidden node looks who else is there."""
     bootstrap_every: Micros = 250 * MILLISECOND

@@ -56,6 +56,18 @@ def test_they_do_so_with_a_quarter_of_all_datagrams_lost() -> None:
     assert net.run(10, lambda: meshed(nodes))
 
 
+def test_who_is_so_slow_that_all_patience_ends_is_found_soon_after() -> None:
+    net = Net(4)
+    nodes = net.many(10)
+    slow = nodes[4]
+    net.tap = lambda node, to, message: (
+        None if net.now < 7 * SECOND and slow.address in (node.address, to) else message
+    )
+    begin(nodes, nodes[:1])
+    assert not net.run(6.9, lambda: meshed(nodes))
+    assert net.run(30, lambda: meshed(nodes))
+
+
 def test_any_node_will_do_to_begin_with() -> None:
     net, nodes = grown(6)
     net.fall(nodes[0])
