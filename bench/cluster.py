@@ -1,0 +1,116 @@
+"""What the daemons of a hive of four hold in memory, beside one that is alone.
+
+Real daemons with the process runtime on loopback, each with its defaults, started, joined and left alone for a while.
+The lone one is measured before it hears of any other.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from bench import memory
+from bench.agreement_hive import free_ports
+from bench.agreement_node import LOOPBACK
+from bench.node import COMMAND, ENVIRONMENT
+from bench.row import Row, told, within
+from hivemind.client import Hivemind
+from hivemind.errors import HivemindError
+
+NOTE = """\
+What is added when a node has company: the code of agreement, channels, membership, discovery and first contacts, 4 MB,
+and what they remember. The budget of 50 MB is kept by a node that is alone and missed by one in a hive.
+"""
+NODES = 4
+REST = 20.0
+_LATE = 120.0
+LIMIT = 50.0
+
+
+class _Daemon:
+    def __init__(self, home: Path, number: int, port: int) -> None:
+        self._place = ("--data-dir", f"{home}/{number}", "--run-dir", f"{home}/run{number}")
+        self._host = f"unix://{home}/run{number}/hivemind.sock"
+        options = ("--node-name", f"n{number}", "--runtime", "process", "--web-port", "0", "--dns-port", "0")
+        self._log = (home / f"log{number}").open("wb")
+        self._process = subprocess.Popen(
+            (*COMMAND, "daemon", *self._place, *options, "--cluster-address", f"{LOOPBACK}:{port}"),
+            env=ENVIRONMENT,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def cli(self, *words: str) -> str:
+        environment = {**ENVIRONMENT, "HIVEMIND_HOST": self._host}
+        return subprocess.run(
+            (*COMMAND, *words), env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    def voters(self) -> int:
+        """0: it does not answer."""
+        try:
+            with Hivemind(self._host) as hive:
+                return sum(member.voter for member in hive.cluster.status().members)
+        except (HivemindError, OSError):
+            return 0
+
+    def ready(self) -> bool:
+        return subprocess.run(
+            (*COMMAND, "cluster", "status"),
+            env={**ENVIRONMENT, "HIVEMIND_HOST": self._host},
+            capture_output=True,
+        ).returncode == 0  # fmt: skip
+
+    @property
+    def megabytes(self) -> float:
+        return memory.resident([self._process.pid]) / memory.MB
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._log.close()
+        subprocess.run((*COMMAND, "daemon", "--destroy", *self._place), env=ENVIRONMENT, capture_output=True)
+
+
+def _until(true: object, what: str) -> None:
+    end = time.monotonic() + _LATE
+    while not true():  # type: ignore[operator]
+        if time.monotonic() > end:
+            raise RuntimeError(f"it takes too long until {what}")
+        time.sleep(0.2)
+
+
+def _measure(home: Path) -> list[Row]:
+    daemons = [_Daemon(home, number, port) for number, port in enumerate(free_ports(NODES))]
+    try:
+        first, *others = daemons
+        for daemon in daemons:
+            _until(daemon.ready, "a daemon is ready")
+        time.sleep(REST)
+        alone = first.megabytes
+        first.cli("cluster", "init", "--name", "bench")
+        token = first.cli("cluster", "token", "create", "--uses", str(NODES))
+        for daemon in others:
+            daemon.cli("cluster", "join", token)
+        _until(lambda: all(daemon.voters() == NODES for daemon in daemons), "all vote")
+        time.sleep(REST)
+        held = [daemon.megabytes for daemon in daemons]
+    finally:
+        for daemon in daemons:
+            daemon.stop()
+    each = ", ".join(f"{one:.1f}" for one in held)
+    return [
+        within("RSS of a daemon that is alone", alone, "MB", "-", None, LIMIT),
+        within(f"RSS of the largest of {NODES} that are one hive", max(held), "MB", f"each: {each} MB", None, LIMIT),
+        told("what a hive costs the daemon that founded it", held[0] - alone, "MB", "-", None),
+    ]  # fmt: skip
+
+
+def run() -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="hivemind-bench-", dir="/var/tmp") as home:
+        os.chmod(home, 0o700)
+        return _measure(Path(home))
