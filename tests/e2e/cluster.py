@@ -23,9 +23,9 @@ Hatch = Callable[..., Daemon]
 _NET = "192.0.2"
 _PORT = 7946
 _PACE = (
-    "--probe-interval", "200ms", "--probe-timeout", "200ms", "--agreement-timeout", "500ms",
+    "--probe-interval", "300ms", "--probe-timeout", "250ms", "--agreement-timeout", "1s",
 )  # fmt: skip
-"""So that a test takes seconds."""
+"""Quick, and yet a daemon that waits three seconds for its turn on a busy machine is not taken for a dead one."""
 
 
 class Member(Daemon):

@@ -200,6 +200,7 @@ def test_what_has_the_same_name_keeps_a_node_out_unless_it_is_given_up(
     hive: list[Member], stranger: Member
 ) -> None:
     stranger.cli("project", "allow", "default", "processes")
+    (theirs,) = hive[1].ready("site", 1)
     deploy(stranger, "site", 1, *SLEEP)
     (mine,) = stranger.ready("site", 1)
     token = invite(hive[1]).token
@@ -207,7 +208,7 @@ def test_what_has_the_same_name_keeps_a_node_out_unless_it_is_given_up(
     assert [a.id for a in stranger.ready("site", 1)] == [mine.id] and running(mine.status.pid)
     join(stranger, token, forget_own=True)
     eventually(lambda: not running(mine.status.pid), "what was given up is stopped")
-    assert [a.node for a in stranger.ready("site", 1)] == ["n1"]
+    assert [a.id for a in stranger.ready("site", 1)] == [theirs.id]
 
 
 @pytest.mark.parametrize("step", ["admitted", "adopting", "catching-up"])
