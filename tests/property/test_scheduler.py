@@ -52,6 +52,7 @@ def hives(draw: st.DrawFn) -> tuple[dict[str, Node], dict[str, Use], Hints]:
             position=draw(st.sampled_from([(), (0, 0), (40_000, -3_000)])),
             height=draw(st.sampled_from([0, 900])),
             schedulable=draw(st.sampled_from([True, True, False])),
+            held_until=draw(st.sampled_from([0, 0, 0, 5])),
         )
         if draw(st.booleans()):
             apps = draw(st.dictionaries(st.sampled_from(APPS), st.integers(1, 3), max_size=2))
@@ -111,7 +112,7 @@ def by_comparing_everything(
             total = sum(s.points(s.score(node, loads[node.id], ask, hints)) for s in scorers)
             return total, -((cluster.position[node.id] - start) % size)
 
-        best = max([n for n in fits if n.id not in ask.avoid] or fits, key=merit)
+        best = max([n for n in fits if n.id not in ask.avoid and not n.held_until] or fits, key=merit)
         loads[best.id].add(ask)
         placements.append(Placement(ask=ask.id, node=best.id, explanation=fitting(len(fits), len(nodes))))
     return placements

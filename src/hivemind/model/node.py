@@ -65,7 +65,7 @@ class Node(Record, frozen=True, kw_only=True):
     returned: int = 0
     """Milliseconds: when it came back after it was lost."""
     held_until: int = 0
-    """Milliseconds: it was lost too often to be given anything new before that."""
+    """Milliseconds: it was lost too often to be given anything new before that, but for what fits nowhere else."""
     leaving: int = 0
     """Milliseconds: since when it is on its way out; 0: it stays."""
     ready: int = 0

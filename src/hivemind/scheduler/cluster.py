@@ -22,6 +22,8 @@ class Cluster:
         self.loads = [Load(uses.get(node.id)) for node in self.nodes]
         self.hints = hints
         self.position = {node.id: i for i, node in enumerate(self.nodes)}
+        self.held = frozenset(i for i, node in enumerate(self.nodes) if node.held_until)
+        """Positions of those that were lost too often lately: they are the last resort."""
         self.holders: dict[str, set[str]] = {}
         """App -> ids of the nodes that hold replicas of it."""
         self.publishers: dict[str, set[str]] = {}

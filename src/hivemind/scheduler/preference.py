@@ -102,11 +102,14 @@ class Preference:
         self._ranking.set(position, self._judge(position))
 
     def choose(self, ask: Ask) -> int | None:
-        """The position of the best node for `ask`; one that it avoids only when there is no other."""
+        """The position of the best node for `ask`; one that it avoids, or that is held back, only when
+        there is no other."""
         start = self._cluster.start(ask.id)
-        if not ask.avoid:
+        avoided = self._cluster.held
+        if ask.avoid:
+            avoided |= {self._cluster.position[id] for id in ask.avoid if id in self._cluster.position}
+        if not avoided:
             return self._best(start)
-        avoided = {self._cluster.position[id] for id in ask.avoid if id in self._cluster.position}
         best = self._best_without(start, avoided)
         if best is None:
             best = self._best_without(start, set(range(len(self._cluster.nodes))) - avoided)

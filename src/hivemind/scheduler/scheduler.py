@@ -90,7 +90,9 @@ class Scheduler:
 
     def _why(self, fit: int, node: Node, ask: Ask) -> str:
         reason = fitting(fit, len(self._cluster.nodes))
-        return f"{reason}; it failed here before, but no other node fits" if node.id in ask.avoid else reason
+        if node.id in ask.avoid:
+            return f"{reason}; it failed here before, but no other node fits"
+        return f"{reason}; it was lost often lately, but no other node fits" if node.held_until else reason
 
     def _why_not(self, key: Key, ask: Ask) -> str:
         """Kept for the next ask with the same requirements, until a load changes."""

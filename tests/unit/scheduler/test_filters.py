@@ -38,7 +38,6 @@ def refusal(name: str, ask: Ask, node: Node = NODE, use: Use | None = None) -> s
         ({"expected": True}, "is not there yet"),
         ({"role": "witness"}, "is a witness"),
         ({"role": "worker"}, ""),
-        ({"held_until": 5}, "was lost too often lately"),
         ({"held_until": 5, "schedulable": False}, "is cordoned"),
     ],
 )

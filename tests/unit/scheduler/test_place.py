@@ -166,6 +166,14 @@ def test_an_avoided_node_is_the_last_resort() -> None:
     assert placement.explanation == "1 of 1 node fits; it failed here before, but no other node fits"
 
 
+def test_a_node_that_is_held_back_is_the_last_resort() -> None:
+    held = {**nodes(2), "n0": msgspec.structs.replace(nodes(2)["n0"], held_until=5)}
+    assert {one(Ask(id=f"a{i}", app="web"), held).node for i in range(9)} == {"n1"}
+    placement = one(Ask(id="a", app="web"), {"n0": held["n0"]})
+    assert placement.node == "n0"
+    assert placement.explanation == "1 of 1 node fits; it was lost often lately, but no other node fits"
+
+
 def test_ties_do_not_all_fall_on_one_node() -> None:
     chosen = {one(Ask(id=f"a{i}", app=f"app-{i}"), nodes(10)).node for i in range(100)}
     assert len(chosen) == 10

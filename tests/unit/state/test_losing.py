@@ -217,17 +217,25 @@ def test_who_is_lost_again_and_again_is_held_back_ever_longer() -> None:
     assert hive.ids["b"] in {a.node for a in hive.live("more")}
 
 
-def test_what_waits_for_a_held_node_is_placed_when_that_is_over() -> None:
+def test_what_fits_nowhere_else_does_not_wait_for_a_held_node() -> None:
     hive = GrownHive("b")
     for _ in range(2):
         hive.accuse("b", "node-0")
         hive.register("b")
     hive.deploy(constraints=("node.name==b",))
-    [waiting] = hive.live()
-    assert "1 was lost too often lately" in waiting.reason
-    assert hive.state.deadline() == hive.node("b").held_until
-    hive.wait(31)
-    assert hive.live()[0].node == hive.ids["b"]
+    assert hive.node("b").held_until
+    assert [a.node for a in hive.live()] == [hive.ids["b"]]
+
+
+def test_a_hive_whose_nodes_are_all_held_back_still_works() -> None:
+    hive = GrownHive(*"bcd")
+    for _ in range(3):
+        for name in ("node-0", *"bcd"):
+            hive.lose(name)
+            hive.register(name)
+    assert all(node.held_until for node in hive.state.nodes.values())
+    hive.deploy(replicas=8)
+    assert len({a.node for a in hive.live()}) == 4
 
 
 def test_that_it_was_lost_is_forgotten_in_calm_times() -> None:

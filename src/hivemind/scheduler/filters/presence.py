@@ -13,11 +13,10 @@ WITNESS = Reason("is a witness", "are witnesses")
 LEAVING = Reason("is leaving", "are leaving")
 DRAINED = Reason("is drained", "are drained")
 CORDONED = Reason("is cordoned", "are cordoned")
-HELD = Reason("was lost too often lately", "were lost too often lately")
 
 
 def check(node: Node, load: Load, ask: Ask) -> Reason | None:
-    if node.schedulable and not (node.drained or node.lost or node.expected or node.held_until):
+    if node.schedulable and not (node.drained or node.lost or node.expected):
         return WITNESS if node.role == "witness" else None
     if node.expected:
         return EXPECTED
@@ -25,9 +24,7 @@ def check(node: Node, load: Load, ask: Ask) -> Reason | None:
         return LOST
     if node.leaving:
         return LEAVING
-    if node.drained:
-        return DRAINED
-    return HELD if node.schedulable else CORDONED
+    return DRAINED if node.drained else CORDONED
 
 
 FILTER = Filter("presence", check, reads=(), concerns=lambda ask: True)
