@@ -4,7 +4,6 @@ over them, and what it owes the hive about itself is seen to."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from hivemind.daemon.hive.sponsor import Sponsor
 from hivemind.daemon.hive.upkeep import Upkeep
 from hivemind.daemon.hive.wire import Wire
 from hivemind.daemon.settings import ClusterSettings
-from hivemind.errors import HivemindError
+from hivemind.errors import HivemindError, Unavailable
 from hivemind.ledger.contract import Batch
 from hivemind.model.cluster import Reach
 from hivemind.model.hive import PROTOCOL, domain
@@ -44,6 +43,8 @@ _REACH: dict[Status, Reach] = {
     Status.LEFT: "left",
 }
 _ENTRANCES = 8
+_AGAIN = 2.0
+"""Seconds until evidence that nobody could decide about is reported again."""
 TWICE = "two copies of its data directory are in use, or somebody else has its key; the hive expels it for ever"
 _NEVER_HEARD = 30.0
 """Seconds from the start of this node until one that it never heard of in this life counts as not reached: machines
@@ -278,5 +279,13 @@ class Company:
         task.add_done_callback(self._reports.discard)
 
     async def _denounce(self, culprit: str, proof: bytes) -> None:
-        with contextlib.suppress(HivemindError):  # the others have it, too, and it is found again
-            await self._house.report(ReportEvidence(node=culprit, proof=proof))
+        """Until it is gone: others may have the proof, too, but maybe nobody can decide now."""
+        while culprit in self._house.ledger.state.nodes:
+            try:
+                await self._house.report(ReportEvidence(node=culprit, proof=proof))
+                return
+            except Unavailable:
+                await asyncio.sleep(_AGAIN)
+            except HivemindError as error:
+                log.warning("the proof against %s is not accepted: %s", self._called(culprit), error.message)
+                return
