@@ -126,7 +126,7 @@ def outlives_a_storm(
     ]
     weather = Storm(members, dice, crashes)
     with busy(people):
-        weather.rage(TROUBLES or 3)
+        weather.rage(TROUBLES or 2)
     for person in people:
         person.close()
         print(f"{person.name}: {len(person.configs)} configs, {len(person.runs)} runs, {person.sizes}")

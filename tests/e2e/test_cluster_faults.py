@@ -36,7 +36,7 @@ def house(hatch: Hatch) -> Iterator[Rig]:
     rig.hive(4, "--runtime", "oci", *USUAL)
     for member in rig.members:
         member.load("busybox")
-    rig.members[0].cli("project", "allow", "default", "bind")
+    rig.members[0].cli("project", "allow", "default", "bind", "processes")
     yield rig
     rig.destroy()
 
@@ -80,7 +80,7 @@ def slots(beats: Beats, app: str) -> dict[int, str]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["off", "mute", *(pytest.param(kind, marks=more) for kind in ("killed", "frozen", "cut off", "deaf"))],
+    ["off", *(pytest.param(kind, marks=more) for kind in ("killed", "frozen", "cut off", "deaf", "mute"))],
 )
 def test_what_ran_on_a_primary_that_is_gone_runs_elsewhere_soon(
     four: list[Member], beats: Beats, kind: str
@@ -115,6 +115,7 @@ def all_back(members: Sequence[Member]) -> None:
         eventually(lambda m=member: whole(m), f"all there, as {member.name} sees it")
 
 
+@more
 def test_what_must_never_run_twice_does_not_where_a_node_is_cut_off(four: list[Member], beats: Beats) -> None:
     deploy(four[0], beats, "one", 4, on_partition="stop")
     four[0].ready("one", 4)
@@ -164,21 +165,24 @@ def test_when_all_power_is_gone_everything_that_was_promised_runs_again(
     kept([person], four)
 
 
+@more
 def test_daemons_are_renewed_one_after_the_other_and_nothing_that_runs_notices(
-    four: list[Member], beats: Beats
+    rig: Rig, beats: Beats
 ) -> None:
-    define(four[0], "work", {"run": beats.task(0.3)})
-    deploy(four[0], beats, "web", 4)
-    before = {a.id: a.status.pid for a in four[0].ready("web", 4)}
-    person = Person("bob", random.Random(8), four, {"runtime": "process", "command": SLEEP}, "work")
+    """They are patient with each other, so that on a busy machine none of them counts as lost."""
+    members = rig.hive(3, "--probe-interval", "4s")
+    deploy(members[0], beats, "web", 4)
+    define(members[0], "work", {"run": beats.task(0.3)})
+    before = {a.id: a.status.pid for a in members[0].ready("web", 4)}
+    person = Person("bob", random.Random(8), members, {"runtime": "process", "command": SLEEP}, "work")
     with busy([person]):
-        for member in four:
+        for member in members:
             member.restart()
-            all_back(four)
+            all_back(members)
     person.close()
     assert person.configs
-    kept([person], four)
-    for member in four:
+    kept([person], members)
+    for member in members:
         assert {a.id: a.status.pid for a in member.ready("web", 4)} == before
     assert len(beats.lives("web")) == 4
 
