@@ -20,7 +20,7 @@ from hivemind.drivers.network.contract import Backend, Network, Published
 from hivemind.errors import HivemindError
 from hivemind.model.allocation import Allocation, AllocationStatus, Desired
 from hivemind.model.app import App, AppSpec
-from hivemind.model.base import decode
+from hivemind.model.base import UNREADABLE, decode
 from hivemind.protocols.dns.zone import Entry, Zone
 from hivemind.state.state import State
 from hivemind.store.contract import Entry as StoreEntry
@@ -235,7 +235,7 @@ def _understood(entry: StoreEntry) -> AllocationStatus | None:
     """What a node wrote there. Another version of the program, or a liar, may write what nobody can read."""
     try:
         return decode(entry.value or b"", AllocationStatus)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         log.debug("what node %s says of %s cannot be read: %s", entry.writer[:12], entry.key, error)
         return None
 

@@ -30,7 +30,7 @@ from hivemind.model.answers import (
     problem,
 )
 from hivemind.model.app import APP
-from hivemind.model.base import Spec, encode
+from hivemind.model.base import UNREADABLE, Spec, encode
 from hivemind.model.principal import Role
 
 R = TypeVar("R", ExecRequest, AttachRequest)
@@ -200,7 +200,7 @@ async def _first(socket: WebSocket, type: type[R], timeout: float) -> R:
         raise Invalid("no request came", hint="the first message says what is wanted") from None
     try:
         return msgspec.json.decode(message.get("bytes") or message.get("text") or b"", type=type)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid(
             f"the first message is no {type.__name__}: {error}",
             hint='send JSON, like {"args": ["sh"]} to exec',
@@ -264,7 +264,7 @@ async def _listen(session: ExecSession, socket: WebSocket) -> None:
                     await session.resize(size.columns, size.rows)
             else:
                 raise Invalid(f"there is no channel {channel}", hint="0 stdin, 3 resize, 4 end of stdin")
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Invalid(f"that is no size of a terminal: {error}") from None
         except (BrokenPipeError, ConnectionResetError):
             pass  # the command does not read any more; it may still speak

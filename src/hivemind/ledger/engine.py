@@ -14,6 +14,7 @@ import msgspec
 
 from hivemind.errors import Invalid, TooLarge, Unauthenticated
 from hivemind.ledger.contract import LedgerStatus, Receipt
+from hivemind.model.base import UNREADABLE
 from hivemind.model.json_text import is_deep
 from hivemind.security.envelope import Envelope, genuine
 from hivemind.state.operations import Operation, decode_operation
@@ -107,5 +108,5 @@ def checked(envelope: Envelope, hive: str, largest: int) -> Operation:
         )
     try:
         return decode_operation(envelope.payload)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Invalid(f"this is not an operation: {error}") from None

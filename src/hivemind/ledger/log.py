@@ -35,6 +35,7 @@ from hivemind.errors import Corrupt, Unavailable, Unsupported
 from hivemind.ledger import chain, wal
 from hivemind.ledger.contract import Batch
 from hivemind.ledger.records import NOTHING, Beside, recall
+from hivemind.model.base import UNREADABLE
 from hivemind.state.partition import hash32
 from hivemind.state.state import State
 
@@ -298,7 +299,7 @@ class Log:
             self._corrupt(f"batch {sequence} does not match its hash")
         try:
             batch = chain.decode(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self._corrupt(f"batch {sequence} cannot be read: {error}")
         if batch.sequence != sequence or (last and sequence != last.batch.sequence + 1):
             self._corrupt(f"batches are missing before {sequence}")

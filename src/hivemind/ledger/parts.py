@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from hivemind.errors import Corrupt
-from hivemind.model.base import decode, encode
+from hivemind.model.base import UNREADABLE, decode, encode
 from hivemind.state.partition import PARTITIONS, hash32, name_of, partition_hash, partition_of, root_of
 from hivemind.state.state import Snapshot, State
 from hivemind.state.tables import record_key
@@ -124,7 +124,7 @@ class Assembly:
         """Raises `Corrupt` when it is not what the manifest says; nothing has changed then."""
         try:
             listed = msgspec.msgpack.decode(_unpacked(part.rows, LARGEST_PART), type=list[Row])
-        except (msgspec.DecodeError, ValueError):
+        except (*UNREADABLE, ValueError):
             raise Corrupt("a part of a snapshot cannot be read") from None
         rows = _by_partition(listed)
         if not rows.keys() <= set(part.partitions) or not all(0 <= p < PARTITIONS for p in part.partitions):

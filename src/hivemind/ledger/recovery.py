@@ -15,6 +15,7 @@ from hivemind.ledger import chain
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.replay import signed
 from hivemind.ledger.trust import Trust
+from hivemind.model.base import UNREADABLE
 from hivemind.model.hive import Epoch, Term
 from hivemind.model.principal import Role
 from hivemind.state import leaving, voters
@@ -111,7 +112,7 @@ def _read(data: bytes) -> Saved:
         raise Corrupt("the snapshot is damaged or cut off", hint="take another copy of it")
     try:
         saved = msgspec.msgpack.decode(body, type=Saved)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Corrupt(f"the snapshot cannot be read: {error}") from None
     if saved.format > _FORMAT:
         raise Unsupported("a newer Hivemind made this snapshot", hint="install that version")

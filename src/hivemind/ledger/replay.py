@@ -11,6 +11,7 @@ from hivemind.errors import Conflict, Corrupt, HivemindError
 from hivemind.ledger import chain
 from hivemind.ledger.contract import Batch
 from hivemind.ledger.log import Checkpoint, Log, corrupt
+from hivemind.model.base import UNREADABLE
 from hivemind.state.operations import decode_operation
 from hivemind.state.state import Signed, State
 
@@ -57,7 +58,7 @@ def replay(log: Log, path: Path, hive: str | None) -> Replayed:
             raise _diverged(path, stored.batch.sequence, "gives another state before it than was recorded")
         try:
             operations = signed(stored.batch)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise _diverged(path, stored.batch.sequence, f"cannot read an operation: {error}") from None
         state.apply(stored.batch.sequence, stored.batch.time, operations)
         found.head = stored.hash

@@ -5,7 +5,7 @@ Type checkers and msgspec want `frozen` and `kw_only` said again by each subclas
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -32,5 +32,11 @@ def encode(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes from elsewhere may raise, JSON and MessagePack alike. Text that is no UTF-8 is none of msgspec's
+own errors, nor is what is nested too deeply."""
+
+
 def decode(data: bytes, type: type[T]) -> T:
+    """Raises `UNREADABLE`."""
     return msgspec.json.decode(data, type=type)

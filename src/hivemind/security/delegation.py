@@ -12,6 +12,7 @@ from collections import deque
 import msgspec
 
 from hivemind.errors import Unauthenticated, Unavailable
+from hivemind.model.base import UNREADABLE
 from hivemind.security.identity import Identity, verify
 from hivemind.security.statement import Domain, Statement
 
@@ -57,7 +58,7 @@ class Delegations:
             raise _refused("it is too large")
         try:
             wish = _decoder.decode(shown.body)
-        except (msgspec.MsgspecError, ValueError):
+        except (*UNREADABLE, ValueError):
             raise _refused("it cannot be read") from None
         if wish.asker != asker or wish.asked != self._node:
             raise _refused("it is for other nodes")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
+from hivemind.model import base
 from hivemind.protocols.autobee import wire as autobee
 from hivemind.protocols.pbft import wire as pbft
 from hivemind.protocols.swim import meta, statements
@@ -66,3 +68,15 @@ def test_text_that_is_no_utf8_is_refused_as_all_else_that_cannot_be_read(
 def test_neither_is_it_an_operation() -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_operation(b'{"type": "app.stop", "project": "\xb1", "name": "web"}')
+
+
+@pytest.mark.parametrize("text", [b'{"name": "\xb1"}', b"[" * 100_000, b"{", b"3"])
+def test_what_decoding_may_raise_has_one_name(text: bytes) -> None:
+    with pytest.raises(base.UNREADABLE):
+        base.decode(text, dict[str, Any])
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_so_it_is_in_messagepack(message: bytes) -> None:
+    with pytest.raises(base.UNREADABLE):
+        msgspec.msgpack.decode(message, type=tuple[Any, ...] | dict[str, Any])

@@ -29,7 +29,7 @@ from hivemind.errors import HivemindError, Unsupported
 from hivemind.jobs.order import OUTPUT, STEPS, Order
 from hivemind.model.allocation import Allocation, Desired, Phase
 from hivemind.model.app import AppSpec
-from hivemind.model.base import decode, encode
+from hivemind.model.base import UNREADABLE, decode, encode
 from hivemind.model.image import ImageConfig
 from hivemind.model.isolation import Isolation
 from hivemind.model.network import NetworkOptions
@@ -251,5 +251,5 @@ def _not_there(template: AppSpec) -> Iterator[tuple[str, str]]:
 def read_note(place: Path) -> Handed | None:
     try:
         return decode((place / NOTE).read_bytes(), Handed)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None

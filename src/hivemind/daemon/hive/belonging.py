@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from hivemind.errors import Corrupt, Unavailable
-from hivemind.model.base import Record, decode
+from hivemind.model.base import UNREADABLE, Record, decode
 from hivemind.model.hive import NodeRole
 from hivemind.transport.contract import Address
 
@@ -50,7 +50,7 @@ class Memory:
             pass
         except OSError as error:
             raise Unavailable(f"{path} cannot be read: {error.strerror}") from None
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Corrupt(
                 f"{path} is damaged: {error}", hint="restore it from a backup of the data directory"
             ) from None

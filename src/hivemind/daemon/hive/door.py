@@ -15,6 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from hivemind.errors import HivemindError, Unavailable, from_code
+from hivemind.model.base import UNREADABLE
 from hivemind.transport.contract import Address, Contact
 
 PIECE = 512 * 1024
@@ -74,7 +75,7 @@ async def hear(contact: Contact) -> Word:
         raise Unavailable("the other node broke off", hint="its log says why; try again")
     try:
         word = _decoder.decode(message)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Unavailable("the other node does not make sense", hint="it may run another version") from None
     if isinstance(word, Refused):
         raise word.error()

@@ -14,6 +14,7 @@ from hivemind.daemon.hive.addresses import show
 from hivemind.daemon.hive.invitation import Invitation
 from hivemind.errors import HivemindError, Unavailable
 from hivemind.ledger.trust import Handover
+from hivemind.model.base import UNREADABLE
 from hivemind.model.hive import PROTOCOL
 from hivemind.security.envelope import Envelope
 from hivemind.security.identity import Identity
@@ -115,7 +116,7 @@ async def _talk(
     data = await door.receive(contact, _LARGEST)
     try:
         handover = msgspec.msgpack.decode(data, type=Handover)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise _nonsense() from None
     if handover.trust.hive != invitation.hive:
         raise _nonsense()

@@ -13,6 +13,7 @@ import hashlib
 import msgspec
 
 from hivemind.errors import Invalid
+from hivemind.model.base import UNREADABLE
 from hivemind.model.hive import NodeRole
 from hivemind.transport.contract import Address
 
@@ -50,7 +51,7 @@ def read(text: str) -> Invitation:
     try:
         raw = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
         found = msgspec.msgpack.decode(raw, type=Invitation)
-    except (ValueError, msgspec.DecodeError):
+    except (*UNREADABLE, ValueError):
         raise Invalid("this join token was made by another version of Hivemind") from None
     if len(found.secret) != 32 or len(found.seed) != 32:
         raise wrong

@@ -14,6 +14,7 @@ from hivemind.daemon.hive import door
 from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
 from hivemind.ledger.contract import Receipt
 from hivemind.ledger.trust import Handover
+from hivemind.model.base import UNREADABLE
 from hivemind.model.hive import Hive
 from hivemind.security.envelope import Envelope
 from hivemind.security.identity import verify
@@ -137,7 +138,7 @@ def _join_of(ask: door.Ask, contact: Contact) -> JoinHive:
     keeps strangers from putting anything before the voters."""
     try:
         join = decode_operation(ask.join)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Invalid("this version does not understand how the node wants in") from None
     if not isinstance(join, JoinHive) or join.node != contact.peer:
         raise Forbidden("a node joins only itself")
@@ -149,7 +150,7 @@ def _adopt_of(ask: door.Ask) -> AdoptRecords | None:
         return None
     try:
         adopt = decode_operation(ask.adopt)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Invalid("this version does not understand what the node brings") from None
     if not isinstance(adopt, AdoptRecords):
         raise Invalid("this is not what a node brings")

@@ -9,6 +9,7 @@ from hivemind.ledger.lineage import alone
 from hivemind.ledger.log import Log
 from hivemind.ledger.records import Beside
 from hivemind.ledger.trust import Trust
+from hivemind.model.base import UNREADABLE
 from hivemind.protocols.machine import Verifier
 from hivemind.protocols.pbft.epochs import Epochs
 from hivemind.protocols.pbft.events import EpochBegan
@@ -33,7 +34,7 @@ def recall(log: Log, verify: Verifier) -> tuple[Trust, Epochs] | None:
     try:
         trust = _trust.decode(rows[0])
         boundaries = [_boundary.decode(body) for body in rows[1:]]
-    except (msgspec.DecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Corrupt(f"the chain of epochs cannot be read: {error}") from None
     return trust, Epochs(trust.epoch, boundaries, signatures=Signatures(trust.domain, verify))
 

@@ -8,7 +8,7 @@ import msgspec
 
 from hivemind.errors import HivemindError
 from hivemind.ledger.engine import checked, key_of
-from hivemind.model.base import encode
+from hivemind.model.base import UNREADABLE, encode
 from hivemind.protocols.pbft import limits
 from hivemind.protocols.pbft.wire import Request
 from hivemind.security.envelope import Envelope
@@ -45,7 +45,7 @@ def valid(request: Request, hive: str, largest: int) -> Held | None:
     try:
         envelope = envelope_of(request)
         operation = checked(envelope, hive, largest)
-    except (msgspec.DecodeError, ValueError, HivemindError, RecursionError):
+    except (*UNREADABLE, ValueError, HivemindError):
         return None
     return (envelope, operation) if key_of(envelope) == request.id else None
 

@@ -22,6 +22,7 @@ from hivemind.errors import Corrupt, HivemindError, NotFound, Unavailable
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.links import SERVICE, Links, Stream
 from hivemind.ledger.parts import LARGEST_PART, Assembly, Manifest, Part, Source
+from hivemind.model.base import UNREADABLE
 from hivemind.protocols.pbft.certificate import checkpoint_holds
 from hivemind.protocols.pbft.epochs import Epochs
 from hivemind.protocols.pbft.wire import CheckpointCertificate
@@ -193,7 +194,7 @@ class Fetcher:
                 break
         try:
             return _parts.decode(data)
-        except (msgspec.DecodeError, ValueError):
+        except (*UNREADABLE, ValueError):
             raise Corrupt("a part of it cannot be read") from None
 
     async def _next(self, stream: Stream) -> Message:
@@ -238,7 +239,7 @@ async def _give(stream: Stream, parts: Iterator[Part]) -> None:
 def _decoded(message: bytes) -> Message:
     try:
         found: Message = _messages.decode(message)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except (*UNREADABLE, ValueError):
         raise Corrupt("a message of it cannot be read") from None
     return found
 

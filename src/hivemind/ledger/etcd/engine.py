@@ -15,8 +15,6 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-import msgspec
-
 from hivemind.errors import Corrupt, HivemindError, Unavailable
 from hivemind.ledger import chain
 from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
@@ -25,6 +23,7 @@ from hivemind.ledger.etcd.gateway import Gateway
 from hivemind.ledger.etcd.settings import Etcd
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.timer import Timer
+from hivemind.model.base import UNREADABLE
 from hivemind.security.envelope import Envelope
 from hivemind.state.state import Outcome, Signed
 
@@ -234,5 +233,5 @@ def _after(prefix: str) -> str:
 def _read(body: bytes) -> Batch:
     try:
         return chain.decode(body)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise Corrupt(f"a batch in etcd cannot be read: {error}") from None

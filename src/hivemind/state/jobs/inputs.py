@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from hivemind.errors import Invalid
 from hivemind.jobs.expression import Sealed
 from hivemind.jobs.inputs import bind
+from hivemind.model.base import UNREADABLE
 from hivemind.model.job import Input, JobSpec
 from hivemind.model.json_text import decode_value
 
@@ -41,5 +40,5 @@ def _coerced(declared: Input | None, value: Any) -> Any:
         return value
     try:
         return decode_value(value)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return value
