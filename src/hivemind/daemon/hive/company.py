@@ -45,7 +45,9 @@ _REACH: dict[Status, Reach] = {
 _ENTRANCES = 8
 _AGAIN = 2.0
 """Seconds until evidence that nobody could decide about is reported again."""
-TWICE = "two copies of its data directory are in use, or somebody else has its key; the hive expels it for ever"
+TWICE = (
+    "two copies of its data directory are in use, or somebody else has its key; the hive expels it for ever"
+)
 _NEVER_HEARD = 30.0
 """Seconds from the start of this node until one that it never heard of in this life counts as not reached: machines
 that are switched on together are not ready together."""
