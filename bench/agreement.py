@@ -27,11 +27,11 @@ from bench.row import Row, at_least, told, within
 
 NOTE = """\
 The budget is missed. A decision of four voters on one machine costs each of them about 5 ms of processor time in
-Python, whatever is in it, and each operation 0.6 ms in all four together, half of it the one signature that each has to
-verify. With one client an answer needs four turns of the disk one after the other (proposal, PREPARE, COMMIT and the
-batch itself) and about eighteen of the scheduler; so on a loaded machine, where each hop waits for its turn, Hivemind
-loses more than etcd does. Operations that wait go together, which is why the ratio is better with many clients. What a
-voter gains that has a machine and a disk of its own was not measured.
+Python, whatever is in it; each operation costs, by the difference between few clients and many, about 0.6 ms in all
+four together, half of it the one signature that each has to verify. With one client an answer needs four turns of the
+disk one after the other (proposal, PREPARE, COMMIT and the batch itself), and with each of them several turns of the
+scheduler, for which a loaded machine lets everybody wait. Operations that wait go together, which is why the ratio is
+better with many clients. What a voter gains that has a machine and a disk of its own was not measured.
 
 A view change is mostly patience with the old primary: one second until all voters are told of a request that waits, two
 more until they give it up. `agreement_timeout` is the setting.
