@@ -89,19 +89,19 @@ def test_whoever_begins_before_all_others_is_found_once_they_come() -> None:
 
 
 def test_a_lookup_among_many_asks_few_and_finds_what_is_announced() -> None:
-    net = Net(5)
-    nodes = net.many(60)
+    net = Net(5, Settings(k=6, alpha=3))
+    nodes = net.many(40)
     for number, node in enumerate(nodes):
         node.give(Meet((nodes[number // 2].address,)))
         net.run(0.02)
     net.run(4)
-    begin(nodes[40:43], [])
+    begin(nodes[20:23], [])
     net.run(3)
     before = net.sent
-    nodes[57].give(Look(TOPIC, 1))
-    assert net.run(3, lambda: nodes[57].ended(1) is not None)
-    assert nodes[57].found.keys() == {node.id for node in nodes[40:43]}
-    assert net.sent - before < 120
+    nodes[37].give(Look(TOPIC, 1))
+    assert net.run(3, lambda: nodes[37].ended(1) is not None)
+    assert nodes[37].found.keys() == {node.id for node in nodes[20:23]}
+    assert net.sent - before < 60
 
 
 def test_what_is_taken_back_is_not_found_any_more_nor_what_its_node_forgot() -> None:
