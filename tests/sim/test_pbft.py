@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from hivemind.protocols.machine import Persist
@@ -58,8 +59,8 @@ def _read_locally(patch: pytest.MonkeyPatch) -> None:
         asked = self._asked.get(effect.request)
         if asked is not None and asked.kind == "get":
             lagging = self.sites[self._honest()[-1]].application
-            result = pbft_scenario.msgspec.msgpack.encode(lagging.values.get(asked.key))
-            effect = pbft_scenario.msgspec.structs.replace(effect, result=result)
+            result = msgspec.msgpack.encode(lagging.values.get(asked.key))
+            effect = msgspec.structs.replace(effect, result=result)
         settled(self, place, effect)
 
     patch.setattr(pbft_scenario.PbftScenario, "_settled", stale)

@@ -38,7 +38,7 @@ def test_a_word_that_cannot_be_read_makes_no_sense(word: bytes) -> None:
 
 
 def _words() -> list[str]:
-    return [kind.__struct_config__.tag for kind in door.Word.__args__]  # type: ignore[union-attr, attr-defined]
+    return [kind.__struct_config__.tag for kind in door.Word.__args__]
 
 
 def test_nor_does_a_known_word_with_text_in_it_that_is_none() -> None:
