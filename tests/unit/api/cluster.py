@@ -52,9 +52,7 @@ class MemoryCluster:
         self._tokens += 1
         key = Identity(self._tokens.to_bytes(32, "big"))
         expires = self._backend.state.time + round(wish.expires * 1000)
-        self._backend.apply(
-            PutJoinToken(id=key.public, role=wish.role, uses=wish.uses, expires=expires), by
-        )
+        self._backend.apply(PutJoinToken(id=key.public, role=wish.role, uses=wish.uses, expires=expires), by)
         return NewJoinToken(
             id=key.public, token=f"hvjoin_{self._tokens}", role=wish.role, uses=wish.uses, expires=expires
         )
@@ -79,4 +77,6 @@ class MemoryCluster:
         return self.status()
 
     async def recover(self) -> Recovered:
-        return Recovered(lineage=1, voters=(self._backend.info().node,), sequence=self._backend.state.sequence)
+        return Recovered(
+            lineage=1, voters=(self._backend.info().node,), sequence=self._backend.state.sequence
+        )
