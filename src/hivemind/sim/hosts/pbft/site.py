@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from hivemind.model.hive import Epoch
 from hivemind.protocols.machine import MILLISECOND, Micros, Signer, Verifier
 from hivemind.protocols.pbft import events
@@ -69,7 +71,7 @@ class Site:
             position=self.application.position(),
             host=self,
             dice=process.world.dice("replica", process.label, process.starts),
-            settings=self._settings,
+            settings=_next_version(self._settings) if process.upgraded else self._settings,
             records=records,
             amnesiac=process.forgot and not records,
         )
@@ -205,3 +207,15 @@ class Site:
         self.process.submit(
             events.StateInstalled(position=self.application.position(), certificate=effect.certificate)
         )
+
+
+def _next_version(settings: Settings) -> Settings:
+    """Tuned otherwise in all that voters need not have in common, as while a hive is renewed node by node."""
+    return replace(
+        settings,
+        pipeline=9 - settings.pipeline,
+        batch_requests=max(settings.batch_requests // 8, 1),
+        batch_delay=settings.batch_delay * 2,
+        gather_delay=MILLISECOND,
+        request_timeout=settings.request_timeout * 3 // 2,
+    )
