@@ -75,21 +75,23 @@ class Ordering:
         if isinstance(body, PrePrepare):
             return self._on_preprepare(said, body)
         slot = self._slot(body.sequence)
-        if isinstance(body, Prepare):
-            if signer == core.primary:
-                return core.drop("prepare of the primary")
-            self._cast(slot.prepares, sender, said.statement, body)
-        else:
-            self._cast(slot.commits, sender, said.statement, body)
-        if sender == signer and slot.offer is not None and body.digest != slot.digest:
-            self._confront(slot, signer)
+        if isinstance(body, Prepare) and signer == core.primary:
+            return core.drop("prepare of the primary")
+        ballots = slot.prepares if isinstance(body, Prepare) else slot.commits
+        first = signer not in ballots.cast
+        self._cast(ballots, sender, said.statement, body)
+        if sender == signer and first and slot.offer is not None and body.digest != slot.digest:
+            self._confront(slot, said.statement)
         return self._progress(slot)
 
-    def _confront(self, slot: Slot, voter: str) -> None:
-        """It votes for something else than the primary offered here. If it was offered that, the two offers
-        convict the primary: each may have but one, so it is shown this one."""
+    def _confront(self, slot: Slot, vote: Statement) -> None:
+        """Its voter votes for something else than the primary offered here. If it was offered that, the two offers
+        convict the primary: each may have but one, so it is shown this one. If it says that here alone, its two votes
+        convict itself: each may have but one, so all others are shown this one."""
+        core = self._core
         if slot.offer is not None:
-            self._core.send(voter, self._core.said(slot.offer))
+            core.send(vote.signer, core.said(slot.offer))
+        core.broadcast(core.said(vote), [voter for voter in core.voters if voter != vote.signer])
 
     def _on_preprepare(self, said: Said, body: PrePrepare) -> None:
         core, statement = self._core, said.statement
@@ -102,8 +104,9 @@ class Ordering:
             if not core.genuine(statement):
                 return core.drop("signature")
             slot.offer, slot.digest, slot.arrived = statement, body.digest, core.now
-            for voter in [voter for voter, vote in slot.prepares.cast.items() if vote.digest != body.digest]:
-                self._confront(slot, voter)
+            for ballots in (slot.prepares, slot.commits):
+                for vote in [vote for vote in ballots.cast.values() if vote.digest != body.digest]:
+                    self._confront(slot, vote.statement)
         elif slot.digest != body.digest:
             if core.genuine(statement):
                 core.convict(statement.signer, slot.offer, statement)

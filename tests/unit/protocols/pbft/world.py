@@ -283,13 +283,14 @@ class World:
                 return
         raise AssertionError("they never stop talking")
 
-    def next_deadline(self) -> Micros:
+    def next_deadline(self) -> Micros | None:
+        """None: all are down."""
         wanted = [
             deadline
             for node in self.nodes.values()
             if node.replica is not None and (deadline := node.replica.deadline()) is not None
         ]
-        return min(wanted)
+        return min(wanted, default=None)
 
     def run(self, duration: Micros, *, until: Callable[[], Any] | None = None) -> None:
         """Lets time pass, each timer at its time."""
@@ -297,7 +298,7 @@ class World:
         self.settle()
         while not (until and until()):
             at = self.next_deadline()
-            if at > end:
+            if at is None or at > end:
                 self.now = end
                 return
             assert at > self.now or at == self.now, "time goes back"
