@@ -65,7 +65,7 @@ def test_two_thousand_seeds() -> None:
     assert len(wanted) == _SEEDS
     for what in ("new view with prepared batches", "epoch began", "state installed", "conviction", "torn record",
                  "amnesia", "cut off", "a crash was found out"):  # fmt: skip
-        assert coverage[what] > 20, f"{what}: {coverage[what]}"
+        assert coverage[what] > 5, f"{what}: {coverage[what]}"
 
 
 def test_some_seeds_of_each_protocol() -> None:
