@@ -93,10 +93,11 @@ class Corrupt(HivemindError):
 
 
 def _tree(root: type[HivemindError]) -> dict[str, type[HivemindError]]:
-    found = {root.code: root}
+    """A subclass that has no code of its own is known by its parent's, as its parent."""
+    found: dict[str, type[HivemindError]] = {}
     for child in root.__subclasses__():
         found |= _tree(child)
-    return found
+    return found | {root.code: root}
 
 
 def from_code(code: str, message: str, hint: str = "") -> HivemindError:
