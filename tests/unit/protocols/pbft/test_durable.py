@@ -1,3 +1,5 @@
+"""What a voter remembers over a crash, and what it does when its memory is damaged or gone."""
+
 from __future__ import annotations
 
 import pytest

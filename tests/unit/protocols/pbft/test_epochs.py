@@ -1,3 +1,5 @@
+"""Epochs: voters come and go at agreed boundaries."""
+
 from __future__ import annotations
 
 import pytest

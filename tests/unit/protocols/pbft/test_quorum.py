@@ -1,3 +1,5 @@
+"""How many voters must say a thing, for every size of a hive."""
+
 from __future__ import annotations
 
 import pytest
