@@ -89,7 +89,7 @@ class Member:
 
     async def reaches(self, other: Member) -> None:
         async with asyncio.timeout(20):
-            while self.journal.state.sequence < other.journal.state.sequence:  # noqa: ASYNC110
+            while self.journal.state.sequence != other.journal.state.sequence:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert self.journal.state.digest() == other.journal.state.digest()
         assert self.journal.head == other.journal.head

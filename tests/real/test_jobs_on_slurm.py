@@ -53,7 +53,7 @@ async def node(slurm: private_slurm.PrivateSlurm, monkeypatch: pytest.MonkeyPatc
 
 
 async def run(node: Node, tasks: dict[str, object]) -> str:
-    state, who = node.backend.state, node._administrator
+    state, who = node.backend.state, node.backend.administrator
     project = ProjectManifest(name=DEFAULT_PROJECT, permissions=("processes",))
     await node.submit(PutProject(manifest=project), who)
     manifest = decode(encode({"name": "work", "spec": {"tasks": tasks}}), JobManifest)
@@ -64,7 +64,7 @@ async def run(node: Node, tasks: dict[str, object]) -> str:
 
 async def ended(node: Node, run: str) -> RunState:
     over = asyncio.Event()
-    undo = node._ledger.subscribe(lambda batch: over.set())
+    undo = node.ledger.subscribe(lambda batch: over.set())
     try:
         async with asyncio.timeout(60):
             while not node.backend.state.runs[run].state.ended:
@@ -104,5 +104,5 @@ async def test_outputs_logs_and_endings_come_back(node: Node) -> None:
 
 async def test_canceling_ends_it_there(node: Node, slurm: private_slurm.PrivateSlurm) -> None:
     id = await run(node, {"long": {"executor": "slurm", "run": "sleep 1000"}})
-    await node.submit(CancelRun(project=DEFAULT_PROJECT, run=id, kill=True), node._administrator)
+    await node.submit(CancelRun(project=DEFAULT_PROJECT, run=id, kill=True), node.backend.administrator)
     assert await ended(node, id) is RunState.CANCELED

@@ -71,7 +71,7 @@ async def main(number: int, host: str, seeds: list[Address]) -> None:
     for each in seeds:  # who is hidden calls whom it reaches: over these connections others reach it
         other = next(n for n in (1, 2, 3) if seeds_of(n) == each)
         peers.learn(identity(other).public, [each])
-        await peers.call(identity(other).public, "echo", b"", timeout=10)
+        await reached(peers, identity(other).public)
     say(ready=me.public)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -88,6 +88,16 @@ async def main(number: int, host: str, seeds: list[Address]) -> None:
     await relay.close()
     await peers.close()
     datagrams.close()
+
+
+async def reached(peers: TcpPeers, node: str) -> None:
+    """All start at once: it may not listen yet."""
+    while True:
+        try:
+            await peers.call(node, "echo", b"", timeout=10)
+            return
+        except HivemindError:
+            await asyncio.sleep(0.1)
 
 
 def seeds_of(number: int) -> Address:
