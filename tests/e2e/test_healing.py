@@ -75,7 +75,9 @@ def test_failing_health_takes_out_restarts_and_brings_back(node: Daemon) -> None
     node.cli("exec", "web-app.0", "killall", "-STOP", "httpd")
     eventually(lambda: node.resolve("web.local") == {other.status.ip}, "the name without the sick replica")
     back = restarted(node, victim)
-    eventually(lambda: node.resolve("web.local") == {back.status.ip, other.status.ip}, "the name with both again")
+    eventually(
+        lambda: node.resolve("web.local") == {back.status.ip, other.status.ip}, "the name with both again"
+    )
     assert "unhealthy" in node.cli("describe", "app", "web-app").out
     assert node.events("web-app", "allocation.unhealthy")
 
