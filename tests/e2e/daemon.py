@@ -145,7 +145,13 @@ class Daemon:
             self.kill()
         self.client.close()
         leftovers.clear(self.home)
-        assert self.traces.everything() == []
+
+        def gone() -> bool:
+            left = self.traces.everything()
+            assert not left, f"{self.home} left {', '.join(map(str, left))}"
+            return True
+
+        eventually(gone, "an end without a trace", seconds=20)  # what was killed is reaped by others
 
     # -- asking ----------------------------------------------------------------------------------------------
 
