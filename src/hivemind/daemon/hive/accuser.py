@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from hivemind.daemon.hive.duty import Duty
 from hivemind.errors import HivemindError
 from hivemind.state.losing import WINDOW, may_accuse
 from hivemind.state.operations import AccuseNode, AcquitNode, Operation
@@ -18,7 +19,7 @@ _AGAIN = 2.0
 """Seconds between two looks while there is somebody to accuse."""
 
 
-class Accuser:
+class Accuser(Duty):
     """`gone`: ids of those that this node itself does not reach; `back`: whether it reaches that one. Of some it may
     know neither. `report` has a fact of this node agreed."""
 
@@ -31,24 +32,11 @@ class Accuser:
         back: Callable[[str], bool],
         report: Callable[[Operation], Awaitable[Outcome]],
     ) -> None:
+        super().__init__()
         self._node, self._state, self._gone, self._back = node, state, gone, back
         self._report = report
-        self._bell = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._go_on())
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    def look(self) -> None:
-        """Something changed: in membership, or in what was agreed."""
-        self._bell.set()
-
-    async def _go_on(self) -> None:
+    async def _see_to_it(self) -> None:
         while True:
             self._bell.clear()
             for wish in self.wishes():

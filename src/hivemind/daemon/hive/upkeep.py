@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from hivemind.daemon.hive.duty import Duty
 from hivemind.errors import HivemindError
 from hivemind.state.operations import Operation, ReadyToVote
 from hivemind.state.state import Outcome, State
@@ -26,7 +27,7 @@ class Ledger(Protocol):
     async def caught_up(self) -> None: ...
 
 
-class Upkeep:
+class Upkeep(Duty):
     """`register` submits `RegisterNode` with that incarnation; `gone` is called once when the hive does not have this
     node any more."""
 
@@ -39,6 +40,7 @@ class Upkeep:
         report: Callable[[Operation], Awaitable[Outcome]],
         gone: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._node, self._ledger, self._register, self._report, self._gone = (
             node,
             ledger,
@@ -46,28 +48,8 @@ class Upkeep:
             report,
             gone,
         )
-        self._bell = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self.registered = asyncio.Event()
         """This life of the node is known to the hive."""
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._go_on())
-
-    async def stop(self) -> None:
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    def look(self) -> None:
-        """Something was agreed about nodes."""
-        self._bell.set()
-
-    async def _go_on(self) -> None:
-        try:
-            await self._see_to_it()
-        except Exception:
-            log.exception("this node tells the hive nothing about itself any more")
 
     async def _see_to_it(self) -> None:
         """It has missed decisions as long as it has not caught up: until then it says nothing of itself."""
