@@ -132,10 +132,10 @@ class Daemon:
 
     def _mentioning(self) -> list[int]:
         """Processes that have the node's directory in their command line."""
-        own, found = os.fsencode(self.home), []
+        found = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
-                if entry.name.isdigit() and own in (entry / "cmdline").read_bytes():
+                if entry.name.isdigit() and leftovers.mentions((entry / "cmdline").read_bytes(), self.home):
                     found.append(int(entry.name))
         return found
 
@@ -146,12 +146,8 @@ class Daemon:
         self.client.close()
         leftovers.clear(self.home)
 
-        def gone() -> bool:
-            left = self.traces.everything()
-            assert not left, f"{self.home} left {', '.join(map(str, left))}"
-            return True
-
-        eventually(gone, "an end without a trace", seconds=20)  # what was killed is reaped by others
+        left = self.traces.everything()
+        assert not left, f"{self.home} left {', '.join(map(str, left))}"
 
     # -- asking ----------------------------------------------------------------------------------------------
 

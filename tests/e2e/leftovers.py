@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import shutil
 import signal
@@ -74,6 +75,11 @@ def clear(home: Path) -> None:
     if done.returncode and not note.is_symlink():
         raise AssertionError(f"{home} could not be destroyed: {done.stderr}")
     shutil.rmtree(home)
+
+
+def mentions(words: bytes, home: Path) -> bool:
+    """Whether a command line names something of this home, and not of one whose name only begins alike: 4 and 41."""
+    return re.search(re.escape(os.fsencode(home)) + rb"(?![\w.-])", words) is not None
 
 
 def _kill_daemon(home: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import Daemon
-from tests.e2e.leftovers import NAMESPACES, netns_of
+from tests.e2e.leftovers import NAMESPACES, mentions, netns_of
 
 pytestmark = pytest.mark.real
 
@@ -147,3 +147,11 @@ def test_a_leak_is_seen(node: Daemon, planted: Callable[[Daemon], Remove], kind:
     finally:
         remove()
     node.traces.must_be_clean()
+
+
+def test_what_belongs_to_a_neighbour_is_not_mine() -> None:
+    mine = Path("/tmp/hm-e2e-x/4")
+    assert all(
+        mentions(words, mine) for words in (b"sh\0/tmp/hm-e2e-x/4", b"sh\0--at=/tmp/hm-e2e-x/4/r\x0060.0")
+    )
+    assert not mentions(b"shim\0/tmp/hm-e2e-x/40/r/process\x0060.0", mine)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hivemind.client.client import Hivemind
 from tests.e2e.eventually import eventually
-from tests.e2e.leftovers import NAMESPACES, inside, netns_of
+from tests.e2e.leftovers import NAMESPACES, inside, mentions, netns_of
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _RECORDS = (
@@ -141,7 +141,6 @@ class Traces:
 
     def _processes(self) -> Iterator[Trace]:
         """Those that name the node in their command line, but for the daemon itself and what it keeps running."""
-        own = os.fsencode(str(self._home))
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -149,7 +148,7 @@ class Traces:
                 words = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if own in words and b"--node-name" not in words:
+            if mentions(words, self._home) and b"--node-name" not in words:
                 text = words.replace(b"\0", b" ").decode(errors="replace")
                 if "drivers.runtimes.process" in text and self._home.exists():
                     continue  # The shim of the process runtime serves all of its commands.
