@@ -39,7 +39,7 @@ class Etcd:
                 try:
                     await self.leader()
                     return
-                except (ConnectionError, KeyError, IndexError):
+                except (ConnectionError, EOFError, KeyError, IndexError):
                     await asyncio.sleep(0.1)
 
     async def connect(self, number: int) -> Line:
