@@ -104,9 +104,10 @@ class Sponsor:
         return state.hives[state.hive]
 
     def _is_in(self, join: JoinHive) -> bool:
-        """It asked before, was let in, and did not hear so."""
+        """It asked before, was let in, and did not hear so. In another role it is not in: that is for the voters to
+        refuse, since no signature says in which role a node joins."""
         known = self._ledger.state.nodes.get(join.node)
-        if known is None or known.token != join.token:
+        if known is None or (known.token, known.role) != (join.token, join.role):
             return False
         if join.role == "witness" or self._vault():
             return True

@@ -154,6 +154,18 @@ async def test_a_witness_gets_no_key(house: House) -> None:
     assert entered.admitted.vault == b""
 
 
+async def test_nor_when_it_asks_again_as_if_it_were_a_member(house: House) -> None:
+    """Token and node sign who joins, not as what."""
+    token = Identity(b"w" * 32)
+    later = milliseconds() + 10**9
+    await house.first.submit(PutJoinToken(id=token.public, role="witness", uses=2, expires=later))
+    await house.enter(role="witness", seed=token.seed)
+    for role in ("member", "worker"):
+        with pytest.raises(Conflict, match="already, as the witness"):
+            await house.enter(role=role, seed=token.seed)
+        assert not house.admitted
+
+
 async def test_a_sponsor_without_the_key_lets_in_nobody_who_needs_it(house: House) -> None:
     house.vault = b""
     with pytest.raises(Unavailable, match="does not have the key"):
