@@ -27,6 +27,8 @@ from hivemind.transport.services import Answer, Hear, Serve, Services, Watch, We
 from hivemind.transport.stream import ChannelStream, measured
 
 _CONTACT = "contact"
+_ARRIVALS = 64 * 1024
+"""Bytes that one turn of the loop reads from one connection."""
 
 
 class TcpPeers:
@@ -57,6 +59,7 @@ class TcpPeers:
         self._links: dict[str, Link] = {}
         self._strangers: dict[Connection, None] = {}
         self._contacts: dict[Connection, None] = {}
+        self._arrivals = memoryview(bytearray(_ARRIVALS))
         self._dials = asyncio.Semaphore(bounds.dials)
         self.detour: Callable[[str], Awaitable[socket.socket]] | None = None
         """Asked for another way to a node, when it answers at none of its addresses: see `relay`."""
@@ -336,7 +339,14 @@ class TcpPeers:
         return self._connection(self._channel(self._hive, self._secret, initiator=False), dialed=False)
 
     def _connection(self, channel: Channel, *, dialed: bool) -> Connection:
-        return Connection(self, channel, dialed=dialed, limits=self._limits, timing=self._timing)
+        return Connection(
+            self,
+            channel,
+            arrivals=self._arrivals,
+            dialed=dialed,
+            limits=self._limits,
+            timing=self._timing,
+        )
 
     def _channel(
         self, hive: str, psk: bytes | None, *, initiator: bool, remote: str | None = None

@@ -113,6 +113,21 @@ async def test_what_was_said_before_the_end_arrives(nodes: Nodes) -> None:
     assert heard == [b"last words"]
 
 
+async def test_connections_that_read_into_one_place_do_not_mix_what_came(nodes: Nodes) -> None:
+    hub, *others = [await nodes.peers(number) for number in range(4)]
+    sizes = [0, 1, 300, 70_000, 299, 200_000, 2, 65_536]
+    said = {one.node: [bytes([number]) * size for size in sizes] for number, one in enumerate(others)}
+    heard: dict[str, list[bytes]] = {one.node: [] for one in others}
+    hub.on_message("store", lambda sender, message: heard[sender].append(message))
+    for one in others:
+        one.learn(hub.node, [hub.address])
+    for number in range(len(sizes)):
+        for one in others:
+            assert one.send(hub.node, "store", said[one.node][number])
+    await until(lambda: all(len(came) == len(sizes) for came in heard.values()))
+    assert heard == said
+
+
 async def test_who_watches_and_fails_costs_nobody_else(
     nodes: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
