@@ -1,7 +1,8 @@
 """The machine of one node: it answers what others ask, keeps its table, and has under way what its host wants.
 
-Whoever answers at its address, names the id that belongs there and is of the hive gets into the table; whoever else
-holds the hive's secret, as a node that is about to join, is answered and nothing more.
+Whoever answers at its address, names the id that belongs there and is of the hive gets into the table. Whoever else
+holds the hive's secret, as a node that is about to join, is told of closer nodes and of who is announced, so that it
+finds a door to knock at; it stores nothing, and is shown no values.
 """
 
 from __future__ import annotations
@@ -463,8 +464,9 @@ class Kademlia:
         records: list[Record] = []
         if isinstance(ask, Ping):
             pass
-        elif isinstance(ask, Find | FindValue):
+        elif isinstance(ask, Find) or (admitted and isinstance(ask, FindValue)):
             closer, records = self.server.closer(ask, source), self.server.found(ask, self.now)
+            records += [] if admitted else self._lonely(ask, question.to)
             value = self.server.value(ask, self.now)
         elif not admitted:
             refusal = STRANGER
@@ -483,6 +485,14 @@ class Kademlia:
         token = self.server.tokens.token(source[0]) if self.id and admitted else b""
         answer = Answer(question.number, source, self.id, refusal, token, value=value)
         self._effects.append(Transmit(source, wire.fitted(answer, closer, records)))
+
+    def _lonely(self, ask: Ask, asked_at: Address) -> list[Record]:
+        """Who is alone in its hive is announced nowhere, and has no id, because nobody of the hive has told it yet how
+        it looks from outside. Who wants in finds it all the same where it says that it listens."""
+        if self.id or asked_at != self._own or not isinstance(ask, Find) or not ask.peers:
+            return []
+        presence = self._presences.get(ask.target)
+        return [presence.record(node_id(asked_at), self.server.tokens.token(asked_at[0]))] if presence else []
 
     def _hear_of(self, address: Address, sender: str) -> None:
         """Somebody does not reach a node that this one named. It sees for itself, and not too often."""

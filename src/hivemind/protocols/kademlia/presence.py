@@ -243,10 +243,16 @@ class Presence:
         id, token = self._node.id_and_token()
         if not id or (len(closest) >= self._node.settings.k and not self._among_closest(id)):
             return
+        self._node.keep(self.topic, self.record(id, token), self._peer)
+
+    def record(self, storer: bytes, token: bytes) -> Record:
+        """The present announcement, as that node hands it out."""
+        moved = self._peer.addresses != self.addresses
+        if not self.begun and (moved or self._node.now >= self._renew_at):
+            self._speak_anew()
         hidden = digested(token)
-        signature = self._node.notary.announce(self.topic, hidden, id, self._encoded)
-        signer = bytes.fromhex(self._node.notary.public)
-        self._node.keep(self.topic, Record(signer, hidden, self._encoded, signature), self._peer)
+        signature = self._node.notary.announce(self.topic, hidden, storer, self._encoded)
+        return Record(bytes.fromhex(self._node.notary.public), hidden, self._encoded, signature)
 
     # -- leaving ---------------------------------------------------------------------------------------------
 

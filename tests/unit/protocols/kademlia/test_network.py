@@ -194,6 +194,39 @@ def test_who_is_not_of_the_hive_is_answered_and_nothing_more() -> None:
     assert all(node.machine.table.of(stranger.id) is None for node in nodes)
 
 
+def test_who_is_not_of_the_hive_is_shown_no_values() -> None:
+    net, nodes = grown(4)
+    nodes[1].give(Put(b"for the hive", 1))
+    net.run(2)
+    key = immutable_key(b"for the hive")
+    member, stranger = net.node("member"), net.node("stranger", admitted=False)
+    for asking in (member, stranger):
+        asking.give(Meet((nodes[0].address,)))
+        net.run(1)
+        asking.give(Get(key, 2))
+    net.run(10)
+    assert [each.value for each in member.told if isinstance(each, Got)] == [b"for the hive"]
+    assert [each.value for each in stranger.told if isinstance(each, Got)] == [None]
+
+
+def test_who_wants_in_finds_the_only_one_there_is() -> None:
+    """It has met nobody who could tell it how it looks from outside, and has no id."""
+    net = Net()
+    lone, stranger = net.node("lone"), net.node("stranger", admitted=False)
+    lone.give(Join(TOPIC, (lone.address,)))
+    net.run(7 * 3600)
+    stranger.give(Meet((lone.address,)))
+    stranger.give(Look(TOPIC, 1))
+    assert net.run(1, lambda: bool(stranger.found))
+    assert stranger.found[lone.id].addresses == (lone.address,)
+    assert not lone.machine.id and not len(lone.machine.table)
+    lone.give(Join(TOPIC, (("10.9.9.9", 9),)))
+    stranger.told.clear()
+    stranger.give(Look(TOPIC, 2))
+    net.run(1)
+    assert stranger.found[lone.id].addresses == (("10.9.9.9", 9),), "it says where it is now"
+
+
 def test_who_is_put_out_of_the_hive_is_forgotten() -> None:
     net, nodes = grown(4)
     net.admitted.discard(nodes[1].id)
