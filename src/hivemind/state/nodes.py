@@ -8,7 +8,7 @@ from hivemind.errors import Conflict, Forbidden, Invalid
 from hivemind.model.allocation import AllocationState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
-from hivemind.state import draining, losing, membership
+from hivemind.state import draining, losing, membership, offers
 from hivemind.state.jobs import ending, notices
 from hivemind.state.leaving import find
 from hivemind.state.operations import AllocationReport, DrainNode, RegisterNode, ReportAllocations, UpdateNode
@@ -20,6 +20,7 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
     """Capacities are the node's word; labels and schedulability, once agreed, are the people's."""
     if who.id != operation.id:
         raise Forbidden("a node registers only itself")
+    offers.check(state, operation)
     if state.about.named(operation.name) not in ("", operation.id):
         raise Conflict(
             f"the name {operation.name!r} belongs to another node", hint="start with --node-name OTHER"
