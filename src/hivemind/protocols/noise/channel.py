@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import msgspec
 
-from hivemind.protocols.noise.cipher import TAG_BYTES, CipherState, Refused
+from hivemind.protocols.noise.aead import TAG_BYTES
+from hivemind.protocols.noise.cipher import CipherState, Refused
 from hivemind.protocols.noise.handshake import LARGEST, HandshakeState
 from hivemind.protocols.noise.keys import ID_BYTES, static_private, static_public
 from hivemind.protocols.noise.patterns import IK, XX_PSK0, Pattern

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from hivemind.errors import Unauthenticated
+from hivemind.protocols.noise.aead import KEY_BYTES, open_sealed, seal
 
-KEY_BYTES = 32
 HASH_BYTES = 64
-TAG_BYTES = 16
 LAST_NONCE = 2**64 - 1
 """Reserved for rekeying."""
+_encoded = struct.Struct("<4xQ").pack
+"""A nonce, from its number."""
 
 
 class Refused(Unauthenticated):
@@ -71,39 +73,26 @@ class CipherState:
         """`EncryptWithAd`: as it is while there is no key."""
         if self._key is None:
             return plaintext
-        sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
-            plaintext, associated, self._nonce(), self._key
-        )
+        sealed = seal(self._key, self._nonce(), associated, plaintext)
         self.n += 1
-        return bytes(sealed)
+        return sealed
 
     def open(self, associated: bytes, ciphertext: bytes) -> bytes:
         """`DecryptWithAd`. Raises `Refused`; then `n` has not changed."""
         if self._key is None:
             return ciphertext
-        nonce = self._nonce()
-        try:
-            opened = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
-                ciphertext, associated, nonce, self._key
-            )
-        except (CryptoError, ValueError, TypeError):
-            raise Refused("a message does not open: it was changed, replayed or meant for another") from None
+        opened = open_sealed(self._key, self._nonce(), associated, ciphertext)
+        if opened is None:
+            raise Refused("a message does not open: it was changed, replayed or meant for another")
         self.n += 1
-        return bytes(opened)
+        return opened
 
     def rekey(self) -> None:
         """Section 4.2's default: the key becomes the encryption of zeros under the last nonce; `n` stays."""
         assert self._key is not None, "there is a key after the handshake"
-        sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
-            bytes(KEY_BYTES), b"", _encoded(LAST_NONCE), self._key
-        )
-        self._key = bytes(sealed[:KEY_BYTES])
+        self._key = seal(self._key, _encoded(LAST_NONCE), b"", bytes(KEY_BYTES))[:KEY_BYTES]
 
     def _nonce(self) -> bytes:
         if self.n >= LAST_NONCE:
             raise Refused("the channel has used up its nonces", hint="connect anew")
         return _encoded(self.n)
-
-
-def _encoded(n: int) -> bytes:
-    return bytes(4) + n.to_bytes(8, "little")

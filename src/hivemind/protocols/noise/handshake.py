@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hivemind.errors import Invalid
+from hivemind.protocols.noise.aead import KEY_BYTES, TAG_BYTES
 from hivemind.protocols.noise.cipher import (
     HASH_BYTES,
-    KEY_BYTES,
-    TAG_BYTES,
     CipherState,
     Refused,
     agree,
