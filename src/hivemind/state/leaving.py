@@ -16,7 +16,7 @@ from hivemind.protocols.autobee.evidence import convicted
 from hivemind.protocols.pbft.evidence import proven
 from hivemind.protocols.pbft.wire import Evidence
 from hivemind.security.identity import verify
-from hivemind.state import losing, voters
+from hivemind.state import losing, tokens, voters
 from hivemind.state.draining import remaining
 from hivemind.state.jobs import ending, notices
 from hivemind.state.operations import ExpelNode, LeaveHive, ReportEvidence
@@ -95,8 +95,9 @@ def _epoch_of(state: State, proof: bytes) -> Epoch | None:
 
 
 def banish(state: State, node: Node, reason: str, *, by: str, proof: bytes = b"") -> None:
-    """At once, and for ever: its key means nothing any more. Its seat, if it has one, is another's from the next epoch
-    on."""
+    """At once, and for ever: its key means nothing any more, nor do the tokens that it has. Its seat, if it has one, is
+    another's from the next epoch on."""
+    _void_tokens(state, node)
     expulsion = Expulsion(id=node.id, name=node.name, reason=reason, proof=proof, time=state.time, by=by)
     state.tables.put(state.expulsions, node.id, expulsion)
     losing.take_away(state, node.id, f"node {node.name} was expelled")
@@ -198,6 +199,15 @@ def _remove(state: State, node: Node) -> None:
     notices.reassign(state)
     state.dirty |= {state.allocations[id].app for id in state.pending}
     raise_protocol(state)
+
+
+def _void_tokens(state: State, node: Node) -> None:
+    """That with which it came, if more may come with it, and those that the administrator made who goes with it:
+    whoever is expelled makes itself another key in a moment."""
+    goes = state.principals.get(node.administrator) if _others_administer(state, node.administrator) else None
+    for id, token in list(state.join_tokens.items()):
+        if id == node.token or (goes is not None and token.by == goes.name):
+            tokens.void(state, id)
 
 
 def _forget_principal(state: State, id: str) -> None:

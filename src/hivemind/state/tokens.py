@@ -53,9 +53,14 @@ def put(state: State, operation: PutJoinToken, who: Principal) -> Outcome:
 
 def delete(state: State, operation: DeleteJoinToken, who: Principal) -> Outcome:
     found = find(state, operation.id)
-    state.tables.remove(state.join_tokens, found.id)
-    state.deadlines.pop(("token", found.id))
+    void(state, found.id)
     return Outcome(id=found.id)
+
+
+def void(state: State, id: str) -> None:
+    """Nobody joins with it any more."""
+    state.tables.remove(state.join_tokens, id)
+    state.deadlines.pop(("token", id))
 
 
 def find(state: State, id: str) -> JoinToken:

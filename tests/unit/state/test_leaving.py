@@ -22,6 +22,7 @@ from hivemind.state.operations import (
     DrainNode,
     ExpelNode,
     LeaveHive,
+    PutJoinToken,
     RegisterPrincipal,
     ReportEvidence,
     RevokePrincipal,
@@ -163,6 +164,34 @@ def test_who_is_expelled_is_gone_at_once_and_for_ever() -> None:
     assert "expelled" in hive.do(hive.joining("b", hive.token()), by="node-0", refused=True).message
     back = RegisterPrincipal(principal=Principal(id=hive.ids["b"], name="b", kind="node"))
     assert "expelled" in hive.do(back, refused=True).message
+
+
+def test_nor_does_another_key_of_it_come_with_the_tokens_that_it_has() -> None:
+    hive = GrownHive(*"bc")
+    came_with, others = hive.token(uses=3), hive.token(uses=3)
+    hive.do(hive.joining("mole", came_with), by="node-0")
+    hive.ids["mole"] = key("mole").public
+    hive.register("mole")
+    made = PutJoinToken(id=key("its own").public, uses=3, expires=hive.time + 100_000)
+    hive.do(made, by=key("admin of mole").public)
+    hive.do(ExpelNode(node="mole"))
+    for token in (came_with, key("its own")):
+        assert (
+            "expired, or was revoked" in hive.do(hive.joining("d", token), by="node-0", refused=True).message
+        )
+    hive.do(hive.joining("d", others), by="node-0")
+    assert list(hive.state.join_tokens) == [others.public]
+    hive.wait(4_000)
+    assert not len(hive.state.join_tokens)
+
+
+def test_the_tokens_of_an_administrator_who_stays_stay() -> None:
+    hive = GrownHive("b", "c")
+    token = hive.token()
+    hive.do(RevokePrincipal(name="admin-b"))
+    hive.do(RevokePrincipal(name="admin-c"))
+    hive.do(ExpelNode(node="b"))
+    assert token.public in hive.state.join_tokens
 
 
 def test_an_expelled_voters_seat_is_a_spares() -> None:
