@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -37,6 +39,11 @@ class Kind(IntEnum):
     PONG = 11
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+_header = struct.Struct(">BI")
+assert _header.size == HEADER
+
+
 class Failure(msgspec.Struct, frozen=True, array_like=True):
     """Why a stream broke, as one of `hivemind.errors`."""
 
@@ -51,18 +58,23 @@ _LONGEST_REASON = 2_000
 
 
 def encode(kind: Kind, number: int, payload: bytes = b"") -> bytes:
-    return bytes([kind]) + number.to_bytes(4, "big") + payload
+    return _header.pack(kind, number) + payload
+
+
+def encode_message(service: str, message: bytes) -> bytes:
+    """The frame of a message that has only one. Of a longer one what follows the header is cut into fragments."""
+    return _begin_message(service) + message
 
 
 def decode(frame: bytes) -> tuple[Kind, int, bytes]:
     """Raises `Refused`."""
     if not HEADER <= len(frame) <= HEADER + FRAGMENT + LONGEST_SERVICE + 1:
         raise Refused("a frame is too short or too long")
-    try:
-        kind = Kind(frame[0])
-    except ValueError:
-        raise Refused(f"there is no frame of kind {frame[0]}") from None
-    return kind, int.from_bytes(frame[1:HEADER], "big"), frame[HEADER:]
+    byte, number = _header.unpack_from(frame)
+    kind = _KINDS.get(byte)
+    if kind is None:
+        raise Refused(f"there is no frame of kind {byte}")
+    return kind, number, frame[HEADER:]
 
 
 def encode_failure(failure: Failure) -> bytes:
@@ -93,3 +105,8 @@ def decode_service(payload: bytes) -> tuple[str, bytes]:
         return payload[1 : 1 + length].decode(), payload[1 + length :]
     except UnicodeDecodeError:
         raise Refused("a service has no name") from None
+
+
+@lru_cache(64)
+def _begin_message(service: str) -> bytes:
+    return encode(Kind.MESSAGE, 0, encode_service(service))

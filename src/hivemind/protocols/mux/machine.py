@@ -18,6 +18,7 @@ import msgspec
 from hivemind.protocols.machine import SECOND, Micros
 from hivemind.protocols.mux.frame import (
     FRAGMENT,
+    HEADER,
     Failure,
     Kind,
     decode,
@@ -25,6 +26,7 @@ from hivemind.protocols.mux.frame import (
     decode_service,
     encode,
     encode_failure,
+    encode_message,
     encode_service,
 )
 from hivemind.protocols.mux.stream import LARGEST_MESSAGE, Stream
@@ -110,7 +112,8 @@ class Mux:
         """Streams that may have something to send, each once; the first is next."""
         self._control: deque[bytes] = deque()
         self._messages: deque[bytes] = deque()
-        self._message_bytes = self._message_at = 0
+        """Each as one frame, however long; how much of the first one has gone is `_message_at`."""
+        self._message_bytes, self._message_at = 0, HEADER
         self._partial = bytearray()
         self._messages_turn = True
         self._heard_at = now
@@ -151,7 +154,7 @@ class Mux:
         if full or len(self._messages) >= self.limits.queued_messages:
             self.dropped += 1
             return False
-        whole = encode_service(service) + message
+        whole = encode_message(service, message)
         self._messages.append(whole)
         self._message_bytes += len(whole)
         return True
@@ -223,26 +226,20 @@ class Mux:
         if self._control:
             return self._control.popleft()
         self._messages_turn = not self._messages_turn
-        first, second = (
-            (self._from_messages, self._from_streams)
-            if self._messages_turn
-            else (self._from_streams, self._from_messages)
-        )
-        return first() or second()
+        if self._messages and (self._messages_turn or not self._turns):
+            return self._from_messages()
+        return self._from_streams() or (self._from_messages() if self._messages else None)
 
-    def _from_messages(self) -> bytes | None:
-        if not self._messages:
-            return None
-        whole = self._messages[0]
-        end = min(len(whole), self._message_at + FRAGMENT)
-        payload = whole[self._message_at : end]
+    def _from_messages(self) -> bytes:
+        whole, at = self._messages[0], self._message_at
+        end = at + FRAGMENT
         if end < len(whole):
             self._message_at = end
-            return encode(Kind.MESSAGE, 1, payload)
+            return encode(Kind.MESSAGE, 1, whole[at:end])
         self._messages.popleft()
-        self._message_at = 0
+        self._message_at = HEADER
         self._message_bytes -= len(whole)
-        return encode(Kind.MESSAGE, 0, payload)
+        return whole if at == HEADER else encode(Kind.MESSAGE, 0, whole[at:])
 
     def _from_streams(self) -> bytes | None:
         while self._turns:
@@ -291,11 +288,13 @@ class Mux:
     def _take_message(self, payload: bytes, *, more: bool) -> None:
         if len(self._partial) + len(payload) > LARGEST_MESSAGE + 64:
             raise Refused("a message is too long")
-        self._partial += payload
-        if not more:
-            service, message = decode_service(bytes(self._partial))
+        if more or self._partial:
+            self._partial += payload
+            if more:
+                return
+            payload = bytes(self._partial)
             self._partial.clear()
-            self._events.append(Heard(service, message))
+        self._events.append(Heard(*decode_service(payload)))
 
     def _take_opening(self, kind: Kind, number: int, payload: bytes) -> None:
         service, rest = decode_service(payload)

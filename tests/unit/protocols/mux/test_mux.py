@@ -68,6 +68,24 @@ def test_a_long_message_delays_nobody_by_more_than_fragments() -> None:
     assert Asked(number or 0, "api", b"quick") in pair.happened["b"]
 
 
+@pytest.mark.parametrize("around", [-1, 0, 1])
+@pytest.mark.parametrize("fragments", [0, 1, 2])
+def test_a_message_is_cut_into_as_few_frames_as_carry_it(fragments: int, around: int) -> None:
+    service = encode_service("store")
+    message = bytes(max(0, fragments * FRAGMENT - len(service) + around))
+    mux = Mux(initiator=True, now=0)
+    assert mux.message("store", message) and mux.message("store", b"next")
+    whole = service + message
+    parts = [whole[at : at + FRAGMENT] for at in range(0, len(whole), FRAGMENT)]
+    for part in parts[:-1]:
+        assert mux.next_frame() == encode(Kind.MESSAGE, 1, part)
+        mux.check()
+    assert mux.next_frame() == encode(Kind.MESSAGE, 0, parts[-1])
+    assert mux.next_frame() == encode(Kind.MESSAGE, 0, service + b"next")
+    assert mux.next_frame() is None
+    mux.check()
+
+
 def test_streams_take_turns() -> None:
     pair = Pair()
     numbers = [pair.a.open("logs") for _ in range(3)]
