@@ -7,7 +7,8 @@ asked, and when. A nonce makes each good once.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from typing import Annotated
 
 import msgspec
 
@@ -21,6 +22,8 @@ _AGE = 60_000
 """Milliseconds that a delegation is good for, and by which clocks of nodes may differ."""
 _LARGEST = 16 * 2**10
 _REMEMBERED = 100_000
+_OF_ONE = 25_000
+"""Of those, shown by one node: no node can keep all others from asking."""
 
 
 class Delegation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -32,7 +35,7 @@ class Delegation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     asker: str
     asked: str
     time: int
-    nonce: str
+    nonce: Annotated[str, msgspec.Meta(max_length=64)]
 
 
 _decoder = msgspec.msgpack.Decoder(Delegation)
@@ -49,7 +52,9 @@ class Delegations:
     def __init__(self, node: str) -> None:
         self._node = node
         self._seen: set[tuple[str, str]] = set()
-        self._order: deque[tuple[int, tuple[str, str]]] = deque()
+        self._order: deque[tuple[int, str, tuple[str, str]]] = deque()
+        """When each was shown, and by which node."""
+        self._shown_by: Counter[str] = Counter()
 
     def accept(self, shown: Statement, *, hive: str, asker: str, now: int) -> Delegation:
         """`asker`: who shows it, as its channel proves. Raises `Unauthenticated`; `Unavailable` when so many were
@@ -69,18 +74,27 @@ class Delegations:
             )
         if not verify(shown.signer, Domain(_PROTOCOL, hive).covered(shown.body), shown.signature):
             raise _refused("it was not signed by whom it names, for this hive")
-        self._remember((shown.signer, wish.nonce), now)
+        self._remember((shown.signer, wish.nonce), asker, now)
         return wish
 
-    def _remember(self, key: tuple[str, str], now: int) -> None:
+    def _remember(self, key: tuple[str, str], asker: str, now: int) -> None:
         while self._order and self._order[0][0] < now - 2 * _AGE:
-            self._seen.discard(self._order.popleft()[1])
+            self._forget()
         if key in self._seen:
             raise _refused("it was shown before")
-        if len(self._order) >= _REMEMBERED:
+        if len(self._order) >= _REMEMBERED or self._shown_by[asker] >= _OF_ONE:
             raise Unavailable("other nodes ask this one too much", hint="ask again in a minute")
         self._seen.add(key)
-        self._order.append((now, key))
+        self._shown_by[asker] += 1
+        self._order.append((now, asker, key))
+
+    def _forget(self) -> None:
+        """The oldest."""
+        _, asker, key = self._order.popleft()
+        self._seen.discard(key)
+        self._shown_by[asker] -= 1
+        if not self._shown_by[asker]:
+            del self._shown_by[asker]
 
 
 def _refused(why: str) -> Unauthenticated:

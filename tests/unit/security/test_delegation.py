@@ -67,3 +67,20 @@ def test_more_than_can_be_remembered_are_refused(monkeypatch: pytest.MonkeyPatch
         accept(known, delegate(PERSON, "bees", replace(WISH, nonce="more")))
     later = replace(WISH, nonce="more", time=1_200_000)
     assert accept(known, delegate(PERSON, "bees", later), now=1_200_000)
+
+
+def test_a_node_that_asks_without_end_keeps_no_other_from_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delegation, "_OF_ONE", 3)
+    known, mole = Delegations("far"), Identity(b"m" * 32)
+    for number in range(3):
+        accept(known, delegate(mole, "bees", replace(WISH, nonce=str(number))))
+    with pytest.raises(Unavailable):
+        accept(known, delegate(mole, "bees", replace(WISH, nonce="more")))
+    assert accept(known, delegate(PERSON, "bees", replace(WISH, asker="other")), asker="other")
+    later = replace(WISH, nonce="more", time=1_200_000)
+    assert accept(known, delegate(mole, "bees", later), now=1_200_000)
+
+
+def test_none_takes_more_memory_than_it_may() -> None:
+    with pytest.raises(Unauthenticated, match="cannot be read"):
+        accept(Delegations("far"), delegate(PERSON, "bees", replace(WISH, nonce="n" * 10_000)))
