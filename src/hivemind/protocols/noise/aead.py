@@ -24,7 +24,8 @@ _room = ffi.new_allocator(should_clear_after_alloc=False)
 
 def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:
     """The ciphertext and its tag, which is `TAG_BYTES` longer."""
-    _check(key, nonce)
+    if len(key) != KEY_BYTES or len(nonce) != NONCE_BYTES:
+        raise _wrong()
     length = len(plaintext)
     sealed = _room("unsigned char[]", length + TAG_BYTES)
     if _seal(sealed, _null, plaintext, length, associated, len(associated), _null, nonce, key):
@@ -34,7 +35,8 @@ def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes
 
 def open_sealed(key: bytes, nonce: bytes, associated: bytes, ciphertext: bytes) -> bytes | None:
     """The plaintext; None if this was not sealed so."""
-    _check(key, nonce)
+    if len(key) != KEY_BYTES or len(nonce) != NONCE_BYTES:
+        raise _wrong()
     length = len(ciphertext)
     if length < TAG_BYTES:
         return None
@@ -44,6 +46,5 @@ def open_sealed(key: bytes, nonce: bytes, associated: bytes, ciphertext: bytes) 
     return bytes(_view(opened))
 
 
-def _check(key: bytes, nonce: bytes) -> None:
-    if len(key) != KEY_BYTES or len(nonce) != NONCE_BYTES:
-        raise ValueError(f"a key has {KEY_BYTES} bytes and a nonce {NONCE_BYTES}")
+def _wrong() -> ValueError:
+    return ValueError(f"a key has {KEY_BYTES} bytes and a nonce {NONCE_BYTES}")

@@ -27,6 +27,8 @@ _LARGEST_HANDSHAKE = 512
 _PATTERNS = {1: IK, 2: XX_PSK0}
 _NUMBERS = {pattern.name: number for number, pattern in _PATTERNS.items()}
 _PREAMBLE = len(_MAGIC) + 2
+_LENGTH = 2
+"""Bytes of the length before each message."""
 
 
 class Rekeying(msgspec.Struct, frozen=True):
@@ -39,11 +41,11 @@ class Rekeying(msgspec.Struct, frozen=True):
 class _Direction:
     """One of the two keys, changed when it is due."""
 
-    __slots__ = ("_cipher", "_records", "_rekeying", "_size")
+    __slots__ = ("_cipher", "_records_left", "_rekeying", "_size_left")
 
     def __init__(self, cipher: CipherState, rekeying: Rekeying) -> None:
         self._cipher, self._rekeying = cipher, rekeying
-        self._records = self._size = 0
+        self._records_left, self._size_left = rekeying.records, rekeying.size
 
     def seal(self, plaintext: bytes) -> bytes:
         sealed = self._cipher.seal(b"", plaintext)
@@ -56,11 +58,11 @@ class _Direction:
         return plaintext
 
     def _count(self, size: int) -> None:
-        self._records += 1
-        self._size += size
-        if self._records >= self._rekeying.records or self._size >= self._rekeying.size:
+        self._records_left -= 1
+        self._size_left -= size
+        if self._records_left <= 0 or self._size_left <= 0:
             self._cipher.rekey()
-            self._records = self._size = 0
+            self._records_left, self._size_left = self._rekeying.records, self._rekeying.size
 
 
 class Channel:
@@ -96,7 +98,9 @@ class Channel:
         self._handshake: HandshakeState | None = None
         self._sending: _Direction | None = None
         self._receiving: _Direction | None = None
-        self._came, self._going = bytearray(), bytearray()
+        self._came = b""
+        """Of what came, what is not whole."""
+        self._going = bytearray()
         self._refused: Refused | None = None
         if initiator:
             self._call()
@@ -121,32 +125,46 @@ class Channel:
         was whole before that is lost with it."""
         if self._refused:
             raise self._refused
-        self._came += data
+        came = self._came + data if self._came else data
+        self._came = b""
         try:
-            return self._take()
+            at = self._shake_hands(came) if self._receiving is None else 0
+            return self._open(came, at) if self._receiving else []
         except Refused as error:
-            self._refused = error
-            self._came.clear()
+            self._refused, self._came = error, b""
             raise
 
-    def _take(self) -> list[bytes]:
+    def _open(self, came: bytes, at: int) -> list[bytes]:
+        """The records of what came, from there on; a part of one waits for the rest."""
+        assert self._receiving is not None
         opened: list[bytes] = []
-        at = 0 if self._handshake or self.established else self._greet()
-        while len(self._came) >= at + 2 and (self._handshake or self.established):
-            length = int.from_bytes(self._came[at : at + 2], "big")
-            if self._receiving is None and length > _LARGEST_HANDSHAKE:
-                raise Refused("a message of a handshake is too long")
-            if len(self._came) < at + 2 + length:
+        size = len(came)
+        while (begin := at + _LENGTH) <= size:
+            end = begin + (came[at] << 8 | came[at + 1])
+            if end > size:
                 break
-            message = bytes(self._came[at + 2 : at + 2 + length])
-            at += 2 + length
-            if self._receiving is None:
-                self._shake(message)
-            else:
-                opened.append(self._receiving.open(message))
-                self.confirmed = True
-        del self._came[:at]
+            opened.append(self._receiving.open(came[begin:end]))
+            at = end
+        if opened:
+            self.confirmed = True
+        if at < size:
+            self._came = came[at:]
         return opened
+
+    def _shake_hands(self, came: bytes) -> int:
+        """How much of what came belongs to the handshake."""
+        at = 0 if self._handshake else self._greet(came)
+        while self._handshake and (begin := at + _LENGTH) <= len(came):
+            length = int.from_bytes(came[at:begin], "big")
+            if length > _LARGEST_HANDSHAKE:
+                raise Refused("a message of a handshake is too long")
+            if begin + length > len(came):
+                break
+            self._shake(came[begin : begin + length])
+            at = begin + length
+        if self._receiving is None:
+            self._came = came[at:]
+        return at
 
     def _call(self) -> None:
         pattern = XX_PSK0 if self.first_contact else IK
@@ -154,9 +172,9 @@ class Channel:
         self._going += preamble
         self._begin(pattern, preamble)
 
-    def _greet(self) -> int:
+    def _greet(self, came: bytes) -> int:
         """How much of what came was the preamble."""
-        preamble = bytes(self._came[:_PREAMBLE])
+        preamble = came[:_PREAMBLE]
         if not (_MAGIC.startswith(preamble) or preamble.startswith(_MAGIC)):
             raise Refused("who called is no node")
         if len(preamble) < _PREAMBLE:
@@ -219,4 +237,4 @@ class Channel:
 
 
 def _framed(message: bytes) -> bytes:
-    return len(message).to_bytes(2, "big") + message
+    return len(message).to_bytes(_LENGTH, "big") + message

@@ -73,7 +73,9 @@ class CipherState:
         """`EncryptWithAd`: as it is while there is no key."""
         if self._key is None:
             return plaintext
-        sealed = seal(self._key, self._nonce(), associated, plaintext)
+        if self.n >= LAST_NONCE:
+            raise _used_up()
+        sealed = seal(self._key, _encoded(self.n), associated, plaintext)
         self.n += 1
         return sealed
 
@@ -81,7 +83,9 @@ class CipherState:
         """`DecryptWithAd`. Raises `Refused`; then `n` has not changed."""
         if self._key is None:
             return ciphertext
-        opened = open_sealed(self._key, self._nonce(), associated, ciphertext)
+        if self.n >= LAST_NONCE:
+            raise _used_up()
+        opened = open_sealed(self._key, _encoded(self.n), associated, ciphertext)
         if opened is None:
             raise Refused("a message does not open: it was changed, replayed or meant for another")
         self.n += 1
@@ -92,7 +96,6 @@ class CipherState:
         assert self._key is not None, "there is a key after the handshake"
         self._key = seal(self._key, _encoded(LAST_NONCE), b"", bytes(KEY_BYTES))[:KEY_BYTES]
 
-    def _nonce(self) -> bytes:
-        if self.n >= LAST_NONCE:
-            raise Refused("the channel has used up its nonces", hint="connect anew")
-        return _encoded(self.n)
+
+def _used_up() -> Refused:
+    return Refused("the channel has used up its nonces", hint="connect anew")
