@@ -165,12 +165,44 @@ def test_when_all_power_is_gone_everything_that_was_promised_runs_again(
     kept([person], four)
 
 
+def test_a_daemon_that_is_started_anew_keeps_what_it_runs_unless_it_stays_away(
+    four: list[Member], beats: Beats
+) -> None:
+    """Here it is away for longer than it would take anybody to be lost that says nothing."""
+    deploy(four[0], beats, "web", 8)
+    before = {a.id: a.status.pid for a in four[0].ready("web", 8)}
+    gone = primary(four)
+    others = [member for member in four if member is not gone]
+    patient = gone.options
+    gone.options = (*patient, "--restart-grace", "2s")
+    gone.stop()
+    stopped = now()
+    for member in others:
+        eventually(lambda m=member: m.seen(gone.name).reach == "dead", "nobody hears of it")
+    while now() - stopped < 8:
+        assert {member.seen(gone.name).agreed for member in others} == {"restarting"}
+        others[0].client.configs.put(ConfigManifest(name="meanwhile", data={"n": str(now())}))
+    assert "restarting (" in others[0].cli("node", "ls").out
+    assert "restarting (" in others[1].cli("cluster", "status").out
+    gone.start()
+    all_back(four)
+    assert {a.id: a.status.pid for a in four[0].ready("web", 8)} == before
+    assert len(beats.lives("web")) == 8
+
+    gone.options = patient
+    gone.stop()
+    eventually(lambda: others[0].seen(gone.name).agreed == "lost", "it stays away for too long")
+    eventually(lambda: len(replaced(beats, gone)) == 8, "all of them run elsewhere")
+    gone.start()
+    all_back(four)
+    four[0].ready("web", 8)
+
+
 @more
 def test_daemons_are_renewed_one_after_the_other_and_nothing_that_runs_notices(
     rig: Rig, beats: Beats
 ) -> None:
-    """They are patient with each other, so that on a busy machine none of them counts as lost."""
-    members = rig.hive(3, "--probe-interval", "4s")
+    members = rig.hive(4)
     deploy(members[0], beats, "web", 4)
     define(members[0], "work", {"run": beats.task(0.3)})
     before = {a.id: a.status.pid for a in members[0].ready("web", 4)}

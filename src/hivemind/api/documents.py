@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from typing import TypeVar
 
@@ -210,10 +211,16 @@ def node_document(backend: Backend, node: Node) -> NodeDocument:
         lost=node.lost,
         losses=node.losses,
         held_until=node.held_until,
+        restarting=seconds_left(node.restarting),
         leaving=node.leaving,
         deadline=node.deadline,
         status=observed(backend, f"node/{node.id}", NodeStatus),
     )
+
+
+def seconds_left(until: int) -> int:
+    """Until that time in milliseconds, at least one; 0 for 0."""
+    return max(-(-(until - time.time_ns() // 1_000_000) // 1000), 1) if until else 0
 
 
 def project_document(backend: Backend, project: Project) -> ProjectDocument:

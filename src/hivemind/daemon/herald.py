@@ -156,6 +156,8 @@ def _news(old: Node | None, new: Node | None) -> tuple[str, str] | None:
     if old.lost != new.lost:
         held = "it is given nothing new for a while" if new.held_until else ""
         return ("lost", "what ran there is begun elsewhere") if new.lost else ("returned", held)
+    if new.restarting and not old.restarting:
+        return "restarting", f"it is waited for {(new.restarting - new.updated) / 1000:g} s"
     if new.leaving and not old.leaving:
         return "leaving", ""
     if (old.schedulable, old.drained) != (new.schedulable, new.drained):

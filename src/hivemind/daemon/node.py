@@ -36,6 +36,7 @@ from hivemind.daemon.keys import identity, vault
 from hivemind.daemon.proclaimer import Proclaimer
 from hivemind.daemon.sampler import Sampler
 from hivemind.daemon.settings import Settings
+from hivemind.daemon.systemd import machine_stops
 from hivemind.daemon.volumes import NodeVolumes
 from hivemind.drivers.dns.forwarder import Forwarder
 from hivemind.drivers.dns.resolv_conf import ResolvConf
@@ -95,6 +96,9 @@ class Node:
             raise
 
     async def stop(self) -> None:
+        """What runs here goes on, unless the whole machine stops; so the others are told that they may wait."""
+        if not await machine_stops():
+            await self.cluster.announce_restart()
         await self._stack.aclose()
 
     async def _start(self) -> None:

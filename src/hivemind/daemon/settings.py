@@ -149,6 +149,13 @@ class ClusterSettings(Spec, frozen=True, kw_only=True):
     agreement_timeout: Annotated[
         Seconds, _about("for a decision, before the voters turn to another primary")
     ] = 2.0
+    restart_grace: Annotated[
+        Seconds,
+        _about(
+            "for which the others wait when this daemon is told to stop, before they give what runs here to other"
+            " nodes; 0s: not at all"
+        ),
+    ] = 60.0
     etcd_endpoints: Annotated[
         tuple[str, ...],
         _about("of the etcd that a hive founded with --engine etcd asks, as http://host:2379; tried in turn"),

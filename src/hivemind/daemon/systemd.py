@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import socket
 import sys
+from pathlib import Path
 
 log = logging.getLogger(__name__)
+_BOOTED = Path("/run/systemd/system")
+"""There when systemd runs the machine (sd_booted(3))."""
+_PATIENCE = 1.0
+"""Seconds for the answer of systemd."""
 
 
 def unit(arguments: list[str]) -> str:
@@ -59,3 +65,24 @@ def notify(message: str) -> None:
             channel.sendto(message.encode(), address)
     except OSError as error:
         log.warning("systemd could not be told %s: %s", message, error)
+
+
+async def machine_stops() -> bool:
+    """Whether the whole machine goes down, and all that runs on it. Where no systemd runs it, nobody knows: False."""
+    if not _BOOTED.is_dir():
+        return False
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "systemctl", "is-system-running",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False
+    return said.strip() == b"stopping"

@@ -23,7 +23,7 @@ class ClusterMember(Document, frozen=True, kw_only=True):
     role: NodeRole
     reach: Reach
     agreed: str
-    """What was agreed about it: `ready`, `joining`, `cordoned`, `drained`, `lost`."""
+    """What was agreed about it: `ready`, `joining`, `cordoned`, `drained`, `restarting`, `leaving`, `lost`."""
     voter: bool = False
     primary: bool = False
     addresses: tuple[str, ...] = ()
@@ -33,6 +33,8 @@ class ClusterMember(Document, frozen=True, kw_only=True):
     protocol: int = 0
     """What its daemon speaks; 0: it did not say yet."""
     joined: int = 0
+    restarting: int = 0
+    """Seconds that it is still waited for, because its daemon is started anew; 0: it is not."""
     allocations: int = 0
 
     @property

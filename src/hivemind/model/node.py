@@ -66,6 +66,10 @@ class Node(Record, frozen=True, kw_only=True):
     """Milliseconds: when it came back after it was lost."""
     held_until: int = 0
     """Milliseconds: it was lost too often to be given anything new before that, but for what fits nowhere else."""
+    restarting: int = 0
+    """Milliseconds: until when nobody accuses it, because it said that its daemon is started anew; 0: it did not."""
+    excused: int = 0
+    """Milliseconds: when it will owe nothing more for times in which it was waited for, see `state.restarting`."""
     leaving: int = 0
     """Milliseconds: since when it is on its way out; 0: it stays."""
     ready: int = 0
@@ -79,7 +83,7 @@ class Node(Record, frozen=True, kw_only=True):
     def usable(self) -> bool:
         """It is given something new, if there is room."""
         wanted = self.schedulable and not self.drained and self.role != "witness"
-        return wanted and not (self.away or self.held_until)
+        return wanted and not (self.away or self.held_until or self.restarting)
 
     @property
     def away(self) -> bool:
@@ -142,6 +146,8 @@ class NodeDocument(Document, frozen=True, kw_only=True):
     lost: int = 0
     losses: int = 0
     held_until: int = 0
+    restarting: int = 0
+    """Seconds that it is still waited for, because its daemon is started anew; 0: it is not."""
     leaving: int = 0
     deadline: int = 0
     status: NodeStatus
@@ -151,6 +157,8 @@ class NodeDocument(Document, frozen=True, kw_only=True):
         """The one word for tables: what matters most."""
         if self.expected or self.lost or self.leaving:
             return "expected" if self.expected else "lost" if self.lost else "leaving"
+        if self.restarting:
+            return f"restarting ({self.restarting}s)"
         if self.drained:
             return "draining" if self.allocations else "drained"
         if not self.schedulable:

@@ -70,6 +70,7 @@ FACTS: Final[frozenset[str]] = frozenset(
         "node.register",
         "node.accuse",
         "node.acquit",
+        "node.restarting",
         "allocations.report",
         "volumes.report",
         "notices.report",

@@ -1,4 +1,5 @@
-"""Nodes that shall be empty: drained, with or without a deadline; and those that are held back for a while."""
+"""Nodes that shall be empty: drained, with or without a deadline; and times after which a node is held back, or waited
+for, no longer."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ def remaining(state: State, node: str) -> list[Allocation]:
 
 def set_timer(state: State, node: Node) -> None:
     """One for all that is to happen to it at some time."""
-    due = [time for time in (node.held_until, node.deadline if node.drained else 0) if time]
+    times = (node.held_until, node.restarting, node.deadline if node.drained else 0)
+    due = [time for time in times if time]
     if due:
         state.deadlines.put(("node", node.id), min(due))
     else:
@@ -32,6 +34,8 @@ def passed(state: State, id: str) -> None:
     if node.drained and 0 < node.deadline <= state.time:
         stop_hard(state, node, f"node {node.name} had to be empty by now")
         node = replace(node, deadline=0)
+    if 0 < node.restarting <= state.time:
+        node = replace(node, restarting=0)
     if 0 < node.held_until <= state.time:
         node = replace(node, held_until=0)
         state.dirty |= {state.allocations[id].app for id in state.pending}

@@ -42,7 +42,8 @@ _LONGEST_HOLD = 1_800_000
 
 
 def accuse(state: State, operation: AccuseNode, who: Principal) -> Outcome:
-    """An accusation of an earlier life, or of a node that is lost already, is late, not wrong: it is passed over."""
+    """An accusation of an earlier life, or of a node that is lost already, is late, not wrong: it is passed over. So is
+    one of a node that said that it would not answer for a while."""
     accused = _known(state, operation.node)
     if who.id == accused.id:
         raise Invalid("a node does not accuse itself", hint="to go, leave: hivemind cluster leave")
@@ -50,7 +51,7 @@ def accuse(state: State, operation: AccuseNode, who: Principal) -> Outcome:
         raise Forbidden(
             "only the word of voters that are there counts", hint="hivemind cluster status shows who votes"
         )
-    if operation.incarnation != accused.incarnation or accused.away:
+    if operation.incarnation != accused.incarnation or accused.away or accused.restarting:
         return Outcome(id=accused.id)
     said = Accusation(accused=accused.id, accuser=who.id, incarnation=operation.incarnation, time=state.time)
     state.tables.put(state.accusations, said.key, said)

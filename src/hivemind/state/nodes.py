@@ -8,7 +8,7 @@ from hivemind.errors import Conflict, Forbidden, Invalid
 from hivemind.model.allocation import AllocationState
 from hivemind.model.node import Node
 from hivemind.model.principal import Principal
-from hivemind.state import draining, losing, membership, offers
+from hivemind.state import draining, losing, membership, offers, restarting
 from hivemind.state.jobs import ending, notices
 from hivemind.state.leaving import find
 from hivemind.state.operations import AllocationReport, DrainNode, RegisterNode, ReportAllocations, UpdateNode
@@ -29,7 +29,7 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
     old = state.nodes.get(operation.id)
     fresh = Node(id=operation.id, name=operation.name, labels=operation.labels, joined=state.time)
     new = replace(
-        losing.returned(state, old or fresh, operation.incarnation),
+        restarting.back(losing.returned(state, old or fresh, operation.incarnation), state.time),
         name=operation.name,
         cpus=operation.cpus,
         memory=operation.memory,
@@ -50,7 +50,7 @@ def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
     draining.set_timer(state, new)
     membership.raise_protocol(state)
     _affects_pending(state)
-    if old is None or old.away:
+    if old is None or old.away or old.restarting:
         notices.reassign(state)
     return Outcome(id=new.id, version=new.version)
 

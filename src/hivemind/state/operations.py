@@ -183,6 +183,17 @@ class AccuseNode(Operation, frozen=True, kw_only=True, tag="node.accuse"):
     """Which start of it is meant."""
 
 
+class AnnounceRestart(Operation, frozen=True, kw_only=True, tag="node.restarting"):
+    """The signer's daemon is stopped to be started again, and what it runs goes on: nobody need do anything about it
+    before it is back, see `state.restarting`."""
+
+    node: str
+    incarnation: int
+    """Its present life."""
+    grace: int
+    """Milliseconds that it may be away."""
+
+
 class AcquitNode(Operation, frozen=True, kw_only=True, tag="node.acquit"):
     """The signer reaches it again, and takes back what it said."""
 
@@ -625,6 +636,7 @@ AnyOperation = (
     | LeaveHive
     | AccuseNode
     | AcquitNode
+    | AnnounceRestart
     | ExpelNode
     | ReportEvidence
     | AdoptRecords

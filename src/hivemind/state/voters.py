@@ -114,7 +114,7 @@ def spares(state: State, seated: Iterable[str]) -> list[str]:
 
 
 def eligible(node: Node) -> bool:
-    return bool(node.ready) and node.role != "worker" and not (node.away or node.leaving)
+    return bool(node.ready) and node.role != "worker" and not (node.away or node.leaving or node.restarting)
 
 
 def without(state: State, hive: Hive, id: str) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hivemind.daemon.systemd import notify, unit
+from hivemind.daemon.systemd import machine_stops, notify, unit
+
+pytestmark = pytest.mark.anyio
 
 
 def command(text: str) -> str:
@@ -55,3 +57,17 @@ def test_a_systemd_that_does_not_listen_stops_nobody(
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     notify("STOPPING=1")
     assert "systemd" in caplog.text
+
+
+@pytest.mark.parametrize(("said", "stops"), [("stopping", True), ("running", False), ("degraded", False)])
+async def test_it_is_asked_whether_the_whole_machine_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, stops: bool
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\n[ "$*" = is-system-running ] && echo {said}\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("hivemind.daemon.systemd._BOOTED", tmp_path)
+    assert await machine_stops() is stops
+    monkeypatch.setattr("hivemind.daemon.systemd._BOOTED", tmp_path / "no-systemd")
+    assert not await machine_stops()

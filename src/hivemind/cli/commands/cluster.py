@@ -221,7 +221,7 @@ def _row(found: ClusterStatus, member: ClusterMember) -> tuple[str, ...]:
         member.name + ("*" if mine else ""),
         member.role,
         "-" if mine else member.reach,
-        member.agreed,
+        member.agreed + (f" ({member.restarting}s)" if member.restarting else ""),
         member.votes,
         "-" if mine else age(member.heard),
         str(member.allocations),

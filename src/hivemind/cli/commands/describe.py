@@ -55,6 +55,7 @@ _SPANS = {
     "healthy_deadline",
     "every",
     "verify_every",
+    "restarting",
 }
 _INTERNAL = {"companions", "checks", "settled", "condemned", "boot"}
 """Of an allocation's status: what its node goes by, or what has a table of its own. `-o json` has all."""

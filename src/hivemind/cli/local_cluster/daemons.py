@@ -27,7 +27,7 @@ def launch(node: LocalNode) -> subprocess.Popen[bytes]:
     words = [
         "daemon", "--data-dir", str(node.data), "--run-dir", str(node.run), "--node-name", node.name,
         "--runtime", "process", "--web-port", str(node.web_port), "--ws-port", str(node.ws_port),
-        "--cluster-address", f"{HOST}:{node.hive_port}", "--dns-port", "0", "--log-format", "console",
+        "--cluster-address", f"{HOST}:{node.hive_port}", "--dns-port", "0", "--restart-grace", "0s", "--log-format", "console",
     ]  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")}
     with node.log.open("ab") as log:

@@ -59,7 +59,8 @@ class Accuser(Duty):
         found: list[Operation] = []
         for id in sorted(gone):
             node = state.nodes.get(id)
-            if node is not None and not node.away and self._is_news(id, node.incarnation):
+            waits = node is None or node.away or node.restarting
+            if node is not None and not waits and self._is_news(id, node.incarnation):
                 found.append(AccuseNode(node=id, incarnation=node.incarnation))
         for key in sorted(state.accusations):
             said = state.accusations[key]

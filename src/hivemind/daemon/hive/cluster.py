@@ -150,6 +150,16 @@ class Cluster:
         if now is not None and now.phase in ("joining", "admitted"):
             self._joining = asyncio.get_running_loop().create_task(self._resume())
 
+    async def announce_restart(self) -> None:
+        """Before `stop`, if what runs here goes on and the daemon will be back."""
+        from hivemind.daemon.hive.farewell import announce_restart
+
+        if self._company:
+            await announce_restart(
+                node=self._house.key.public, state=self._state, status=self._house.ledger.status(),
+                grace=round(self._settings.restart_grace * 1000), report=self._house.report,
+            )  # fmt: skip
+
     async def stop(self) -> None:
         for task in (self._joining, self._going):
             if task:

@@ -245,7 +245,9 @@ class Company:
         if isinstance(change, Joined | Returned | Updated) and change.alive.addresses:
             self.directory.heard(change.node, change.alive.addresses)
         if isinstance(change, Failed):
-            log.warning("node %s does not answer any more", self._called(change.node))
+            record = self._house.ledger.state.nodes.get(change.node)
+            known = " for now: its daemon is started anew" if record and record.restarting else " any more"
+            log.warning("node %s does not answer%s", self._called(change.node), known)
         elif isinstance(change, Returned):
             log.info("node %s answers again", self._called(change.node))
         self._accuser.look()

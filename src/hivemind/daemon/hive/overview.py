@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hivemind.api.documents import seconds_left
 from hivemind.ledger.contract import LedgerStatus
 from hivemind.model.base import decode
 from hivemind.model.cluster import ClusterMember, ClusterStatus, Reach
@@ -93,6 +94,7 @@ def _member(
         version=told.version,
         protocol=node.protocol,
         joined=node.joined,
+        restarting=seconds_left(node.restarting),
         allocations=sum(1 for a in state.allocations_on(node.id) if a.live),
     )
 
@@ -105,4 +107,6 @@ def agreed_of(node: Node) -> str:
         return "leaving"
     if node.expected:
         return "joining"
+    if node.restarting:
+        return "restarting"
     return "drained" if node.drained else "ready" if node.schedulable else "cordoned"

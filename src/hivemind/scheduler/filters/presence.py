@@ -9,6 +9,7 @@ from hivemind.scheduler.load import Load
 
 EXPECTED = Reason("is not there yet", "are not there yet")
 LOST = Reason("is lost", "are lost")
+RESTARTING = Reason("is restarting", "are restarting")
 WITNESS = Reason("is a witness", "are witnesses")
 LEAVING = Reason("is leaving", "are leaving")
 DRAINED = Reason("is drained", "are drained")
@@ -16,7 +17,7 @@ CORDONED = Reason("is cordoned", "are cordoned")
 
 
 def check(node: Node, load: Load, ask: Ask) -> Reason | None:
-    if node.schedulable and not (node.drained or node.lost or node.expected):
+    if node.schedulable and not (node.drained or node.lost or node.expected or node.restarting):
         return WITNESS if node.role == "witness" else None
     if node.expected:
         return EXPECTED
@@ -24,6 +25,8 @@ def check(node: Node, load: Load, ask: Ask) -> Reason | None:
         return LOST
     if node.leaving:
         return LEAVING
+    if node.restarting:
+        return RESTARTING
     return DRAINED if node.drained else CORDONED
 
 

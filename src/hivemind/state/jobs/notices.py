@@ -115,7 +115,8 @@ def _postman(state: State, notice: Notice) -> str:
 
 
 def _fit(node: Node) -> bool:
-    return node.schedulable and not node.drained and not node.away and node.role != "witness"
+    there = not (node.away or node.restarting)
+    return there and node.schedulable and not node.drained and node.role != "witness"
 
 
 # -- what is told --------------------------------------------------------------------------------------------

@@ -120,3 +120,13 @@ async def test_what_nobody_could_agree_to_is_said_again(monkeypatch: pytest.Monk
             await world.heard.wait()
     await world.accuser.stop()
     assert world.said == [AccuseNode(node="b", incarnation=3)] and world.deaf == 0
+
+
+def test_who_said_that_it_will_be_back_is_not_accused_before_its_time_is_over() -> None:
+    world = World(hive_of("a", "b", "c"))
+    world.gone = {"b"}
+    waits = replace(world.state.nodes["b"], restarting=60_000)
+    world.state.tables.put(world.state.nodes, "b", waits)
+    assert world.accuser.wishes() == []
+    world.state.tables.put(world.state.nodes, "b", replace(waits, restarting=0))
+    assert world.accuser.wishes() == [AccuseNode(node="b", incarnation=3)]
