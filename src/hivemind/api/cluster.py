@@ -213,7 +213,7 @@ async def _steps(
                 if not task.done():
                     yield encode_line(latest)
             await task
-            yield encode_line(JoinStep(step="ready"))
+            yield encode_line(JoinStep(step="ready", detail=latest.detail))
         except HivemindError as error:
             yield encode_line(JoinStep(error=problem(error)))
 

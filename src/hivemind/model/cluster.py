@@ -121,6 +121,8 @@ class JoinTokenRequest(Spec, frozen=True, kw_only=True):
     role: NodeRole = "member"
     uses: Annotated[int, Meta(ge=1, le=10_000)] = 1
     expires: Seconds = 3600.0
+    addresses: bool = True
+    """Whether it says where nodes of the hive are; else whoever has it must find one by itself."""
 
 
 class FoundRequest(Spec, frozen=True, kw_only=True):
@@ -138,6 +140,8 @@ class JoinRequest(Spec, frozen=True, kw_only=True):
     witness: bool = False
     forget_own: bool = False
     """Gives up the node's own apps and jobs, and all else that it had agreed alone."""
+    seeds: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    """`host:port` of any nodes of the hive, beside those that the token and the settings name."""
 
 
 class ConfigureRequest(Spec, frozen=True, kw_only=True):

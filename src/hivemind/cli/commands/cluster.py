@@ -66,6 +66,7 @@ def join(context: Context) -> None:
         address=args.get("address") or "",
         witness=args.witness,
         forget_own=args.forget_own,
+        seeds=tuple(args.get("seed") or ()),
     )
     with Live(context.terminal) as live:
         try:

@@ -18,7 +18,8 @@ def create(context: Context) -> None:
     """Standard output is the token alone, so that a script can pass it on."""
     args = context.args
     wish = {"role": args.get("role"), "uses": args.get("uses"), "expires": args.get("expires")}
-    asked = read({key: value for key, value in wish.items() if value is not None}, JoinTokenRequest)
+    given = {key: value for key, value in wish.items() if value is not None}
+    asked = read({**given, "addresses": not args.no_addresses}, JoinTokenRequest)
     made = context.hive.cluster.new_token(asked)
     if args.get("output") in ("json", "yaml"):
         show_data(context, msgspec.to_builtins(made))
@@ -28,7 +29,11 @@ def create(context: Context) -> None:
     context.note(
         f"Good {times}, for a {made.role}, for {left(made.expires)}. It cannot be shown again; keep it secret."
     )
-    context.note(f"On the other machine: hivemind cluster join {made.token[:12]}…")
+    context.note(f"On the other machine: hivemind cluster join {made.token[:12]}…{_finding(asked)}")
+
+
+def _finding(asked: JoinTokenRequest) -> str:
+    return "" if asked.addresses else " --seed HOST:PORT, unless it knows a node by its settings"
 
 
 def ls(context: Context) -> None:

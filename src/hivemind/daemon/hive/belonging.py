@@ -31,6 +31,8 @@ class Belonging(Record, frozen=True, kw_only=True):
     token: str = ""
     """Of a join that is on its way."""
     forget_own: bool = False
+    seeds: tuple[str, ...] = ()
+    """`host:port` of nodes of the hive, as `join` was told; for as long as it is on its way."""
     incarnation: int = 0
     """Starts and returns of this node so far."""
     known: dict[str, tuple[Address, ...]] = {}

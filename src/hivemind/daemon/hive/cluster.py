@@ -47,13 +47,13 @@ from hivemind.state.operations import FoundHive, LeaveHive, Operation, PutJoinTo
 from hivemind.state.principals import hive_of
 from hivemind.state.state import Outcome, State
 from hivemind.store.shared import SharedStore
-from hivemind.transport.contract import Address
 
 if TYPE_CHECKING:
     from hivemind.daemon.hive import entry
     from hivemind.daemon.hive.company import Company
     from hivemind.daemon.hive.door import Admitted
     from hivemind.daemon.hive.invitation import Invitation
+    from hivemind.daemon.hive.seeking import Entrance
     from hivemind.daemon.hive.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -301,7 +301,7 @@ class Cluster:
         )
         invitation = Invitation(
             hive=self._state.hive, name=now.name, secret=now.secret, seed=token.seed, role=wish.role,
-            addresses=tuple(company.entrances()),
+            addresses=tuple(company.entrances()) if wish.addresses else (),
         )  # fmt: skip
         return NewJoinToken(
             id=token.public, token=invitation.text(), role=wish.role, uses=wish.uses, expires=expires
@@ -356,6 +356,7 @@ class Cluster:
             role=invitation.role,
             token=wish.token,
             forget_own=wish.forget_own,
+            seeds=tuple(show(parse(seed)) for seed in wish.seeds),
         )
         self._memory.keep(belonging)
         self._tell(JoinStep(step="contacting"))
@@ -401,18 +402,13 @@ class Cluster:
 
         house, invitation = self._house, read(belonging.token)
 
-        def admitted(answer: Admitted) -> None:
-            self._memory.keep(replace(belonging, phase="admitted", name=answer.name, known=answer.peers))
-            self._tell(JoinStep(step="admitted", detail=f"{answer.name} has let this node in"))
-
-        self._tell(JoinStep(step="contacting", detail=", ".join(map(show, invitation.addresses))))
-        known = [address for addresses in belonging.known.values() for address in addresses]
+        self._tell(JoinStep(step="contacting", detail=f"looking for {belonging.name}"))
         wire = await Wire.open(parse(belonging.address), house.key)
         try:
             async with house.held():
                 own = self._own(invitation, belonging.forget_own)
-                entered = await self._enter(wire, invitation, own, admitted, known)
-                self._tell(JoinStep(step="adopting"))
+                entered = await self._enter(wire, invitation, own, belonging)
+                self._tell(JoinStep(step="adopting", detail=self._step.detail))
                 now = self._memory.now
                 assert now
                 await self._become(entered, own.as_it_is() is not None, now, wire)
@@ -423,29 +419,37 @@ class Cluster:
         await self._settle(now)
 
     async def _enter(
-        self,
-        wire: Wire,
-        invitation: Invitation,
-        own: entry.Bringing,
-        admitted: Callable[[Admitted], None],
-        known: list[Address],
+        self, wire: Wire, invitation: Invitation, own: entry.Bringing, belonging: Belonging
     ) -> entry.Entered:
-        """At the addresses that are known; where nobody lets it in, at those that the nodes there know of."""
         from hivemind.daemon.hive import entry
-        from hivemind.daemon.hive.finding import entrances
+        from hivemind.daemon.hive.seeking import Search
 
         house = self._house
-        wish = entry.wish(invitation, house.key, house.administrator, house.name)
-        first = list(dict.fromkeys((*invitation.addresses, *known, *self._seeds())))
-        try:
-            return await entry.enter(wire.peers, invitation, wish, own, admitted=admitted, addresses=first)
-        except Unavailable:
-            found = await entrances(wire, house.key, self._settings, invitation, first)
-            further = [address for address in found if address not in first]
-            if not further:
-                raise
-        self._tell(JoinStep(step="contacting", detail=", ".join(map(show, further))))
-        return await entry.enter(wire.peers, invitation, wish, own, admitted=admitted, addresses=further)
+
+        def knocking(entrance: Entrance) -> None:
+            if self._step.step == "contacting":
+                self._tell(JoinStep(step="contacting", detail=str(entrance)))
+
+        def admitted(answer: Admitted, entrance: Entrance) -> None:
+            self._memory.keep(replace(belonging, phase="admitted", name=answer.name, known=answer.peers))
+            self._tell(JoinStep(step="admitted", detail=f"let in at {entrance}"))
+
+        search = Search(
+            wire, house.key, self._settings, invitation,
+            known=[address for addresses in belonging.known.values() for address in addresses],
+            seeds=map(parse, belonging.seeds),
+            cached=house.data / "peers.json",
+        )  # fmt: skip
+        async with search:
+            return await entry.enter(
+                wire.peers,
+                invitation,
+                entry.wish(invitation, house.key, house.administrator, house.name),
+                own,
+                entrances=search,
+                knocking=knocking,
+                admitted=admitted,
+            )
 
     async def _become(self, entered: entry.Entered, adopted: bool, now: Belonging, wire: Wire) -> None:
         """The ledger of the hive is followed beside this node's own until it has in it what this node brought: only
@@ -479,12 +483,12 @@ class Cluster:
     async def _settle(self, belonging: Belonging) -> None:
         """It is of the hive once the hive has heard so from itself."""
         assert self._company
-        self._tell(JoinStep(step="catching-up"))
+        self._tell(JoinStep(step="catching-up", detail=self._step.detail))
         await self._company.registered()
         await self._house.ledger.settle()
         await asyncio.to_thread(shutil.rmtree, self._house.data / "joining", ignore_errors=True)
         self._memory.keep(replace(self._memory.now or belonging, phase="member", token="", forget_own=False))
-        self._tell(JoinStep(step="ready"))
+        self._tell(JoinStep(step="ready", detail=self._step.detail))
         log.info("joined the hive %s", belonging.name)
 
     def _own(self, invitation: Invitation, forget: bool) -> entry.Bringing:
@@ -617,6 +621,3 @@ class Cluster:
     def _wished(self, said: str) -> str:
         """The setting beats what was said to `init` or `join`."""
         return show(advertised(parse(self._settings.cluster_address or said)))
-
-    def _seeds(self) -> list[Address]:
-        return [parse(seed) for seed in self._settings.cluster_seeds]

@@ -2,6 +2,8 @@
 discovery secret can open, and in which each has proved its key.
 
     node                                sponsor
+    Knock(proof)                →       finds the join token that it is about
+                                ←       Known(proof), or Refused
     Ask(join, adopt)            →       tries both on a copy of state; has `join` agreed
                                 ←       Admitted(vault key, peers), or Refused
     Adopt(envelope)             →       has it agreed, so that what the hive hands over includes it
@@ -20,6 +22,16 @@ from hivemind.transport.contract import Address, Contact
 
 PIECE = 512 * 1024
 """Bytes of a handover in one message."""
+
+
+class Knock(msgspec.Struct, frozen=True, array_like=True, tag="knock"):
+    """`proof`, here and in the answer: `security.joining.acquainted`."""
+
+    proof: bytes
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True, tag="known"):
+    proof: bytes
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
@@ -60,7 +72,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
         return from_code(self.code, self.message, self.hint)
 
 
-Word = Ask | Admitted | Adopt | Given | Refused
+Word = Knock | Known | Ask | Admitted | Adopt | Given | Refused
 _decoder: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word)
 
 

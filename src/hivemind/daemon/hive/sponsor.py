@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -18,7 +19,7 @@ from hivemind.model.base import UNREADABLE
 from hivemind.model.hive import Hive
 from hivemind.security.envelope import Envelope
 from hivemind.security.identity import verify
-from hivemind.security.joining import joining
+from hivemind.security.joining import acquainted, joining
 from hivemind.state.operations import AdoptRecords, JoinHive, Operation, decode_operation
 from hivemind.state.state import Outcome, Signed, State
 from hivemind.transport.contract import Address, Contact
@@ -74,11 +75,14 @@ class Sponsor:
                 await contact.receive()
 
     async def _serve(self, contact: Contact) -> None:
+        hive = self._hive()
+        token = await self._recognised(contact)
         ask = await door.hear(contact)
         if not isinstance(ask, door.Ask):
-            raise Invalid("a node that wants in asks first")
+            raise Invalid("a node that is known asks to be let in")
         join, adopt = _join_of(ask, contact), _adopt_of(ask)
-        hive = self._hive()
+        if join.token != token:
+            raise Forbidden("a node asks with the token that it knocked with")
         if not proven(join, hive.id):
             raise Forbidden(
                 "this join token is not of this hive, or is not whole", hint="hivemind cluster token create"
@@ -94,6 +98,22 @@ class Sponsor:
             raise Invalid("a node that was let in says what it brings")
         await self._adopt(join, bringing)
         await door.hand_over(contact, msgspec.msgpack.encode(await self._ledger.handover()))
+
+    async def _recognised(self, contact: Contact) -> str:
+        """The token that the other side has. It hears that this side knows that token, too."""
+        knock = await door.hear(contact)
+        if not isinstance(knock, door.Knock):
+            raise Invalid("a node that wants in knocks first")
+        state = self._ledger.state
+        used = (node.token for node in state.nodes.values() if node.token)
+        for token in (*state.join_tokens, *used):
+            if hmac.compare_digest(knock.proof, acquainted(token, "newcomer", contact.binding)):
+                await door.say(contact, door.Known(acquainted(token, "sponsor", contact.binding)))
+                return token
+        raise Forbidden(
+            "this join token has expired, or was revoked, or is of another hive",
+            hint="on a node of the hive: hivemind cluster token create",
+        )
 
     def _hive(self) -> Hive:
         state = self._ledger.state

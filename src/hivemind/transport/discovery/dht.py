@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
@@ -46,6 +47,8 @@ _logger = logging.getLogger(__name__)
 KIND = "dht"
 _AGAIN = 0.3
 """Seconds between two lookups of somebody that nobody has answered yet."""
+_LOOKUP = 10.0
+"""Seconds; a lookup ends long before."""
 
 
 class Dht:
@@ -89,7 +92,7 @@ class Dht:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Ended | Got]] = {}
         self._reached: dict[str, Address] = {}
-        self._found: dict[bytes, dict[str, Found]] = {}
+        self._found: dict[bytes, Callable[[Found], None]] = {}
         self.openings = Openings(self.reach)
         self._events: deque[Input] = deque()
         self._busy = False
@@ -134,18 +137,33 @@ class Dht:
 
     async def look(self, topic: bytes, timeout: float) -> dict[str, Found]:
         """Who is announced there, without announcing oneself; empty when nobody answers in time."""
-        found = self._found[topic] = {}
+        found: dict[str, Found] = {}
+
+        def heard(each: Found) -> None:
+            found[each.node] = each
+
         try:
             async with asyncio.timeout(timeout):
-                while not found:
-                    ended = await self._ask(lambda number: Look(topic, number), timeout)
-                    if isinstance(ended, Ended) and not found:
-                        await asyncio.sleep(_AGAIN)
-        except (TimeoutError, Unavailable):
+                await self._seek(topic, heard, lambda: bool(found))
+        except TimeoutError:
             pass
+        return found
+
+    async def seek(self, topic: bytes, heard: Callable[[Found], None]) -> None:
+        """The same without end, as long as nobody cancels it: `heard` is told of each as soon as it is named, and
+        again each time."""
+        await self._seek(topic, heard, lambda: False)
+
+    async def _seek(self, topic: bytes, heard: Callable[[Found], None], enough: Callable[[], bool]) -> None:
+        self._found[topic] = heard
+        try:
+            while not enough():
+                with contextlib.suppress(Unavailable):
+                    await self._ask(lambda number: Look(topic, number), _LOOKUP)
+                if not enough():
+                    await asyncio.sleep(_AGAIN)
         finally:
             del self._found[topic]
-        return found
 
     async def put(self, value: bytes, timeout: float) -> bytes:
         """Its key. Raises `Unavailable` when nobody took it."""
@@ -258,7 +276,7 @@ class Dht:
 
     def _tell(self, found: Found) -> None:
         if found.topic in self._found:
-            self._found[found.topic][found.node] = found
+            self._found[found.topic](found)
         elif self._finder:
             self.openings.want(found.node, found.relays)
             try:

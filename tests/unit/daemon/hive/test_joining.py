@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,12 +16,14 @@ from hivemind.daemon.hive import door, entry
 from hivemind.daemon.hive.bringing import Nothing
 from hivemind.daemon.hive.entry import Bringing, Entered
 from hivemind.daemon.hive.invitation import Invitation
+from hivemind.daemon.hive.seeking import Entrance
 from hivemind.daemon.hive.sponsor import Sponsor
 from hivemind.errors import Conflict, Forbidden, HivemindError, Unavailable
 from hivemind.model.hive import NodeRole
 from hivemind.model.project import Project
 from hivemind.security.envelope import Envelope, seal
 from hivemind.security.identity import Identity
+from hivemind.security.joining import acquainted
 from hivemind.state.adoption import pack
 from hivemind.state.operations import (
     AdoptRecords,
@@ -41,6 +44,30 @@ NEWCOMER = Identity(b"n" * 32)
 ADMINISTRATOR = Identity(b"a" * 32)
 
 
+class Listed:
+    """Entrances that are all known from the start."""
+
+    over = True
+
+    def __init__(self, addresses: list[Address]) -> None:
+        self._left = [Entrance(address, "the test") for address in addresses]
+        self.hurried = False
+
+    def __aiter__(self) -> Listed:
+        return self
+
+    async def __anext__(self) -> Entrance:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
+
+    def hurry(self) -> None:
+        self.hurried = True
+
+    def tried(self) -> str:
+        return "looked everywhere"
+
+
 class House:
     """A hive of one, which lets others in."""
 
@@ -49,6 +76,7 @@ class House:
         self.vault = KEY
         self.reported: list[Operation] = []
         self.refuses: HivemindError | None = None
+        self.knocked: list[Entrance] = []
         self.sponsor = Sponsor(
             node=first.id,
             ledger=first.ledger,
@@ -91,14 +119,22 @@ class House:
         invitation = self.invitation(role, seed)
         join = wish(entry.wish(invitation, NEWCOMER, ADMINISTRATOR, "new"))
         self.admitted: list[door.Admitted] = []
+        self.through: list[Entrance] = []
+        self.entrances = Listed(addresses or [self.address])
+
+        def admitted(answer: door.Admitted, entrance: Entrance) -> None:
+            self.admitted.append(answer)
+            self.through.append(entrance)
+
         async with asyncio.timeout(20):
             return await entry.enter(
                 self.peers,
                 invitation,
                 join,
                 bringing or Nothing(),
-                addresses=addresses or [self.address],
-                admitted=self.admitted.append,
+                entrances=self.entrances,
+                knocking=self.knocked.append,
+                admitted=admitted,
             )
 
 
@@ -226,6 +262,22 @@ async def test_where_nobody_answers_every_address_is_named(house: House) -> None
         await house.enter(addresses=[("10.9.9.9", 1), ("10.9.9.8", 2)])
 
 
+async def test_who_opens_slowly_holds_up_nobody(house: House) -> None:
+    inner, slow, opened = house.peers, ("10.9.9.9", 1), asyncio.Event()
+
+    class SlowAtOne:
+        async def contact(self, address: Address, hive: str, secret: bytes, *, timeout: float) -> Contact:
+            if address == slow:
+                await opened.wait()
+            return await inner.contact(address, hive, secret, timeout=timeout)
+
+    house.peers = SlowAtOne()  # type: ignore[assignment]
+    entered = await house.enter(addresses=[slow, house.address])
+    assert entered.admitted.name == "test" and not opened.is_set()
+    assert [each.address for each in house.knocked] == [slow, house.address]
+    assert house.through == [Entrance(house.address, "the test")]
+
+
 async def _silent(contact: Contact) -> None:
     await contact.receive()
 
@@ -236,17 +288,127 @@ async def _nonsense(contact: Contact) -> None:
     await contact.receive()
 
 
-async def _another_hive(contact: Contact) -> None:
+async def _knows_it(contact: Contact) -> None:
     await contact.receive()
+    await door.say(contact, door.Known(acquainted(TOKEN.public, "sponsor", contact.binding)))
+    await contact.receive()
+
+
+async def _another_hive(contact: Contact) -> None:
+    await _knows_it(contact)
     await door.say(contact, door.Admitted("test", KEY, {}))
     await contact.receive()
     await door.hand_over(contact, msgspec.msgpack.encode({"trust": None}))
 
 
-@pytest.mark.parametrize("sponsor", [_silent, _nonsense, _another_hive])
+@pytest.mark.parametrize("sponsor", [_silent, _nonsense, _knows_it, _another_hive])
 async def test_a_sponsor_that_makes_no_sense_is_none(house: House, sponsor: Callable[..., object]) -> None:
-    liar = house.hive.network.peers("liar", hive=HIVE, secret=SECRET)
-    liar.welcome(sponsor)  # type: ignore[arg-type]
+    liar = _liar(house, sponsor)
     with pytest.raises(Unavailable):
-        await house.enter(addresses=[house.hive.network.address("liar")])
-    await house.enter(addresses=[house.hive.network.address("liar"), house.address])
+        await house.enter(addresses=[liar])
+    await house.enter(addresses=[liar, house.address])
+
+
+def _liar(house: House, sponsor: Callable[..., object]) -> Address:
+    """It has the hive's secret and is not of the hive."""
+    house.hive.network.peers("liar", hive=HIVE, secret=SECRET).welcome(sponsor)  # type: ignore[arg-type]
+    return house.hive.network.address("liar")
+
+
+async def test_who_only_has_the_secret_learns_nothing_and_decides_nothing(house: House) -> None:
+    heard: list[bytes | None] = []
+    left = asyncio.Event()
+
+    async def pretends(contact: Contact) -> None:
+        heard.append(await contact.receive())
+        await door.say(contact, door.Known(acquainted(NEWCOMER.public, "sponsor", contact.binding)))
+        with contextlib.suppress(Unavailable):
+            heard.append(await contact.receive())
+        left.set()
+
+    liar = _liar(house, pretends)
+    with pytest.raises(Unavailable, match="not of the hive, although it has"):
+        await house.enter(addresses=[liar], bringing=OneProject())
+    await left.wait()
+    first = heard[0]
+    assert first and isinstance(msgspec.msgpack.decode(first, type=door.Word), door.Knock)
+    assert bytes.fromhex(TOKEN.public) not in first and TOKEN.public.encode() not in first
+    assert not any(heard[1:]) and not house.admitted
+
+
+async def test_who_stands_between_has_nothing_of_it(house: House) -> None:
+    """It passes on what the newcomer shows to somebody who is of the hive."""
+    answers: list[type] = []
+    between = house.hive.network.peers("between", hive=HIVE, secret=SECRET)
+
+    async def passes_on(contact: Contact) -> None:
+        inner = await between.contact(house.address, HIVE, SECRET, timeout=5)
+        knock = await contact.receive()
+        assert knock
+        await inner.send(knock)
+        answer = await inner.receive()
+        assert answer
+        answers.append(type(msgspec.msgpack.decode(answer, type=door.Word)))
+        await contact.send(answer)
+        await contact.receive()
+
+    between.welcome(passes_on)
+    with pytest.raises(Forbidden):
+        await house.enter(addresses=[house.hive.network.address("between")], bringing=OneProject())
+    assert answers == [door.Refused] and not house.admitted and not house.reported
+
+
+async def test_a_no_of_somebody_unknown_counts_only_where_nobody_says_yes(house: House) -> None:
+    said = asyncio.Event()
+
+    async def refuses(contact: Contact) -> None:
+        await contact.receive()
+        await door.say(contact, door.Refused("forbidden", "you are not wanted"))
+        said.set()
+        await contact.receive()
+
+    liar, sponsor = _liar(house, refuses), house.sponsor
+
+    async def after_the_liar(contact: Contact) -> None:
+        await said.wait()
+        await sponsor.welcome(contact)
+
+    with pytest.raises(Forbidden, match="not wanted"):
+        await house.enter(addresses=[liar])
+    assert house.entrances.hurried
+    said.clear()
+    late = house.hive.network.peers("late", hive=HIVE, secret=SECRET)
+    late.welcome(after_the_liar)
+    entered = await house.enter(addresses=[liar, house.hive.network.address("late")])
+    assert entered.admitted.name == "test"
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        (door.Knock(b"guessed"), "expired, or was revoked, or is of another hive"),
+        (door.Ask(b"join"), "knocks first"),
+    ],
+)
+async def test_who_knows_no_token_is_not_even_asked_what_it_wants(
+    house: House, word: door.Word, why: str
+) -> None:
+    contact = await house.peers.contact(house.address, HIVE, SECRET, timeout=5)
+    await door.say(contact, word)
+    with pytest.raises(HivemindError, match=why):
+        await door.hear(contact)
+    await contact.close()
+    assert not house.reported
+
+
+async def test_one_token_is_not_knocked_with_to_join_with_another(house: House) -> None:
+    other = Identity(b"o" * 32)
+    await house.first.submit(PutJoinToken(id=other.public, uses=1, expires=milliseconds() + 10**9))
+    contact = await house.peers.contact(house.address, HIVE, SECRET, timeout=5)
+    await door.say(contact, door.Knock(acquainted(other.public, "newcomer", contact.binding)))
+    assert isinstance(await door.hear(contact), door.Known)
+    join = entry.wish(house.invitation(), NEWCOMER, ADMINISTRATOR, "new")
+    await door.say(contact, door.Ask(encode_operation(join)))
+    with pytest.raises(Forbidden, match="knocked with"):
+        await door.hear(contact)
+    await contact.close()
