@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -17,7 +19,8 @@ from hivemind.errors import HivemindError, Unavailable
 from hivemind.ledger import chain
 from hivemind.ledger.contract import Batch
 from hivemind.ledger.lock import DirectoryLock
-from hivemind.ledger.log import Checkpoint, Log
+from hivemind.ledger.log import Checkpoint, Log, Stored
+from hivemind.ledger.pace import Pace
 from hivemind.ledger.records import NOTHING, Beside
 from hivemind.ledger.replay import Replayed, replay
 from hivemind.state.state import Outcome, Signed, State
@@ -79,6 +82,9 @@ class Journal:
         """Why nothing can be applied any more, if so."""
         self._batches, self._size, self._snapshot = found.batches, found.size, found.snapshot
         self._lock, self._thread, self._loop = lock, thread, loop
+        self._pace = Pace()
+        self._calls: deque[Future[Any]] = deque()
+        """What the thread was given, in order. Whoever waited for it may be gone before it has ended."""
         self._wanted = False
         self._callbacks: list[Callable[[Batch], None]] = []
 
@@ -87,13 +93,41 @@ class Journal:
     ) -> list[Outcome]:
         """Stores the next batch, with what belongs beside it, in one transaction; then applies it. Raises
         `Unavailable` when it could not be stored: then nothing has happened."""
-        body = chain.encode(batch)
-        await self.in_thread(self.log.append, batch, body, self.state.digest(), beside)
-        self.head = chain.link(body)
-        outcomes = self.state.apply(batch.sequence, batch.time, operations)
+        stored, write = self.storing(batch, beside)
+        await self.in_thread(write)
+        return self.apply(stored, operations)
+
+    def storing(self, batch: Batch, beside: Beside) -> tuple[Stored, Callable[[], None]]:
+        """What the next batch is once it is stored, and what stores it, here or in the thread, and may raise
+        `Unavailable`. After that it has to be applied."""
+        body, before = chain.encode(batch), self.state.digest()
+        stored = Stored(batch, chain.link(body), before, len(body))
+        return stored, lambda: self._timed(self.log.append, batch, body, before, beside)
+
+    def keep(self, beside: Beside) -> None:
+        """Stores what has to be durable while there is no batch. Raises `Unavailable`: then nothing was."""
+        self._timed(self.log.keep, beside)
+
+    def apply(self, stored: Stored, operations: Sequence[Signed]) -> list[Outcome]:
+        self.head = stored.hash
+        outcomes = self.state.apply(stored.batch.sequence, stored.batch.time, operations)
         self._batches += 1
-        self._size += len(body)
+        self._size += stored.size
         return outcomes
+
+    @property
+    def writes_at_once(self) -> bool:
+        """The disk is quick, and the thread does not use the file."""
+        while self._calls and self._calls[0].done():
+            self._calls.popleft()
+        return self._pace.quick and not self._calls
+
+    def _timed(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        begin = time.perf_counter()
+        try:
+            return write(*arguments, **named)
+        finally:
+            self._pace.took(time.perf_counter() - begin)
 
     async def install(self, snapshot: bytes, head: bytes, proof: bytes) -> None:
         """The state that others have certified takes the place of what is here; subscribers hear of one batch. Raises
@@ -184,8 +218,10 @@ class Journal:
         return len(checkpoint.snapshot)
 
     async def in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Only there is the file touched; one call after the other."""
-        return await self._loop.run_in_executor(self._thread, lambda: call(*arguments, **named))
+        """One call after the other. What takes long touches the file only there."""
+        called = self._thread.submit(call, *arguments, **named)
+        self._calls.append(called)
+        return await asyncio.wrap_future(called, loop=self._loop)
 
     async def close(self) -> None:
         """With a checkpoint, unless there is nothing new."""

@@ -1,20 +1,15 @@
 """The engine that decides together with others: a voter, or a learner that follows what voters decided.
 
-Events go into the machine as they come. Its effects wait in one queue, and one task works on it, group by group: what
-has to be durable, all of it and the next decided batch, in one transaction with one fsync; then what was to be sent;
-then the batch is applied, in the loop's turn. Events are handled meanwhile; what comes of them is the next group.
-
-When the disk is full, nothing is voted, and what came is taken up again once there is room. When a batch cannot be
-applied, the node stops agreeing: a refusal is an outcome, so this is a defect, and all nodes have the same one.
+Events go into the machine as they come; its effects go to a `Writer`, which makes durable what has to be before the
+rest is performed. When a batch cannot be applied, the node stops agreeing: a refusal is an outcome, so this is a
+defect, and all nodes have the same one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,23 +20,22 @@ from hivemind.ledger.agreed.place import Place
 from hivemind.ledger.agreed.settings import Agreement
 from hivemind.ledger.agreed.standing import status_of, undecided
 from hivemind.ledger.agreed.transfer import Fetched, Fetcher, serve
+from hivemind.ledger.agreed.writer import Writer
 from hivemind.ledger.contract import Batch, LedgerStatus, Receipt
 from hivemind.ledger.engine import Answers, Superseded, checked, key_of, outcome_of
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.links import SERVICE, Links, Stream
-from hivemind.ledger.records import Beside, Kept
 from hivemind.ledger.voters import name_of
-from hivemind.protocols.machine import Persist, Received, Send, Signer, Tick
+from hivemind.protocols.machine import Received, Send, Signer, Tick
 from hivemind.protocols.pbft import events as pbft
 from hivemind.protocols.pbft.quorum import weak
 from hivemind.protocols.pbft.replica import Replica
 from hivemind.protocols.pbft.wire import encode
 from hivemind.security.envelope import Envelope
 from hivemind.security.identity import verify
+from hivemind.state.state import Outcome
 
 _logger = logging.getLogger(__name__)
-_PAUSE = 1.0
-"""Seconds until a full disk is tried again."""
 _MICROSECOND = 1e-6
 _SERVED = 2
 """Nodes that are given the state at a time: each takes as much memory as a snapshot."""
@@ -66,22 +60,26 @@ class AgreedEngine:
     ) -> None:
         self._journal, self._state, self._links = journal, journal.state, links
         self._node, self._clock, self._settings = signer.public, clock, settings
-        self._decides, self._ended, self._convicted = decides, ended, convicted
+        self._convicted = convicted
         self._loop = asyncio.get_running_loop()
         self._answers = Answers(self._loop)
         self._host = JournalHost(journal, clock)
-        self._effects: deque[Any] = deque()
-        self._executions: deque[pbft.Execute] = deque()
-        self._work: asyncio.Task[None] | None = None
-        self._pumping = self._arming = False
+        self._arming = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._stopped = asyncio.Event()
-        self._disk = ""
         self._evidence: tuple[str, ...] = ()
         self._place = Place(journal, settings.protocol.checkpoint_interval)
         self._caught_up = asyncio.Event()
-        self._changing = asyncio.Lock()
+        self._writer = Writer(
+            journal,
+            self._host,
+            self._place,
+            perform=self._perform,
+            executed=self._executed,
+            decides=decides,
+            ended=ended,
+            failed=self._failed,
+        )
         self._serving = asyncio.Semaphore(_SERVED)
         self._replica = self._machine(signer)
         self._fetcher = Fetcher(links, self.chain, self._state, settings.transfer_timeout, self._fetched)
@@ -125,8 +123,10 @@ class AgreedEngine:
             raise self._journal.broken
         if self._stopping:
             raise Superseded
-        if self._disk:
-            raise Unavailable(self._disk, hint="free some space there and try again, or ask another node")
+        if self._writer.trouble:
+            raise Unavailable(
+                self._writer.trouble, hint="free some space there and try again, or ask another node"
+            )
         largest = min(self._journal.settings.operation_size, requests.LARGEST)
         operation = checked(envelope, self._state.hive, largest)
         reply = self._state.replies.get(key_of(envelope))
@@ -155,7 +155,7 @@ class AgreedEngine:
                 raise undecided(status, settings.answer_within if whole else seconds)
 
     def status(self) -> LedgerStatus:
-        trouble = self._journal.broken.message if self._journal.broken else self._disk
+        trouble = self._journal.broken.message if self._journal.broken else self._writer.trouble
         return status_of(
             self._replica.standing(),
             self._state,
@@ -190,39 +190,36 @@ class AgreedEngine:
         if self._stopping:
             return
         self._stopping = True
-        self._stopped.set()
         self._caught_up.set()
         for undo in self._undo:
             undo()
         if self._timer:
             self._timer.cancel()
         await self._fetcher.stop()
-        if self._work:
-            await self._work
+        await self._writer.stop()
         self._answers.refuse_all(Superseded())
 
     # -- events ----------------------------------------------------------------------------------------------
 
     def _received(self, sender: str, message: bytes) -> None:
-        if len(self._effects) < self._settings.backlog:
+        if len(self._writer) < self._settings.backlog:
             self._feed(Received(sender, message))
 
     def _feed(self, event: Any) -> None:
         if self._stopping or self._journal.broken:
             return
         try:
-            self._effects += self._replica.handle(event, self._now())
+            effects = self._replica.handle(event, self._now())
         except Exception as error:
             _logger.exception("the ledger stops: agreement failed")
             self._breaks(error)
             return
+        if effects:
+            self._writer.add(effects)
         self._caught_up.set()
         if not self._arming:
             self._arming = True
             self._loop.call_soon(self._arm)
-        if not self._pumping and self._work is None:
-            self._pumping = True
-            self._loop.call_soon(self._pump)
 
     def _now(self) -> int:
         return int(self._loop.time() / _MICROSECOND)
@@ -256,84 +253,7 @@ class AgreedEngine:
 
     # -- effects ---------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """What need not wait for the disk is done at once."""
-        self._pumping = False
-        if self._work is not None:
-            return
-        while self._effects and not isinstance(self._effects[0], _FOR_THE_DISK):
-            self._perform(self._effects.popleft())
-        if self._effects or self._executions:
-            self._work = self._loop.create_task(self._write())
-
-    async def _write(self) -> None:
-        try:
-            while (self._effects or self._may_execute()) and not self._journal.broken and not self._stopping:
-                async with self._changing:
-                    await self._write_group()
-        except Exception as error:
-            _logger.exception("the ledger stops: a batch was not applied")
-            self._breaks(error)
-        finally:
-            self._work = None
-            if not self._stopping and not self._decides():
-                self._ended()
-
-    def _may_execute(self) -> bool:
-        return bool(self._executions) and self._decides()
-
-    async def _write_group(self) -> None:
-        group, self._effects = self._effects, deque()
-        self._executions += (each for each in group if isinstance(each, pbft.Execute))
-        rest = [each for each in group if not isinstance(each, pbft.Execute)]
-        self._skip_executed()
-        execute = self._executions[0] if self._may_execute() else None
-        beside = Beside(
-            records=[Kept(each.record, each.replaces) for each in rest if isinstance(each, Persist)],
-            epochs=[epochs.link(each) for each in rest if isinstance(each, pbft.EpochBegan)],
-            certificate=self._host.note(execute) if execute else b"",
-        )
-        try:
-            if execute:
-                await self._execute(execute, beside)
-            elif beside.records or beside.epochs:
-                await self._journal.in_thread(self._journal.log.keep, beside)
-        except Unavailable as error:
-            self._effects.extendleft(reversed(rest))
-            await self._wait_for_room(error)
-            return
-        self._disk = ""
-        for effect in rest:
-            if isinstance(effect, pbft.Stable):
-                await self._place.prove(effect.certificate)
-            else:
-                self._perform(effect)
-        if execute:
-            await self._place.checkpoint_if_due()
-
-    def _skip_executed(self) -> None:
-        """A state that was fetched has them in it."""
-        while self._executions and self._executions[0].sequence <= self._state.sequence:
-            self._executions.popleft()
-
-    async def _wait_for_room(self, error: Unavailable) -> None:
-        if not self._disk:
-            _logger.error("%s: this node does not vote until there is room. %s", error.message, error.hint)
-        self._disk = error.message
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PAUSE):
-                await self._stopped.wait()
-
-    async def _execute(self, decided: pbft.Execute, beside: Beside) -> None:
-        held = [self._host.read(request) for request in decided.requests]
-        batch = Batch(
-            sequence=decided.sequence,
-            previous=self._journal.head,
-            time=max(decided.time, self._state.time),
-            envelopes=tuple(envelope for envelope, _ in held),
-        )
-        outcomes = await self._journal.append(batch, requests.signed(held), beside)
-        self._executions.popleft()
+    def _executed(self, decided: pbft.Execute, batch: Batch, outcomes: list[Outcome]) -> None:
         results = {}
         for request, outcome in zip(decided.requests, outcomes, strict=True):
             results[request.id] = requests.result_of(outcome)
@@ -380,7 +300,7 @@ class AgreedEngine:
         if isinstance(found, int):
             self._feed(pbft.StateFailed(sequence=found))
             return
-        async with self._changing:
+        async with self._writer.changing:
             if self._stopping:
                 return
             try:
@@ -390,7 +310,7 @@ class AgreedEngine:
                 self._feed(pbft.StateFailed(sequence=found.certificate.checkpoint.sequence))
                 return
             self._host.forget()
-            self._skip_executed()
+            self._writer.skip_executed()
             for request in self._answers.waiting():
                 self._answer_from_memory(request)
             self._feed(pbft.StateInstalled(position=self._place.position(), certificate=found.certificate))
@@ -399,13 +319,13 @@ class AgreedEngine:
         async with self._serving:
             await serve(stream, self._journal, self._settings.transfer_timeout)
 
+    def _failed(self, error: Exception) -> None:
+        _logger.error("the ledger stops: a batch was not applied", exc_info=error)
+        self._breaks(error)
+
     def _breaks(self, error: Exception) -> None:
         if not self._journal.broken:
             self._journal.breaks(error)
         assert self._journal.broken
-        self._effects.clear()
-        self._executions.clear()
+        self._writer.clear()
         self._answers.refuse_all(self._journal.broken)
-
-
-_FOR_THE_DISK = (Persist, pbft.Execute, pbft.EpochBegan, pbft.Stable)

@@ -44,20 +44,33 @@ class Place:
         self._stuck += 1
         return self._state.time + min(_SOONEST << min(self._stuck, 10), _LATEST)
 
-    async def checkpoint_if_due(self) -> None:
+    @property
+    def checkpoint_is_due(self) -> bool:
         """Only of a sequence at which the voters certify the state; always of the last one of an epoch."""
         sequence, following = self._state.sequence, next_of(self._state)
         last = following is not None and following.since == sequence + 1
-        if last or (self._journal.checkpoint_is_due and not sequence % self._interval):
-            self._unproven.add(sequence)
-            await self._journal.checkpoint()
+        return last or (self._journal.checkpoint_is_due and not sequence % self._interval)
+
+    async def checkpoint(self) -> None:
+        self._unproven.add(self._state.sequence)
+        await self._journal.checkpoint()
+
+    def wants(self, certificate: CheckpointCertificate) -> bool:
+        """It proves a checkpoint that is there."""
+        return certificate.checkpoint.sequence in self._unproven
 
     async def prove(self, certificate: CheckpointCertificate) -> None:
         """Keeps what others can check such a checkpoint by."""
         sequence = certificate.checkpoint.sequence
-        if sequence in self._unproven:
+        if self.wants(certificate):
             try:
                 await self._journal.in_thread(self._journal.log.prove, sequence, encode(certificate))
             except Unavailable as error:
                 _logger.warning("the proof of checkpoint %d was not kept: %s", sequence, error.message)
-        self._unproven = {each for each in self._unproven if each > sequence}
+        self.passed(certificate)
+
+    def passed(self, certificate: CheckpointCertificate) -> None:
+        """What is not proved by now is not proved any more."""
+        if self._unproven:
+            stable = certificate.checkpoint.sequence
+            self._unproven = {each for each in self._unproven if each > stable}
