@@ -213,18 +213,18 @@ class Connection(asyncio.BufferedProtocol):
             return
         try:
             records = self._channel.receive(bytes(self._arrivals[:nbytes]))
-            self._permit()
-            self._greet()
+            if self._mux is None:
+                self._permit()
+                self._greet()
+            now = self._now()
             for record in records:
-                self._take(record)
+                self._take(record, now)
         except Refused as error:
             _logger.debug("connection with %s: %s", self._whom(), error.message)
             self.abort(error.message)
             return
-        if self._talk:
-            self._talk.happen()
-        if self._draining or (self._mux and not self._mux.idle):
-            self.flush()
+        if self._mux and self._talk:
+            self._hand_out(self._mux, self._talk)
 
     def eof_received(self) -> bool:
         return False
@@ -261,11 +261,11 @@ class Connection(asyncio.BufferedProtocol):
             self._greeting = True
             self._transport.write(self._channel.seal(_HELLO))
 
-    def _take(self, record: bytes) -> None:
+    def _take(self, record: bytes, now: int) -> None:
         if self.over:
             return
         if self._mux:
-            self._mux.receive(record, self._now())
+            self._mux.receive(record, now)
         elif self.dialed and record == _MINE:
             self.mine_preferred = True
             self.abort("the other side's own call is preferred")
@@ -316,6 +316,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _whom(self) -> str:
         return f"node {self.peer[:8]}" if self.peer else f"{self.source[0]}:{self.source[1]}"
+
+    def _hand_out(self, mux: machine.Mux, talk: Conversations) -> None:
+        """What came. What is said to it at once goes out at once, rather than in another turn of the loop."""
+        scheduled, self._flushing = self._flushing, True
+        talk.happen()
+        self._flushing = scheduled
+        if not scheduled and not self.over and (self._draining or not mux.idle):
+            self._pump()
 
     def _pump(self) -> None:
         self._flushing = False
