@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import shutil
 import signal
 from pathlib import Path
 
+from hivemind.daemon import heap
 from hivemind.daemon.settings import Settings
 from hivemind.daemon.systemd import notify
 from hivemind.errors import Conflict
@@ -21,6 +21,7 @@ def run(settings: Settings) -> None:
     from hivemind.telemetry.logs import configure
 
     configure(settings.log.log_format, settings.log.log_level)
+    heap.share()
     asyncio.run(_serve(settings))
 
 
@@ -33,12 +34,13 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     node = Node(settings)
     await node.start()
-    gc.collect()
-    gc.freeze()
+    heap.settle()
+    giving_back = asyncio.create_task(heap.keep_giving_back())
     notify("READY=1")
     try:
         await stop.wait()
     finally:
+        giving_back.cancel()
         notify("STOPPING=1")
         log.info("stopping; containers keep running")
         await node.stop()
