@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from hivemind.protocols.autobee.log import Length
 from hivemind.protocols.machine import Signer, Verifier
 from hivemind.security.statement import Domain, Statement
 
@@ -13,6 +16,8 @@ LONGEST_KEY = 512
 LARGEST_VALUE = 1 << 18
 """Bytes of a value."""
 MOST_WRITERS = 4096
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+"""Of a fork, which is milliseconds since 1970, of Lamport's clock."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -38,8 +43,8 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
 
     writer: bytes
     """The 32 bytes of its public key."""
-    fork: int
-    length: int
+    fork: Number
+    length: Length
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
@@ -64,8 +69,8 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
 class Head(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The writer's log has this length and root."""
 
-    fork: int
-    length: int
+    fork: Number
+    length: Length
     root: bytes
 
 
@@ -74,10 +79,10 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=2):
     still counts: `live` entries, whose sequences have this digest (see `order.Tally`). A newer one replaces it; as
     entries of the log they would only fill it."""
 
-    fork: int
-    length: int
-    clock: int
-    live: int
+    fork: Number
+    length: Length
+    clock: Number
+    live: Length
     digest: bytes
 
 

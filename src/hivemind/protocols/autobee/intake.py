@@ -90,6 +90,7 @@ class Intake:
             return
         log.peaks = peaks
         log.took(chunk.head, chunk.behind, said)
+        log.pay(cost(chunk.pieces))
         log.size += cost(chunk.pieces)
         log.coming, log.asked = None, None
         log.waiting.extend(bodies_of(chunk.pieces))
@@ -127,6 +128,7 @@ class Intake:
         if whole.root() != said.root:
             log.coming = None
             return
+        log.pay(cost(chunk.pieces))
         log.coming = (peaks, [*pieces, *chunk.pieces], said.fork)
         log.asked = None
         if chunk.behind:

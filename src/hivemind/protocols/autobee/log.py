@@ -7,20 +7,25 @@ it never changes its root, so whoever has a cleared log can still prove all of i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 
 from hivemind.protocols.autobee.tree import Peaks, leaf, parent
 
 BODY = -1
+_HIGHEST = 52
+LONGEST = 1 << _HIGHEST + 1
+Length = Annotated[int, msgspec.Meta(ge=0, lt=LONGEST)]
+"""Of a log, in entries: what is beyond cannot be computed with, or stored, by everyone."""
 _COST = 48
 """Bytes that a piece costs beside its data, about."""
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
-    start: int
+    start: Length
     """Leaves before it: the entry's sequence less one."""
-    level: int
+    level: Annotated[int, msgspec.Meta(ge=BODY, le=_HIGHEST)]
     """`BODY`, or the level of a node."""
     data: bytes
     """The body, or the node's hash."""
@@ -33,7 +38,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 def fold(peaks: Peaks, pieces: Iterable[Piece]) -> bool:
     """Appends the pieces to `peaks`; False when they do not continue it without a gap."""
     for piece in pieces:
-        if piece.start != peaks.length or not BODY <= piece.level < 62:
+        if piece.start != peaks.length or not BODY <= piece.level <= _HIGHEST:
             return False
         if piece.level == BODY:
             peaks.append(0, leaf(piece.data))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hivemind.protocols.autobee import wire
 from hivemind.protocols.autobee.core import Core
 from hivemind.protocols.autobee.entry import Ack, Head, read
-from hivemind.protocols.autobee.log import fold
+from hivemind.protocols.autobee.log import cost, fold
 from hivemind.protocols.autobee.order import Tally
 from hivemind.protocols.autobee.own import OwnLog
 from hivemind.protocols.autobee.steps import Note, Refine, Serve
@@ -17,6 +17,9 @@ from hivemind.protocols.autobee.tree import Peaks
 from hivemind.protocols.autobee.wire import Acked, Chunk, Living, Mend
 from hivemind.protocols.autobee.writer_log import WriterLog, bodies_of
 from hivemind.security.statement import Statement
+
+_PRICE = 48
+"""Of looking at one sequence, as bytes of a log."""
 
 
 class Mending:
@@ -61,7 +64,7 @@ class Mending:
             return
         to = log.writer if log.writer in core.peers else sender
         if to:
-            log.mended = core.now
+            log.mended, log.mender = core.now, to
             core.send(to, Mend(bytes.fromhex(log.writer), log.fork, wire.pack(self._held(log.writer))))
 
     def mend(self, sender: str, mend: Mend) -> None:
@@ -85,14 +88,21 @@ class Mending:
         if lacking:
             core.effects.append(Serve(sender, log.writer, sequences=tuple(lacking)))
 
-    def living(self, message: Living) -> None:
+    def living(self, sender: str, message: Living) -> None:
+        """One answer to each question: what it says is dear to check."""
         core = self._core
         ack, log = read(message.ack), core.log(message.ack.signer)
-        if not isinstance(ack, Ack) or log is None or log is core.own:
+        if not isinstance(ack, Ack) or log is None or log is core.own or log.mender != sender:
             return
+        log.mender = ""
         if ack.fork != log.fork or log.delivered != ack.length:
             return
         sequences = wire.unpack(message.sequences)
+        price = _PRICE * len(sequences)
+        if not log.affords(price, core.settings, core.now):
+            core.counters["too much at once"] += 1
+            return
+        log.pay(price)
         tally = Tally(sequences)
         if (tally.count, tally.digest()) != (ack.live, ack.digest) or len(set(sequences)) != len(sequences):
             core.counters["malformed"] += 1
@@ -116,6 +126,7 @@ class Mending:
         if said.length > log.length or not core.genuine(log, chunk.head):
             return
         bodies = [body for body in bodies_of(chunk.pieces) if body.sequence in log.missing]
+        log.pay(cost(chunk.pieces))
         log.missing -= {body.sequence for body in bodies}
         log.mended = None
         core.effects.append(Refine(log.writer, chunk.pieces))

@@ -243,7 +243,7 @@ class Replica:
             case Mend():
                 self._mending.mend(sender, message)
             case Living():
-                self._mending.living(message)
+                self._mending.living(sender, message)
             case Accuse():
                 self._intake.accused(message.evidence)
             case None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from hivemind.protocols.autobee.log import Piece
+from hivemind.protocols.autobee.entry import Number
+from hivemind.protocols.autobee.log import LONGEST, Length, Piece
 from hivemind.security.statement import Statement
 
 LARGEST = 1 << 20
@@ -17,8 +18,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     """How much of a writer's log one has."""
 
     writer: bytes
-    fork: int
-    length: int
+    fork: Number
+    length: Length
     root: bytes
     """The first 8 bytes of its root."""
 
@@ -51,8 +52,8 @@ class Want(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """Asks for a log from that length on. `proof`: with all before it as nodes."""
 
     writer: bytes
-    fork: int
-    start: int
+    fork: Number
+    start: Length
     proof: bool = False
 
 
@@ -65,7 +66,7 @@ class Mend(msgspec.Struct, frozen=True, array_like=True, tag=6):
     (sequences, packed); tell me what does, and send what I lack."""
 
     writer: bytes
-    fork: int
+    fork: Number
     held: bytes
 
 
@@ -113,6 +114,7 @@ def pack(sequences: list[int]) -> bytes:
 
 
 def unpack(data: bytes) -> list[int]:
+    """Nothing, when it cannot be that."""
     made: list[int] = []
     last = distance = shift = 0
     for byte in data:
@@ -122,6 +124,8 @@ def unpack(data: bytes) -> list[int]:
             return []
         if not byte & 0x80:
             last += distance
+            if last >= LONGEST:
+                return []
             made.append(last)
             distance = shift = 0
     return made

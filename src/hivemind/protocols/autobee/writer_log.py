@@ -35,6 +35,8 @@ class WriterLog:
         self.size = 0
         self.asked: Micros | None = None
         self.mended: Micros | None = None
+        self.mender = ""
+        """Who was asked what of it lives, and has not answered."""
         self.missing: frozenset[int] = frozenset()
         self.coming: tuple[Peaks, list[Piece], int] | None = None
         """A log of a higher fork, or cleared differently, that replaces this one when it is whole; its fork."""
@@ -63,17 +65,18 @@ class WriterLog:
             del self.roots[next(iter(self.roots))]
 
     def affords(self, price: int, settings: Settings, now: Micros) -> bool:
-        """A token bucket, whoever passes the log on; and a limit to what is kept of it."""
+        """A token bucket, and a limit to what is kept of it. Only what its writer has signed is paid for (`pay`): who
+        passes other things on in its name would use up what it has."""
         if self.measured is None:
             self.allowance = float(settings.burst)
         else:
             self.allowance += (now - self.measured) * settings.rate / SECOND
         self.measured = now
         self.allowance = min(self.allowance, float(settings.burst))
-        if price > self.allowance or self.size + price > settings.largest_log:
-            return False
+        return price <= self.allowance and self.size + price <= settings.largest_log
+
+    def pay(self, price: int) -> None:
         self.allowance -= price
-        return True
 
 
 def bodies_of(pieces: Iterable[Piece]) -> list[Body]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from hive_of_replicas import HIVE, START, Node, Stamp, World, name, nodes_of, verify
 from hivemind.protocols.autobee import steps, wire
 from hivemind.protocols.autobee.attesting import Certified, certified
-from hivemind.protocols.autobee.entry import Body, Head, Notary, Seen, encode_body
+from hivemind.protocols.autobee.entry import Ack, Body, Head, Notary, Seen, encode_body, read
 from hivemind.protocols.autobee.evidence import convicted
 from hivemind.protocols.autobee.log import BODY, Piece, cleared, fold
 from hivemind.protocols.autobee.replica import Replica
@@ -341,6 +342,69 @@ def test_one_liar_cannot_fill_the_others() -> None:
         world.run(10)
     assert world.all[0].replica.counters["too much at once"] > 0
     assert sum(len(p.data) for p in world.all[0].disk.logs[liar.node.public].pieces) < 150_000
+
+
+def test_what_others_say_in_its_name_keeps_no_writer_from_being_heard() -> None:
+    world = World(3, settings=steps.Settings(rate=1000, burst=100_000, largest_log=150_000))
+    liar, owner = lies(world), world.all[0]
+    owner.write({"a": b"1"})
+    world.run(1)
+    kept = owner.disk.logs[owner.public]
+    assert kept.head is not None
+    unsigned = Statement(owner.public, liar.head([Piece(0, BODY, b"x")]).body, bytes(64))
+    garbage = Piece(len(kept.pieces), BODY, b"x" * 50_000)
+    for head in (unsigned, kept.head):
+        for pieces in ((*kept.pieces, garbage), (garbage,), tuple(kept.pieces)):
+            for _ in range(10):
+                liar.tell(world.all[1], wire.Chunk(head, pieces))
+    owner.write({"b": b"2"})
+    world.run(1)
+    assert world.all[1].contents() == {"a": b"1", "b": b"2"}
+    assert not world.all[1].replica.counters["too much at once"]
+
+
+def test_which_entries_live_is_heard_only_from_who_was_asked() -> None:
+    world = World(3)
+    liar, owner = lies(world), world.all[0]
+    owner.write({f"k/{i}": b"x" for i in range(5)})
+    world.run(20)
+    other = world.all[1]
+    ack = other.disk.logs[owner.public].ack
+    assert ack is not None and read(ack)
+    for sequences in ([], [1, 2], [1] * 100_000):
+        liar.tell(other, wire.Living(ack, wire.pack(sequences)))
+    assert not other.replica.counters["malformed"] and len(other.contents()) == 5
+
+
+def _numbered(number: int) -> list[bytes]:
+    """Messages with that number wherever one stands, as no honest node makes them."""
+    encode, signed = msgspec.msgpack.encode, ("a" * 64, b"", b"")
+    return [
+        encode((3, signed, [(number, BODY, b"x")])),
+        encode((3, signed, [(0, number, b"x" * 32)])),
+        encode((1, [(b"x" * 32, number, 1, b"")])),
+        encode((1, [(b"x" * 32, 1, number, b"")])),
+        encode((4, b"x" * 32, 1, number)),
+        encode((6, b"x" * 32, number, b"")),
+    ]
+
+
+@pytest.mark.parametrize("number", [-2, 1 << 62, (1 << 64) - 1])
+def test_numbers_that_not_everybody_can_compute_with_are_none(number: int) -> None:
+    """A node of the tree of that level would stand over more entries than fit into any memory."""
+    world = World(2)
+    messages = _numbered(number)
+    for message in messages:
+        world.all[0].tell(Received(name(1), message))
+    assert world.all[0].replica.counters["unreadable"] == len(messages)
+    for said in (
+        Head(number, 1, b""),
+        Head(1, number, b""),
+        Ack(1, 1, number, 0, b""),
+        Ack(1, 1, 1, number, b""),
+    ):
+        assert read(Notary(HIVE, verify).sign(Stamp(name(1)), said)) is None
+    assert wire.unpack(b"\xff" * 7 + b"\x7f") == []
 
 
 def test_entries_that_somebody_left_out_are_mended_by_their_writer() -> None:
