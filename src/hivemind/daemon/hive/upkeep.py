@@ -50,6 +50,8 @@ class Upkeep(Duty):
         )
         self.registered = asyncio.Event()
         """This life of the node is known to the hive."""
+        self._trouble = ""
+        """Why the hive does not hear of it, as it was logged last: a partition may last for days."""
 
     async def _see_to_it(self) -> None:
         """It has missed decisions as long as it has not caught up: until then it says nothing of itself."""
@@ -69,12 +71,18 @@ class Upkeep(Duty):
                         await self._ledger.caught_up()
                         await self._report(ReadyToVote(node=self._node))
                 else:
+                    self._trouble = ""
                     await self._bell.wait()
             except TimeoutError:
-                log.warning("the hive has not heard of this node in %g s; it is tried again", _LONGEST)
+                self._warn(f"nobody answers within {_LONGEST:g} s")
             except HivemindError as error:
-                log.info("the hive does not hear of this node yet: %s", error.message)
+                self._warn(error.message)
                 await asyncio.sleep(_AGAIN)
+
+    def _warn(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("the hive does not hear of this node yet, which goes on trying: %s", trouble)
+        self._trouble = trouble
 
     async def _come_back(self) -> None:
         """What it was last is known only once it has caught up: another start of it may have registered meanwhile."""
