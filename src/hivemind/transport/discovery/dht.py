@@ -285,7 +285,8 @@ class Dht:
                 _logger.exception("what was found was not taken", extra={"node": found.node})
 
     def _seen(self, seen: Outside) -> None:
-        _logger.info("others see this node at %s: %s", seen.address, seen.translation.value)
+        where = "{}, port {}".format(*seen.address) if seen.address else "one address after the other"
+        _logger.info("others see this node at %s: %s", where, seen.translation.value)
         try:
             self._outside(seen.translation, seen.address)
         except Exception:
