@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.intake import upload
-from hivemind.api.streams import rang
+from hivemind.api.streams import Streamed, rang
 from hivemind.errors import (
     Conflict,
     HivemindError,
@@ -160,7 +160,7 @@ async def _revoke(call: Call) -> Response:
 
 
 async def _snapshot(call: Call) -> Response:
-    return StreamingResponse(call.backend.cluster.snapshot(), media_type=SNAPSHOT)
+    return Streamed(call.backend.cluster.snapshot(), media_type=SNAPSHOT)
 
 
 async def _restore(call: Call) -> Response:
@@ -183,7 +183,7 @@ async def _join(call: Call) -> Response:
     def work(heard: Callable[[JoinStep], None]) -> Awaitable[None]:
         return call.backend.cluster.join(wish, heard)
 
-    return StreamingResponse(_steps(call, work), media_type=STREAM_FORMAT)
+    return Streamed(_steps(call, work), media_type=STREAM_FORMAT)
 
 
 async def _steps(

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hivemind.api.collection import ListQuery, list_documents
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
-from hivemind.api.streams import rang
+from hivemind.api.streams import Streamed, rang
 from hivemind.errors import Invalid
 from hivemind.model.answers import Page
 from hivemind.model.base import decode
@@ -71,14 +71,14 @@ async def _events(call: Call) -> Response:
     after = call.connection.headers.get("last-event-id") or query.after
     if not after.isascii() or len(after) > 253:
         raise Invalid("that is not the id of an event", hint="send one that you received")
-    return StreamingResponse(
+    return Streamed(
         _stream(call, after), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
     )
 
 
 def _newest(call: Call, count: int) -> list[Event]:
     stored = call.backend.store.range(_PREFIX, reverse=True)
-    events = (decode(entry.value, Event) for entry in stored if entry.value is not None)
+    events = (event for entry in stored if (event := told(entry)))
     newest = itertools.islice((event for event in events if matches(event, call.query)), count)
     return list(newest)[::-1]
 
@@ -111,7 +111,7 @@ async def _stream(call: Call, after: str) -> AsyncIterator[bytes]:
             yield f"id: {after or feed.last or '0'}\n\n".encode()
             while not call.streams.closing and call.admitted:
                 for entry in entries:
-                    event = decode(entry.value, Event) if entry.value is not None else None
+                    event = told(entry)
                     if event is not None and matches(event, query):
                         yield b"id: %s\nevent: %s\ndata: %s\n" % (
                             event.id.encode(),

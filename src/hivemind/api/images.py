@@ -8,13 +8,13 @@ from contextlib import aclosing
 from typing import Annotated
 
 from msgspec import Meta
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hivemind.api.collection import one
 from hivemind.api.documents import image_document
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.intake import upload
-from hivemind.api.streams import rang
+from hivemind.api.streams import Streamed, rang
 from hivemind.api.views import find
 from hivemind.drivers.images.manifest import Platform
 from hivemind.drivers.runtimes.contract import OnProgress, PullPolicy
@@ -181,7 +181,7 @@ async def _pull(call: Call) -> Response:
     def pull(heard: OnProgress) -> Awaitable[Image]:
         return call.backend.images.pull(reference, heard, policy=wish.policy, platform=wish.platform)
 
-    return StreamingResponse(_progress(call, pull), media_type=STREAM_FORMAT)
+    return Streamed(_progress(call, pull), media_type=STREAM_FORMAT)
 
 
 async def _push(call: Call) -> Response:
@@ -190,7 +190,7 @@ async def _push(call: Call) -> Response:
     def push(heard: OnProgress) -> Awaitable[Image]:
         return call.backend.images.push(reference, heard)
 
-    return StreamingResponse(_progress(call, push), media_type=STREAM_FORMAT)
+    return Streamed(_progress(call, push), media_type=STREAM_FORMAT)
 
 
 async def _save(call: Call) -> Response:
@@ -201,7 +201,7 @@ async def _save(call: Call) -> Response:
         for name in ([n for n in image.names if _same(n, asked)] or image.names)
     }
     pieces = call.backend.images.save([image.digest for image in images], sorted(told))
-    return StreamingResponse(pieces, media_type=_ARCHIVES[0])
+    return Streamed(pieces, media_type=_ARCHIVES[0])
 
 
 async def _inspect(call: Call) -> Response:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from hivemind.api.backend import Backend
@@ -17,6 +17,7 @@ from hivemind.api.collection import home
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line
 from hivemind.api.remote.others import Others
 from hivemind.api.remote.places import of_allocation
+from hivemind.api.streams import Streamed
 from hivemind.api.views import find
 from hivemind.drivers.runtimes.contract import LogLine, LogQuery
 from hivemind.errors import Invalid, NotFound
@@ -144,7 +145,7 @@ async def _read(call: Call, source: Source) -> Response:
         allocations = await previous.chosen(allocations)
     found = history(read, allocations, tail_of(query), query.since, query.until)
     first = await anext(found, None)  # what goes wrong at once is still told by the status
-    return StreamingResponse(_lines(first, found), media_type=STREAM_FORMAT)
+    return Streamed(_lines(first, found), media_type=STREAM_FORMAT)
 
 
 async def _lines(first: LogEntry | None, rest: AsyncIterator[LogEntry]) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from hivemind.api.collection import home
@@ -19,6 +19,7 @@ from hivemind.api.exec import ContainerQuery
 from hivemind.api.intake import upload
 from hivemind.api.remote.others import Others
 from hivemind.api.remote.places import of_allocation
+from hivemind.api.streams import Streamed
 from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import find
 from hivemind.errors import Conflict, HivemindError, Invalid, NotFound, TooLarge, Unsupported, WrongMedia
@@ -150,7 +151,7 @@ async def _read(call: Call) -> Response:
     query: FilesQuery = call.query
     pieces = call.backend.looking.read_files((await _allocation(call)).id, query.path, query.container)
     first = await anext(pieces, b"")  # what goes wrong at once is still told by the status
-    return StreamingResponse(_joined(first, pieces), media_type=TAR)
+    return Streamed(_joined(first, pieces), media_type=TAR)
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

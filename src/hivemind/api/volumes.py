@@ -8,13 +8,13 @@ from contextlib import aclosing
 from typing import Annotated
 
 from msgspec import Meta
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hivemind.api.collection import WriteQuery, planned
 from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.intake import upload
 from hivemind.api.remote.places import of_volume
-from hivemind.api.streams import rang
+from hivemind.api.streams import Streamed, rang
 from hivemind.api.tars import TAR, TARS, check_tar
 from hivemind.api.views import VIEWS, find
 from hivemind.errors import (
@@ -114,7 +114,7 @@ async def _export(call: Call) -> Response:
     # What stands in the way shows with the first piece; afterwards there is no status any more.
     first = await anext(pieces)
     name = f'attachment; filename="{call.params["name"]}.tar"'
-    return StreamingResponse(_rest(first, pieces), media_type=TAR, headers={"Content-Disposition": name})
+    return Streamed(_rest(first, pieces), media_type=TAR, headers={"Content-Disposition": name})
 
 
 async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -142,7 +142,7 @@ async def _back_up(call: Call) -> Response:
         )
     policy = volume.backup if volume.backup and volume.backup.target == target else None
     made = policy or BackupPolicy(target=target, keep=10_000, verify_every=0)
-    return StreamingResponse(_progress(call, volume, made), media_type=STREAM_FORMAT)
+    return Streamed(_progress(call, volume, made), media_type=STREAM_FORMAT)
 
 
 async def _progress(call: Call, volume: Volume, policy: BackupPolicy) -> AsyncIterator[bytes]:

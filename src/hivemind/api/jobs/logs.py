@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from hivemind.api.endpoint import Call, encode_line
@@ -19,7 +19,7 @@ from hivemind.api.follow import end_all, send_while_there
 from hivemind.api.jobs.lookup import find_run, find_task, tasks_of
 from hivemind.api.jobs.watching import Watcher, watching
 from hivemind.api.logs import Marks, Reading
-from hivemind.api.streams import rang
+from hivemind.api.streams import Streamed, rang
 from hivemind.drivers.runtimes.contract import LogQuery
 from hivemind.errors import HivemindError, Invalid, Unavailable
 from hivemind.model.allocation import Allocation, AllocationState
@@ -102,7 +102,7 @@ class Wanted:
 
 async def read_logs(call: Call) -> Response:
     wanted = Wanted(call, find_run(call.state, call.params["project"], call.params["name"]))
-    return StreamingResponse(_lines(wanted), media_type=STREAM_FORMAT)
+    return Streamed(_lines(wanted), media_type=STREAM_FORMAT)
 
 
 async def _lines(wanted: Wanted) -> AsyncIterator[bytes]:

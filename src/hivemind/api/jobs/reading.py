@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from msgspec import Meta
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hivemind.api.collection import ListQuery, cursor_key, encode_cursor, list_documents
 from hivemind.api.endpoint import Answer, Call, Endpoint, Place, reply
@@ -31,6 +31,7 @@ from hivemind.api.jobs.lookup import (
 from hivemind.api.jobs.transitions import Order
 from hivemind.api.jobs.watch import watch
 from hivemind.api.remote.others import Others
+from hivemind.api.streams import Streamed
 from hivemind.api.tars import TAR
 from hivemind.errors import Invalid, NotFound
 from hivemind.jobs.plan import Plan
@@ -226,7 +227,7 @@ async def _artifact(call: Call) -> Response:
         for id in attempt.allocations:
             if any(kept.name == name for kept in call.backend.attempts.artifacts(id)):
                 pieces = call.backend.attempts.read_artifact(id, name)
-                return StreamingResponse(pieces, media_type=TAR)
+                return Streamed(pieces, media_type=TAR)
     raise NotFound(
         f"{task.path} of {run.name} has left no artifact {name[:200]!r}",
         hint=f"hivemind job artifacts {run.name} lists what there is",

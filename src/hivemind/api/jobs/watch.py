@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from hivemind.api.endpoint import Call, encode_line
 from hivemind.api.jobs.documents import reason_of, run_document, task_document, task_documents
 from hivemind.api.jobs.lookup import find_run
 from hivemind.api.jobs.watching import watching
-from hivemind.api.streams import rang
+from hivemind.api.streams import Streamed, rang
 from hivemind.model.run import Run, TaskRun, TaskRunDocument, task_key
 
 _EXPLAINED = 200
@@ -28,7 +28,7 @@ _EXPLAINED = 200
 
 async def watch(call: Call) -> Response:
     run = find_run(call.state, call.params["project"], call.params["name"])
-    return StreamingResponse(
+    return Streamed(
         _stream(call, run.id), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
     )
 
