@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hivemind.errors import Corrupt
 from hivemind.protocols.machine import Persist
 from hivemind.sim.clock import EPOCH, Clock
 from hivemind.sim.disk import Log
@@ -40,6 +42,20 @@ def _replayed(records: list[tuple[bytes, bool]]) -> list[bytes]:
     for record, replaces in records:
         held = [record] if replaces else [*held, record]
     return held
+
+
+def test_damage_is_told_from_a_torn_tail() -> None:
+    for seed in range(50):
+        log, dice = Log(), Random(seed)
+        for record in (b"a vote", b"another", b"the last"):
+            log.write(Persist(record))
+        log.sync(2)
+        log.tear(dice)
+        assert log.read() == [b"a vote", b"another"]
+        assert log.rot(dice)
+        with pytest.raises(Corrupt):
+            log.read()
+    assert not Log().rot(Random(1)), "nothing was durable"
 
 
 def test_records_are_torn_at_all_and_a_lost_disk_is_empty() -> None:

@@ -27,8 +27,8 @@ _MIXTURES = (
     ("loss", "duplicate", "reorder"),
     ("partition", "crash"),
     ("one-way", "delay", "loss"),
-    ("power-cut", "crash", "skew"),
-    ("amnesia", "freeze", "upgrade"),
+    ("power-cut", "crash", "torn", "skew"),
+    ("amnesia", "rot", "freeze", "upgrade"),
     tuple(KINDS),
 )
 _SEEDS = 2_000
@@ -63,9 +63,10 @@ def test_two_thousand_seeds() -> None:
             failed.append(outcome)
     assert not failed, "\n".join(map(_told, failed[:10]))
     assert len(wanted) == _SEEDS
-    for what in ("new view with prepared batches", "epoch began", "state installed", "conviction", "torn record",
-                 "amnesia", "cut off", "a crash was found out"):  # fmt: skip
-        assert coverage[what] > 5, f"{what}: {coverage[what]}"
+    for what in ("new view with prepared batches", "epoch began", "view change while voters change", "state installed",
+                 "conviction", "torn record", "damage found", "voting halted", "amnesia", "mixed versions", "cut off",
+                 "a crash was found out"):  # fmt: skip
+        assert coverage[what] > 20, f"{what}: {coverage[what]}"
 
 
 def test_some_seeds_of_each_protocol() -> None:

@@ -117,14 +117,32 @@ def _unskew(stage: Stage, fault: Fault) -> None:
         stage.processes[node].clock.offset = 0
 
 
-def _upgrade(stage: Stage, fault: Fault) -> None:
-    """A restart as another version, which must be able to read what the earlier one left."""
+def _spare(stage: Stage, fault: Fault) -> None:
+    """Who did not write all that time is not struck any more."""
     for node in fault.nodes:
+        stage.processes[node].doomed = False
+        stage.processes[node].start()
+
+
+def _upgrade(stage: Stage, fault: Fault) -> None:
+    """One node after the other stops and comes back as the next version, which must be able to read what the earlier
+    one left, and to agree with those that are not there yet."""
+    step = (fault.until - fault.at) // len(fault.nodes)
+    wanted = 1 + max(stage.processes[node].version for node in fault.nodes)
+    for number, node in enumerate(fault.nodes):
         process = stage.processes[node]
-        process.crash()
-        process.upgraded = True
-        process.start()
+        stage.world.after(number * step, process.crash)
+        stage.world.after(number * step + step // 3, lambda process=process: _renew(stage, process, wanted))  # type: ignore[misc]
+
+
+def _renew(stage: Stage, process: Process, version: int) -> None:
+    process.crash()
+    process.version = max(process.version, version)
+    process.start()
     stage.world.cover("upgrade")
+    stage.world.note(process.label, "runs", f"version {process.version}")
+    if len({one.version for one in stage.processes.values() if one.up}) > 1:
+        stage.world.cover("mixed versions")
 
 
 def _nothing(stage: Stage, fault: Fault) -> None:
@@ -140,13 +158,16 @@ KINDS: Final[Mapping[str, tuple[Act, Act]]] = {
     "one-way": (_cut, _mend),
     "crash": (_each(Process.crash), _each(Process.start)),
     "power-cut": (_each(Process.crash), _each(Process.start)),
+    "torn": (_each(Process.doom), _spare),
+    "rot": (_each(Process.rot), _each(Process.start)),
     "amnesia": (_each(Process.lose_disk), _each(Process.start)),
     "freeze": (_each(Process.freeze), _each(Process.thaw)),
     "skew": (_skew, _unskew),
     "upgrade": (_upgrade, _nothing),
 }
-"""What each kind does when it begins and when it ends. Crashes tear what was not synced: see `disk`."""
-LASTING_HARM: Final = ("amnesia",)
+"""What each kind does when it begins and when it ends. Any crash may tear what was not synced, one that comes in the
+middle of a write does; see `disk`."""
+LASTING_HARM: Final = ("amnesia", "rot")
 """Whoever suffers it counts as one that may lie."""
 
 
@@ -174,7 +195,11 @@ def _planned(
         return None
     if kind in ("loss", "duplicate", "reorder"):
         return Fault(kind=kind, at=at, until=until, amount=round(0.02 + 0.38 * dice.random(), 3))
-    some = {"partition": 1 + dice.randrange(max(1, len(nodes) - 1)), "power-cut": len(nodes)}.get(kind, 1)
+    some = {
+        "partition": 1 + dice.randrange(max(1, len(nodes) - 1)),
+        "power-cut": len(nodes),
+        "upgrade": len(nodes),
+    }.get(kind, 1)
     struck = tuple(sorted(dice.sample(list(among), min(some, len(among)))))
     amount = {"delay": 5.0 + dice.randrange(100), "skew": dice.randrange(60_000) - 30_000.0}.get(kind, 0.0)
     return Fault(kind=kind, at=at, until=until, nodes=struck, amount=amount)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from hivemind.errors import Corrupt
 from hivemind.protocols.machine import Machine, Micros, Persist, Received, Send, Tick
 from hivemind.sim.clock import Clock
 from hivemind.sim.disk import Log
@@ -66,8 +67,10 @@ class Process:
         self.mind: Mind | None = None
         self.forgot = False
         """Its disk was lost, so that it may have voted for what it does not know any more."""
-        self.upgraded = False
-        """It runs as another version from its next start on; `build` decides what that means."""
+        self.version = 0
+        """Which version of the program it runs from its next start on; `build` decides what that means."""
+        self.doomed = False
+        """It will not survive its next write."""
         self._build, self._perform, self._witness, self._forgets = build, perform, witness, forgets
         self._dice = world.dice("disk", node)
         self._effects: deque[Any] = deque()
@@ -95,7 +98,7 @@ class Process:
         self.starts += 1
         self.clock.restart(self.world.now)
         self._alarm = None
-        records = self.log.read()
+        records = self._records()
         self.world.note(self.label, "starts", f"with {len(records)} records")
         try:
             self.machine = self._build(self, records)
@@ -103,19 +106,47 @@ class Process:
             raise self._broken(error) from error
         self.submit(Tick())
 
+    def _records(self) -> list[bytes]:
+        """Who finds its log damaged knows that it forgot, puts it away and begins another."""
+        try:
+            return self.log.read()
+        except Corrupt as error:
+            self.world.cover("damage found")
+            self.world.note(self.label, "finds", f"its log damaged: {error.message}")
+            self.log.lose()
+            self.forgot = True
+            return []
+
     def crash(self) -> None:
         """Like `kill -9` and a power cut at once: what was not durable may be gone."""
-        if not self.up:
-            return
-        self.up = self.frozen = self._syncing = False
+        if self.up:
+            self._die(self.log.crash(self._dice))
+
+    def _die(self, torn: bool) -> None:
+        self.up = self.frozen = self.doomed = self._syncing = False
         self.machine = None
         self._effects.clear()
         self._inbox.clear()
-        torn = self.log.crash(self._dice)
         self.world.cover("crash")
         if torn:
             self.world.cover("torn record")
         self.world.note(self.label, "crashes", "its last record is torn" if torn else "")
+
+    def doom(self) -> None:
+        """Its power goes while it writes, the next time that it does."""
+        self.doomed = self.up
+
+    def _tear(self, start: int) -> None:
+        if self.up and self.starts == start and self.doomed and self.log.writing:
+            self.log.tear(self._dice)
+            self._die(True)
+
+    def rot(self) -> None:
+        """It crashes, and a bit of what it had written long ago is another when it comes back."""
+        self.crash()
+        if self.log.rot(self._dice):
+            self.world.cover("rot")
+            self.world.note(self.label, "rots", "a bit of its log is another")
 
     def lose_disk(self) -> None:
         self.crash()
@@ -207,6 +238,8 @@ class Process:
             count += 1
         self._syncing = True
         start = self.starts
+        if self.doomed:
+            self.world.after(_SYNC[0] // 2, lambda: self._tear(start))
         self.world.after(_SYNC[0] + self._dice.randrange(_SYNC[1]), lambda: self._synced(start, count))
 
     def _synced(self, start: int, count: int) -> None:

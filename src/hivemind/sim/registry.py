@@ -104,7 +104,7 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         store_lies.Swapper,
         store_lies.Babbler,
     ),
-    HiveScenario.name: _named(proposals.EquivocatingPrimary, silence.Censor, replay.Replayer),
+    HiveScenario.name: _named(proposals.EquivocatingPrimary, silence.Censor, replay.Replayer, silence.Silent),
 }
 
 

@@ -23,10 +23,14 @@ class Adversary:
     evidence: ClassVar[Sequence[str]] = ()
     convicts: ClassVar[bool] = False
     """It can be proved: somebody honest must have the proof in the end."""
+    calm: ClassVar[bool] = False
+    """The proof is only certain where nothing gets lost: it is demanded in worlds without faults."""
     beyond: ClassVar[bool] = False
     """More lie than the protocol tolerates: it is demanded that they are found out, not that nothing happens."""
     nodes: ClassVar[int | None] = None
     """How many nodes the world should have; None: as many as was asked for."""
+    mute: ClassVar[bool] = False
+    """It answers nobody: others take it for gone."""
     same_voters: ClassVar[bool] = False
     """The lie needs its turn among the first voters: nobody wishes for others."""
 

@@ -5,12 +5,14 @@ order                   a node executes every sequence once, in order
 validity                what is executed was wished for by whom it names
 certificates            each decision, checkpoint and epoch is proved by a quorum of the voters of its epoch
 no vote contradiction   no honest voter signs two different votes in one place, restarts or not
+halted voting           who knows that it forgot votes says so and votes for nothing, until it is told that it may again
 no false conviction     nobody honest is ever convicted, and what convicts holds for others
 no false divergence     an honest node's state is the one that is certified
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +21,7 @@ from hivemind.model.hive import Epoch
 from hivemind.protocols.machine import Send, Verifier
 from hivemind.protocols.pbft import events, wire
 from hivemind.protocols.pbft.evidence import proven
+from hivemind.protocols.pbft.replica import Replica
 from hivemind.security.statement import Domain
 from hivemind.sim.process import Process
 from hivemind.sim.violation import demand
@@ -34,6 +37,8 @@ class Monitor:
 
     def __init__(self, hive: str, verify: Verifier, first: Epoch, *, safe: bool) -> None:
         self._hive, self._verify, self._safe = hive, verify, safe
+        self.changing: Callable[[str], bool] = lambda node: False
+        """Whether that node has executed that other voters are agreed on, who do not decide yet."""
         self.liars: set[str] = set()
         self.wished: set[str] = set()
         """Ids of requests."""
@@ -67,6 +72,14 @@ class Monitor:
             demand(request.id in self.wished, "validity", f"{who} executes {request.id}, nobody's wish")
         expected = self._next.get(node.process.node, sequence)
         demand(sequence == expected, "order", f"{who} executes {sequence} where {expected} is next")
+
+    def forgot(self, node: Node, replica: Replica) -> None:
+        """It starts without its votes, and knows that. In an epoch of others it has none."""
+        role = replica.standing().role
+        who = node.process.label
+        demand(role in ("abstaining", "learner"), "halted voting", f"{who} forgot its votes and is a {role}")
+        if role == "abstaining":
+            node.process.world.cover("voting halted")
 
     def executed(self, node: Node, sequence: int, digest: bytes) -> None:
         if not self.honest(node):
@@ -169,8 +182,14 @@ class Monitor:
         place = _place(packet.epoch, body)
         if place is None:
             return
+        replica = process.machine
+        if process.forgot and isinstance(replica, Replica):
+            role = replica.standing().role
+            demand(role != "abstaining", "halted voting", f"{process.label} abstains and says {body}")
         if isinstance(body, wire.NewView):
             self._covered_new_view(process, body)
+        elif isinstance(body, wire.ViewChange) and self.changing(process.node):
+            process.world.cover("view change while voters change")
         elif isinstance(body, wire.Prepare | wire.Commit) and body.view > 0:
             process.world.cover("vote in a later view")
         first = self._votes.setdefault((process.node, *place), packet.statement.body)

@@ -14,6 +14,7 @@ from hivemind.sim.process import Process
 class Silent(Liar):
     name = "silent"
     about = "hears everything and says nothing"
+    mute = True
     evidence: ClassVar[Sequence[str]] = ("something was kept back", "vote in a later view")
 
     def sends(self, send: Send) -> list[Any]:

@@ -11,18 +11,31 @@ from hivemind.protocols.pbft import wire
 from hivemind.sim.adversaries.pbft.liar import Liar
 from hivemind.sim.hosts.pbft.application import Application, Executing
 
+_NOBODYS = (wire.digest(b"one"), wire.digest(b"other"))
+
 
 class LyingCheckpoint(Liar):
     name = "lying-checkpoint"
-    about = "signs checkpoints of a state that nobody has, another one to each"
+    about = (
+        "signs checkpoints of states that nobody has, another one to each, and before anybody can have one"
+    )
     evidence = ("a checkpoint was false",)
+    convicts = True
 
     def says(self, send: Send, packet: wire.Said, body: wire.Body) -> list[Any]:
-        if not isinstance(body, wire.Checkpoint):
-            return [send]
-        self.tell("a checkpoint was false")
-        false = msgspec.structs.replace(body, digest=wire.digest(send.to.encode()))
-        return [self.said(send.to, packet.epoch, false), send]
+        """Early, because what comes after a checkpoint is stable nobody needs to look at."""
+        if isinstance(body, wire.Commit):
+            self.tell("a checkpoint was false")
+            return [
+                self._false(send, packet, wire.Checkpoint(body.sequence, digest)) for digest in _NOBODYS
+            ] + [send]
+        if isinstance(body, wire.Checkpoint):
+            return [self._false(send, packet, body), send]
+        return [send]
+
+    def _false(self, send: Send, packet: wire.Said, body: wire.Checkpoint) -> Send:
+        digest = wire.digest(body.digest + send.to.encode())
+        return self.said(send.to, packet.epoch, msgspec.structs.replace(body, digest=digest))
 
 
 class CorruptState(Liar):

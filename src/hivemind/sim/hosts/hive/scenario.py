@@ -151,8 +151,10 @@ class HiveScenario(PbftScenario):
     def _accuse(self, node: str) -> None:
         state = self._state(node)
         for other in self.nodes:
+            mind = self.processes[other].mind
             reached = (
                 self.processes[other].up
+                and not (isinstance(mind, Adversary) and mind.mute)
                 and self.network.whole(other, node)
                 and self.network.whole(node, other)
             )
@@ -185,7 +187,9 @@ class HiveScenario(PbftScenario):
         """What is not as it should be in the end, for people."""
         reader = self._honest()[0]
         state, live = self._state(reader), HiveApplication.live(self.sites[reader].application)  # type: ignore[arg-type]
-        if away := [node.name for node in state.nodes.values() if node.away]:
+        if away := [
+            node.name for node in state.nodes.values() if node.away and node.id not in self.monitor.liars
+        ]:
             return f"{away} did not come back"
         if state.pending or any(one.state is not AllocationState.HEALTHY for one in live):
             return "some replicas are not healthy"

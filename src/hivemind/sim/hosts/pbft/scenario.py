@@ -15,6 +15,7 @@ from hivemind.protocols.pbft.settings import Settings as Tuning
 from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.pbft.liar import Liar
 from hivemind.sim.adversaries.pbft.state import CorruptState
+from hivemind.sim.faults import LASTING_HARM
 from hivemind.sim.hosts.pbft.application import Application, Command, Executing, Kind, request, result
 from hivemind.sim.hosts.pbft.packets import described
 from hivemind.sim.hosts.pbft.site import HIVE, Site
@@ -59,6 +60,7 @@ class PbftScenario(Scenario):
         self.voters = tuple(self.nodes[: len(keys) - learners])
         first = self.first = msgspec.structs.replace(self.founding, voters=self.voters)
         self.monitor = Monitor(HIVE, self.keyring.verify, first, safe=kind is None or not kind.beyond)
+        self.monitor.changing = lambda node: self.sites[node].application.next is not None
         self.tuning = self._tuned(impatient=kind is not None and kind.name == CorruptState.name)
         kept = self._dice.choice(
             (self.tuning.log, 10_000)
@@ -147,7 +149,7 @@ class PbftScenario(Scenario):
         """Other voters: as many as tolerate those that lie."""
         dice = self.world.dice("change", at)
         liars = [node for node in self.nodes if node in self.monitor.liars]
-        harmed = len(liars) + (len(self.frail()) if "amnesia" in self.settings.faults else 0)
+        harmed = len(liars) + (len(self.frail()) if set(LASTING_HARM) & set(self.settings.faults) else 0)
         fewest = max(3 * harmed + 1, 3)
         others = [node for node in self.nodes if node not in liars]
         chosen = self.voters
@@ -270,7 +272,7 @@ class PbftScenario(Scenario):
         for adversary in self.adversaries:
             for what in adversary.evidence:
                 demand(self.world.coverage[what] > 0, "coverage", f"{adversary.name}: {what} never happened")
-            if adversary.convicts:
+            if adversary.convicts and not (adversary.calm and self.settings.faults):
                 found = any(culprit in self.monitor.liars for _, culprit in self.monitor.convictions)
                 demand(found, "detection", f"nobody can prove what {adversary.name} did")
         if self._beyond():

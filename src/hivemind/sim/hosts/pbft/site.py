@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from hivemind.model.hive import Epoch
@@ -20,6 +21,8 @@ from hivemind.sim.hosts.pbft.application import Executing, valid
 from hivemind.sim.invariants.pbft import Monitor
 from hivemind.sim.process import Process
 
+_boundaries = msgspec.msgpack.Decoder(list[Boundary])
+_boundaries_encoder = msgspec.msgpack.Encoder()
 _EXECUTION = (100, 300)
 """How long a batch takes until it is durable and applied: at least, and at most that much more."""
 _SNAPSHOTS = 3
@@ -64,17 +67,27 @@ class Site:
         self._busy = process.world.now
         self._dice = process.world.dice("execution", process.label, process.starts)
         self._fetching += 1
+        self._reread()
         self._monitor.restarted(process.node, self.application.sequence)
-        return Replica(
+        forgot = process.forgot and not records
+        replica = Replica(
             signer=self.signer,
             epochs=Epochs(self._first, self.boundaries, signatures=Signatures(HIVE, self._verify)),
             position=self.application.position(),
             host=self,
             dice=process.world.dice("replica", process.label, process.starts),
-            settings=_next_version(self._settings) if process.upgraded else self._settings,
+            settings=_next_version(self._settings) if process.version % 2 else self._settings,
             records=records,
-            amnesiac=process.forgot and not records,
+            amnesiac=forgot,
         )
+        if forgot:
+            self._monitor.forgot(self, replica)
+        return replica
+
+    def _reread(self) -> None:
+        """What it executed, and the epochs that it knows, out of the bytes that the version before it left."""
+        self.application = self.application.restored(self.application.encoded())
+        self.boundaries = _boundaries.decode(_boundaries_encoder.encode(self.boundaries))
 
     def neighbours(self) -> Iterator[Site]:
         """All other nodes, in their order."""
