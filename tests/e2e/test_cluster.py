@@ -196,6 +196,24 @@ def test_only_whom_somebody_let_in_comes_in(hive: list[Member], stranger: Member
     refused(stranger, good.token, "used up")
 
 
+def test_whose_token_names_nobody_that_is_there_finds_others_by_the_table(
+    hive: list[Member], stranger: Member
+) -> None:
+    gone, any_other = hive[3], hive[1]
+    refused(stranger, gone.token("--no-addresses"), "nobody is known who could be asked")
+    invitation = read(invite(gone).token)
+    assert invitation.addresses[0] == (gone.address, 7946)
+    token = replace(invitation, addresses=invitation.addresses[:1]).text()
+    gone.cut()
+    try:
+        wish = JoinRequest(token=token, seeds=(f"{any_other.address}:7946",))
+        *_, last = stranger.client.cluster.join(wish)
+    finally:
+        gone.mend()
+    assert last.step == "ready" and last.detail.endswith("found by the DHT")
+    assert gone.address not in last.detail
+
+
 def test_what_has_the_same_name_keeps_a_node_out_unless_it_is_given_up(
     hive: list[Member], stranger: Member
 ) -> None:

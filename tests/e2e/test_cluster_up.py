@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -75,6 +76,8 @@ def test_it_feeds_its_nodes_and_ctrl_c_removes_everything(local: Local) -> None:
             lambda: all(f"small-{n}=" in local.log.read_text() for n in (1, 2, 3)), "every node has worked"
         )
         assert set(local.running()) == {1, 2, 3}
+        for name in ("small-2", "small-3"):
+            assert re.search(rf"{name}: ready  let in at small-\d, found by the DHT", local.log.read_text())
         found = local.place.read()
         assert found
         for port in (found.nodes[0].web_port, found.nodes[0].ws_port):

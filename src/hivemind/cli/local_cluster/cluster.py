@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -58,6 +59,8 @@ def _nodes(config: ClusterConfig, place: Place) -> Iterator[LocalNode]:
 class LocalCluster:
     def __init__(self, written: Written) -> None:
         self.written = written
+        self.found: dict[str, str] = {}
+        """How each that joined now, by its name, found somebody who let it in."""
         self._stack = ExitStack()
         self.clients = {
             node.number: self._stack.enter_context(Hivemind(f"unix://{node.socket}"))
@@ -68,9 +71,14 @@ class LocalCluster:
         self._stack.close()
 
     def start(self, heard: Heard) -> None:
-        """Returns when all nodes are of one hive. Raises `Unavailable` when a daemon ends, with its last words."""
+        """Returns when all nodes are of one hive: the first founds it; the others, whose token has no address in it,
+        find it by the hash table. Raises `Unavailable` when a daemon ends, with its last words."""
         running = daemons.pids(self.written.nodes)
-        started = {n.number: daemons.launch(n) for n in self.written.nodes if n.number not in running}
+        nodes = self.written.nodes
+        started = {
+            node.number: daemons.launch(node, [other for other in nodes if other is not node])
+            for node in nodes if node.number not in running
+        }  # fmt: skip
         deadline = time.monotonic() + _START
         for node in self.written.nodes:
             heard(node.name, "starting", f"http://{HOST}:{node.web_port}")
@@ -99,7 +107,8 @@ class LocalCluster:
         missing = [node for node in others if not self._is_in(node)]
         if not missing:
             return
-        token = founder.cluster.new_token(JoinTokenRequest(uses=len(missing), expires=600.0)).token
+        wish = JoinTokenRequest(uses=len(missing), expires=600.0, addresses=False)
+        token = founder.cluster.new_token(wish).token
         pool = ThreadPoolExecutor(_AT_A_TIME)
         try:
             for join in as_completed([pool.submit(self._join, node, token, heard) for node in missing]):
@@ -113,7 +122,16 @@ class LocalCluster:
 
     def _join(self, node: LocalNode, token: str, heard: Heard) -> None:
         for step in self.clients[node.number].cluster.join(JoinRequest(token=token)):
-            heard(node.name, step.step, step.detail)
+            found = self._named(step.detail)
+            if step.step not in ("contacting", ""):
+                self.found[node.name] = found
+            heard(node.name, step.step, found)
+
+    def _named(self, detail: str) -> str:
+        """With the names of nodes instead of their addresses."""
+        for node in self.written.nodes:
+            detail = re.sub(rf"\b{re.escape(HOST)}:{node.hive_port}\b", node.name, detail)
+        return detail
 
 
 def remove(written: Written, place: Place, *, data: bool) -> list[str]:

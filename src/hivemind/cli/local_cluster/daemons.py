@@ -21,14 +21,18 @@ _GRACE = 15.0
 _REMOVAL = 60.0
 
 
-def launch(node: LocalNode) -> subprocess.Popen[bytes]:
-    """Its own session: Ctrl-C in the terminal is for whoever watches over it."""
+def launch(node: LocalNode, others: Iterable[LocalNode]) -> subprocess.Popen[bytes]:
+    """Its own session: Ctrl-C in the terminal is for whoever watches over it. Of the `others` it knows nothing but
+    where they take part in the hash table."""
     node.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     words = [
         "daemon", "--data-dir", str(node.data), "--run-dir", str(node.run), "--node-name", node.name,
         "--runtime", "process", "--web-port", str(node.web_port), "--ws-port", str(node.ws_port),
-        "--cluster-address", f"{HOST}:{node.hive_port}", "--dns-port", "0", "--restart-grace", "0s", "--log-format", "console",
+        "--cluster-address", f"{HOST}:{node.hive_port}", "--dns-port", "0", "--restart-grace", "0s",
+        "--log-format", "console",
     ]  # fmt: skip
+    for other in others:
+        words += ["--cluster-seeds", f"{HOST}:{other.hive_port}"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HIVEMIND_")}
     with node.log.open("ab") as log:
         return subprocess.Popen(

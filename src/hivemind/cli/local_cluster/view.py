@@ -27,7 +27,11 @@ class View:
         running = daemons.pids(nodes)
         status = self._status()
         members = {member.name: member for member in status.members} if status else {}
-        lines = [_line(node, running.get(node.number, 0), members.get(node.name), done) for node in nodes]
+        found = self._cluster.found
+        lines = [
+            _line(node, running.get(node.number, 0), members.get(node.name), done, found.get(node.name, ""))
+            for node in nodes
+        ]
         return _title(self._cluster.written.swarm, status, len(running), sum(done.values())), lines
 
     def _status(self) -> ClusterStatus | None:
@@ -53,7 +57,9 @@ def _title(swarm: str, status: ClusterStatus | None, running: int, done: int) ->
     return told if status.can_decide else f"{told}; it cannot decide: {status.why_not}"
 
 
-def _line(node: LocalNode, pid: int, member: ClusterMember | None, done: Mapping[str, int]) -> Line:
+def _line(
+    node: LocalNode, pid: int, member: ClusterMember | None, done: Mapping[str, int], found: str
+) -> Line:
     if not pid:
         return Line(node.name, "stopped", f"http://{HOST}:{node.web_port}")
     state = "starting" if member is None else member.agreed
@@ -64,5 +70,6 @@ def _line(node: LocalNode, pid: int, member: ClusterMember | None, done: Mapping
         show_bytes(daemons.memory(pid)),
         f"pid {pid}",
         f"http://{HOST}:{node.web_port}",
+        found,
     ]
     return Line(node.name, state, "  ".join(fact for fact in facts if fact))
