@@ -18,6 +18,7 @@ from hivemind.model.cluster import JoinRequest
 from hivemind.model.config import ConfigManifest
 from tests.e2e.beats import PERIOD, Beats, Life, overlaps
 from tests.e2e.cluster import Hatch, Member, Rig, decides, power_off, primary, whole
+from tests.e2e.daemon import running
 from tests.e2e.eventually import eventually
 from tests.e2e.people import Person, busy, define, kept
 from tests.e2e.test_cluster_chaos import more
@@ -285,6 +286,39 @@ def test_a_node_that_says_two_things_is_caught_and_never_comes_back(
     left[1].ready("web", 2)
     trouble.end()
     all_back(members)
+
+
+def test_who_was_removed_while_it_was_away_hears_so_from_those_that_do_not_talk_to_it(
+    rig: Rig, beats: Beats
+) -> None:
+    """The daemons of the others are started anew meanwhile: they know nothing of it but what was agreed."""
+    members = rig.hive(4)
+    first, second, third, fourth = members
+    deploy(first, beats, "web", 8)
+    first.ready("web", 8)
+    theirs = {m.name: [a.status.pid for a in first.replicas("web") if a.node == m.name] for m in members}
+    for away, left, words in (
+        (fourth, 3, ("cluster", "expel", "n4", "--reason", "stolen", "--yes")),
+        (third, 2, ("node", "rm", "n3", "--force")),
+    ):
+        away.kill()
+        first.cli(*words)
+        eventually(lambda n=left: decides(first, n) and whole(first), "the others decide without it")
+    for member in (first, second):
+        member.restart()
+    for member in (third, fourth):
+        assert theirs[member.name] and all(map(running, theirs[member.name]))
+        member.start()
+    for member, said in ((third, "it was removed"), (fourth, "expelled by admin: stolen")):
+        eventually(lambda m=member: not m.status().name, "it hears of it")
+        eventually(lambda m=member: not any(map(running, theirs[m.name])), "it stops what is not its own")
+        for words in (("cluster", "status"), ("status",)):
+            assert said in " ".join(member.cli(*words).out.split())
+        assert said in member.log.read_text()
+    first.ready("web", 8)
+    third.join(first.token())
+    eventually(lambda: decides(first, 3) and whole(third), "who was only removed comes back with a new token")
+    stays_out(fourth, first)
 
 
 def stays_out(traitor: Member, member: Member) -> None:

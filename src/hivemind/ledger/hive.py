@@ -30,6 +30,7 @@ from hivemind.state.state import State
 if TYPE_CHECKING:
     from hivemind.ledger.agreed.settings import Agreement
     from hivemind.ledger.etcd.settings import Etcd
+    from hivemind.protocols.pbft.epochs import Epochs
 
 _logger = logging.getLogger(__name__)
 ASIDE = "ledger.before-join.db"
@@ -225,6 +226,20 @@ class HiveLedger:
         await self._settled()
         async with self._lock:
             return await handover(self.journal)
+
+    async def epochs(self) -> Epochs | None:
+        """The chain by which this node knows who decides; None: it knows of none."""
+        from hivemind.ledger.agreed.epochs import recall
+        from hivemind.security.identity import verify
+
+        known = await self.journal.in_thread(recall, self.journal.log, verify)
+        return known[1] if known else None
+
+    async def epochs_after(self, number: int) -> tuple[bytes, ...]:
+        """For somebody who stands in that epoch: the encoded links of the chain that follow, some at a time."""
+        from hivemind.ledger.agreed.epochs import after
+
+        return await self.journal.in_thread(after, self.journal.log, number)
 
     async def _settled(self) -> None:
         """Until the engine is the one that state wants."""

@@ -103,7 +103,9 @@ class Cluster:
         self._hearers: list[Heard] = []
         self._alone = asyncio.Event()
         self._past = ""
-        """How it was expelled, until it is of a hive again."""
+        """How it came to be alone, if it did not wish to be, until it is of a hive again."""
+        self._wishes_to_go = False
+        """Somebody here said that it shall leave."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class Cluster:
         """Imported only now: a node that is alone pays nothing for company."""
         from hivemind.daemon.hive.company import Company
 
-        self._past = ""
+        self._past, self._wishes_to_go = "", False
         company = await Company.open(self._house, self._settings, belonging, self._dismissed, wire)
         self._company = company
         return company
@@ -241,8 +243,10 @@ class Cluster:
         return (*self._troubles(), *self._of_agreement())
 
     def _troubles(self) -> tuple[str, ...]:
-        if self._company is None or not self._company.exposed:
-            return (self._past,) if self._past else ()
+        company = self._company
+        if company is None or not company.exposed:
+            said = company.inquiry.doubt if company else self._past
+            return (said,) if said else ()
         from hivemind.daemon.hive.company import TWICE
 
         return (f"others can prove that this node contradicted itself: {TWICE}",)
@@ -512,6 +516,7 @@ class Cluster:
         now = self._memory.now
         if now is None or self._company is None or now.phase != "member":
             raise Conflict("this node is alone", hint="there is nothing to leave")
+        self._wishes_to_go = True
         try:
             await self._house.report(LeaveHive(node=self._house.key.public, force=wish.force))
         except Unavailable:
@@ -527,20 +532,24 @@ class Cluster:
                 hint="it goes on; hivemind cluster status shows when it has left; --force goes at once",
             ) from None
 
-    def _dismissed(self) -> None:
-        """The hive does not have this node any more, or it does not care."""
+    def _dismissed(self, why: str = "") -> None:
+        """The hive does not have this node any more, or it does not care. `why`: as others told, or empty."""
         if self._going is None or self._going.done():
             self._alone.clear()
-            self._going = asyncio.get_running_loop().create_task(self._go_home())
+            self._going = asyncio.get_running_loop().create_task(self._go_home(why))
 
-    async def _go_home(self) -> None:
+    async def _go_home(self, why: str) -> None:
+        from hivemind.daemon.hive.inquiry import told
+
         now = self._memory.now
         assert now
         try:
             expulsion = self._state.expulsions.get(self._house.key.public)
-            why = f"it was expelled by {expulsion.by}: {expulsion.reason}; " if expulsion else ""
-            log.warning("this node is not of the hive %s any more: %sit is alone from now on", now.name, why)
-            self._past = f"this node is not of the hive {now.name} any more: {why}it is alone" if why else ""
+            if not why and (expulsion or not self._wishes_to_go):
+                why = told(expulsion)
+            past = f"this node is not of the hive {now.name} any more, and alone" + (why and f": {why}")
+            log.warning("%s", past)
+            self._past = past if why else ""
             leaving = replace(now, phase="leaving")
             self._memory.keep(leaving)
             if self._company:

@@ -14,6 +14,7 @@ from hivemind.daemon.hive.accuser import Accuser
 from hivemind.daemon.hive.addresses import advertised, parse, show
 from hivemind.daemon.hive.belonging import Belonging
 from hivemind.daemon.hive.directory import Directory
+from hivemind.daemon.hive.inquiry import Inquiry, told
 from hivemind.daemon.hive.sponsor import Sponsor
 from hivemind.daemon.hive.upkeep import Upkeep
 from hivemind.daemon.hive.wire import Wire
@@ -43,6 +44,10 @@ _REACH: dict[Status, Reach] = {
     Status.LEFT: "left",
 }
 _ENTRANCES = 8
+_ASKED = 16
+"""Nodes that a node asks in a round whether it still belongs to the hive."""
+_CONTACT = 3.0
+"""Seconds for a first contact with one of them."""
 _AGAIN = 2.0
 """Seconds until evidence that nobody could decide about is reported again."""
 TWICE = (
@@ -57,7 +62,7 @@ _NODES = frozenset({"nodes", "hives", "accusations", "expulsions"})
 
 class Company:
     """`wire` is open and has entered the hive of `belonging`, which is also that of the ledger's state. `gone` is
-    called when the hive does not have this node any more."""
+    called when the hive does not have this node any more, with what others told about that."""
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class Company:
         settings: ClusterSettings,
         belonging: Belonging,
         wire: Wire,
-        gone: Callable[[], None],
+        gone: Callable[[str], None],
     ) -> None:
         self._house, self._wire, self._belonging = house, wire, belonging
         self.node, state = house.key.public, house.ledger.state
@@ -92,8 +97,16 @@ class Company:
         )
         self._waits: asyncio.TimerHandle | None = None
         self._upkeep = Upkeep(
-            node=self.node, ledger=house.ledger, register=self._register, report=house.report, gone=gone
-        )
+            node=self.node, ledger=house.ledger, register=self._register, report=house.report,
+            gone=lambda: gone(""),
+        )  # fmt: skip
+        self.inquiry = Inquiry(
+            node=self.node, ledger=house.ledger, silent=self._silent, others=self._refusing,
+            contact=lambda address: wire.peers.contact(
+                address, belonging.hive, belonging.secret, timeout=_CONTACT
+            ),
+            removed=lambda expulsion: gone(told(expulsion)),
+        )  # fmt: skip
         self.exposed = False
         """Others can prove that this node lied."""
         self._certifier = Certifier(house.store, self._voters, quorum)
@@ -125,7 +138,7 @@ class Company:
         house: House,
         settings: ClusterSettings,
         belonging: Belonging,
-        gone: Callable[[], None],
+        gone: Callable[[str], None],
         wire: Wire | None = None,
     ) -> Company:
         """`wire`: one that is open already. Raises `Unavailable` when it cannot listen where it should."""
@@ -157,6 +170,7 @@ class Company:
         self._accuser.start()
         self._waits = asyncio.get_running_loop().call_later(_NEVER_HEARD, self._waited)
         self._upkeep.start()
+        self.inquiry.start()
         self._certifier.start()
 
     async def close(self) -> None:
@@ -166,6 +180,7 @@ class Company:
         if self._waits:
             self._waits.cancel()
         self._certifier.stop()
+        await self.inquiry.stop()
         await self._upkeep.stop()
         await self._accuser.stop()
         for report in tuple(self._reports):
@@ -266,6 +281,17 @@ class Company:
             return self.membership.unreached
         silent = (id for id in self.directory.others() if self.membership.status(id) is None)
         return self.membership.unreached.union(silent)
+
+    def _silent(self) -> bool:
+        """It hears too little of those that decide, or is not known to them in this life."""
+        status = self._house.ledger.status()
+        return status.engine == "pbft" and not (status.can_decide and self._upkeep.registered.is_set())
+
+    def _refusing(self) -> dict[str, tuple[Address, ...]]:
+        """Some of those with which there is no connection, voters first."""
+        known, voters = self.directory.everybody(), self._voters()
+        apart = sorted(known.keys() - self._wire.peers.connected, key=lambda id: (id not in voters, id))
+        return {id: known[id] for id in apart[:_ASKED]}
 
     def _answers(self, node: str) -> bool:
         return self.membership.status(node) is Status.ALIVE

@@ -1,5 +1,5 @@
-"""What a node that wants in and its sponsor say to each other, over a first contact: a channel that only holders of the
-discovery secret can open, and in which each has proved its key.
+"""What a node that wants in, or that may be out, and a node of the hive say to each other, over a first contact: a
+channel that only holders of the discovery secret can open, and in which each has proved its key.
 
     node                                sponsor
     Knock(proof)                →       finds the join token that it is about
@@ -8,6 +8,11 @@ discovery secret can open, and in which each has proved its key.
                                 ←       Admitted(vault key, peers), or Refused
     Adopt(envelope)             →       has it agreed, so that what the hive hands over includes it
                                 ←       Given(size), then the handover in pieces, or Refused
+
+Or, of a node that nobody talks to any more:
+
+    Inquire(epoch)              →       looks whether the hive still has that node
+                                ←       Belongs, or Removed
 
 All of it is MessagePack, one tagged union; each side may break off, and the node may ask again from the beginning.
 """
@@ -63,6 +68,27 @@ class Given(msgspec.Struct, frozen=True, array_like=True, tag="given"):
     size: int
 
 
+class Inquire(msgspec.Struct, frozen=True, array_like=True, tag="inquire"):
+    """What became of me? `epoch`: the number of the last one that it knows."""
+
+    epoch: int
+
+
+class Belongs(msgspec.Struct, frozen=True, array_like=True, tag="belongs"):
+    """It is a node of the hive, as far as is known here."""
+
+
+class Removed(msgspec.Struct, frozen=True, array_like=True, tag="removed"):
+    """It is none. True when enough voters say so, see `inquiry`."""
+
+    sequence: int
+    """Of the state by which that is so."""
+    expulsion: bytes = b""
+    """The record `Expulsion`; empty: it was let go."""
+    chain: tuple[bytes, ...] = ()
+    """Encoded links of the chain of epochs from the one that it knows: who votes now."""
+
+
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     code: str
     message: str
@@ -72,7 +98,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
         return from_code(self.code, self.message, self.hint)
 
 
-Word = Knock | Known | Ask | Admitted | Adopt | Given | Refused
+Word = Knock | Known | Ask | Admitted | Adopt | Given | Inquire | Belongs | Removed | Refused
 _decoder: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word)
 
 

@@ -1,4 +1,4 @@
-"""The sponsor: a node of the hive that another one turns to in order to join."""
+"""The sponsor: a node of the hive that another one turns to in order to join, or to hear that it is out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hivemind.daemon.hive import door
 from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
 from hivemind.ledger.contract import Receipt
 from hivemind.ledger.trust import Handover
-from hivemind.model.base import UNREADABLE
+from hivemind.model.base import UNREADABLE, encode
 from hivemind.model.hive import Hive
 from hivemind.security.envelope import Envelope
 from hivemind.security.identity import verify
@@ -37,6 +37,8 @@ class Ledger(Protocol):
     async def submit(self, envelope: Envelope) -> Receipt: ...
 
     async def handover(self) -> Handover: ...
+
+    async def epochs_after(self, number: int) -> tuple[bytes, ...]: ...
 
 
 class Sponsor:
@@ -76,8 +78,16 @@ class Sponsor:
 
     async def _serve(self, contact: Contact) -> None:
         hive = self._hive()
-        token = await self._recognised(contact)
-        ask = await door.hear(contact)
+        try:
+            first = await door.hear(contact)
+            if isinstance(first, door.Inquire):
+                await self._tell(contact, first)
+                return
+            token = await self._recognised(contact, first)
+            ask = await door.hear(contact)
+        except Unavailable:
+            log.debug("node %s has turned to another one", contact.peer[:12])
+            return
         if not isinstance(ask, door.Ask):
             raise Invalid("a node that is known asks to be let in")
         join, adopt = _join_of(ask, contact), _adopt_of(ask)
@@ -99,9 +109,20 @@ class Sponsor:
         await self._adopt(join, bringing)
         await door.hand_over(contact, msgspec.msgpack.encode(await self._ledger.handover()))
 
-    async def _recognised(self, contact: Contact) -> str:
+    async def _tell(self, contact: Contact, inquiry: door.Inquire) -> None:
+        state = self._ledger.state
+        if contact.peer in state.nodes:
+            await door.say(contact, door.Belongs())
+        else:
+            expulsion = state.expulsions.get(contact.peer)
+            chain = await self._ledger.epochs_after(inquiry.epoch)
+            said = encode(expulsion) if expulsion else b""
+            await door.say(contact, door.Removed(state.sequence, said, chain))
+        await contact.finish()
+        await contact.receive()  # its end: see `door.hand_over`
+
+    async def _recognised(self, contact: Contact, knock: door.Word) -> str:
         """The token that the other side has. It hears that this side knows that token, too."""
-        knock = await door.hear(contact)
         if not isinstance(knock, door.Knock):
             raise Invalid("a node that wants in knocks first")
         state = self._ledger.state

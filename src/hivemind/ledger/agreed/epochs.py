@@ -11,6 +11,7 @@ from hivemind.ledger.records import Beside
 from hivemind.ledger.trust import Trust
 from hivemind.model.base import UNREADABLE
 from hivemind.protocols.machine import Verifier
+from hivemind.protocols.pbft import limits
 from hivemind.protocols.pbft.epochs import Epochs
 from hivemind.protocols.pbft.events import EpochBegan
 from hivemind.protocols.pbft.signatures import Signatures
@@ -37,6 +38,14 @@ def recall(log: Log, verify: Verifier) -> tuple[Trust, Epochs] | None:
     except (*UNREADABLE, ValueError) as error:
         raise Corrupt(f"the chain of epochs cannot be read: {error}") from None
     return trust, Epochs(trust.epoch, boundaries, signatures=Signatures(trust.domain, verify))
+
+
+def after(log: Log, number: int) -> tuple[bytes, ...]:
+    """The first links, encoded, that who stands in that epoch lacks; none when they begin later here."""
+    rows = log.read("SELECT number, body FROM epoch ORDER BY number")
+    if not rows or rows[0][0] > number:
+        return ()
+    return tuple(body for known, body in rows[1:] if known > number)[: limits.LISTED]
 
 
 def link(began: EpochBegan) -> tuple[int, bytes]:
