@@ -77,6 +77,9 @@ class Inquire(msgspec.Struct, frozen=True, array_like=True, tag="inquire"):
 class Belongs(msgspec.Struct, frozen=True, array_like=True, tag="belongs"):
     """It is a node of the hive, as far as is known here."""
 
+    sequence: int
+    """Of the state by which that is so."""
+
 
 class Removed(msgspec.Struct, frozen=True, array_like=True, tag="removed"):
     """It is none. True when enough voters say so, see `inquiry`."""

@@ -112,7 +112,7 @@ class Sponsor:
     async def _tell(self, contact: Contact, inquiry: door.Inquire) -> None:
         state = self._ledger.state
         if contact.peer in state.nodes:
-            await door.say(contact, door.Belongs())
+            await door.say(contact, door.Belongs(state.sequence))
         else:
             expulsion = state.expulsions.get(contact.peer)
             chain = await self._ledger.epochs_after(inquiry.epoch)
