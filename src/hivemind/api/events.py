@@ -78,7 +78,7 @@ async def _events(call: Call) -> Response:
 
 def _newest(call: Call, count: int) -> list[Event]:
     stored = call.backend.store.range(_PREFIX, reverse=True)
-    events = (event for entry in stored if (event := told(entry)))
+    events = (decode(entry.value, Event) for entry in stored if entry.value is not None)
     newest = itertools.islice((event for event in events if matches(event, call.query)), count)
     return list(newest)[::-1]
 
@@ -111,7 +111,7 @@ async def _stream(call: Call, after: str) -> AsyncIterator[bytes]:
             yield f"id: {after or feed.last or '0'}\n\n".encode()
             while not call.streams.closing and call.admitted:
                 for entry in entries:
-                    event = told(entry)
+                    event = decode(entry.value, Event) if entry.value is not None else None
                     if event is not None and matches(event, query):
                         yield b"id: %s\nevent: %s\ndata: %s\n" % (
                             event.id.encode(),

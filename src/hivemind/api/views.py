@@ -88,7 +88,7 @@ async def _apps(backend: Backend) -> list[App]:
 
 
 async def _events(backend: Backend) -> list[Event]:
-    return [event for entry in backend.store.range("event/") if (event := told(entry))]
+    return [decode(entry.value, Event) for entry in backend.store.range("event/") if entry.value is not None]
 
 
 async def _allocations(backend: Backend) -> Iterable[Allocation]:

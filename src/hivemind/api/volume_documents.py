@@ -45,7 +45,7 @@ def volume_document(backend: Backend, volume: Volume) -> VolumeDocument:
         version=volume.version,
         created=volume.created,
         updated=volume.updated,
-        status=observed(backend, f"volume/{volume.id}", VolumeStatus, keeper(backend.state, volume)),
+        status=observed(backend, f"volume/{volume.id}", VolumeStatus),
     )
 
 
@@ -58,7 +58,7 @@ def snapshot_document(backend: Backend, snapshot: Snapshot) -> SnapshotDocument:
         node=_node(backend, snapshot.node),
         version=snapshot.version,
         created=snapshot.created,
-        status=observed(backend, f"snapshot/{snapshot.id}", SnapshotStatus, snapshot.node),
+        status=observed(backend, f"snapshot/{snapshot.id}", SnapshotStatus),
     )
 
 
