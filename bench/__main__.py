@@ -25,6 +25,7 @@ BENCHMARKS = {
     "ledger": "durable operations a second, beside bare SQLite",
     "agreement": "operations agreed a second by 4 voters, and view changes, beside etcd",
     "cluster": "memory of the daemons of a hive of four, beside one that is alone",
+    "discovery": "how fast ten processes that begin at once know each other, beside Hyperswarm",
     "membership": "how fast a crash is known to all of 10, 100 and 1,000 simulated nodes, beside serf",
     "store": "appends of three writers to the shared store, beside figures of Autobase",
 }

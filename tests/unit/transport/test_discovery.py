@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from bench import discovery
 
 from hivemind.errors import Unavailable
 from hivemind.protocols.kademlia.events import Translation
@@ -24,7 +22,6 @@ from hivemind.transport.discovery.seeds import Seeds
 
 pytestmark = pytest.mark.anyio
 SECRET = b"s" * 32
-_PROGRAM = Path(__file__).with_name("discovering.py")
 
 
 class Place:
@@ -92,35 +89,11 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         await place.close()
 
 
-def test_ten_processes_that_begin_at_the_same_moment_find_each_other() -> None:
+@pytest.mark.parametrize("seeds", [discovery.same, discovery.chain])
+def test_processes_that_begin_at_the_same_moment_find_each_other(seeds: discovery.Seeds) -> None:
     """How long that takes, `bench` says."""
-    holders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(10)]
-    for holder in holders:
-        holder.bind(("127.0.0.1", 0))
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(_PROGRAM), str(number + 1), "10", str(port), str(ports[0])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number, port in enumerate(ports)
-    ]
-    try:
-        for process in processes:
-            assert process.stdout and process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in processes:
-            assert process.stdout and float(process.stdout.readline()) > 0
-    finally:
-        for process in processes:
-            process.communicate(timeout=20)
+    seconds, spent = discovery.meet(6, seeds)
+    assert seconds > 0 and len(spent) == 6 and all(spent)
 
 
 async def test_a_node_finds_its_hive_again_though_all_addresses_but_one_have_changed(make: Make) -> None:
