@@ -14,7 +14,8 @@ from typing import Protocol
 import msgspec
 
 from hivemind.errors import Unavailable
-from hivemind.protocols.mux import machine
+from hivemind.protocols.mux.limits import Limits
+from hivemind.protocols.mux.machine import Mux
 from hivemind.protocols.noise.channel import Channel
 from hivemind.protocols.noise.cipher import Refused
 from hivemind.transport.contract import Address
@@ -101,7 +102,7 @@ class Connection(asyncio.BufferedProtocol):
         *,
         arrivals: memoryview,
         dialed: bool,
-        limits: machine.Limits,
+        limits: Limits,
         timing: Timing,
     ) -> None:
         self.dialed = dialed
@@ -115,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._settled = asyncio.Event()
         self._transport: asyncio.Transport | None = None
-        self._mux: machine.Mux | None = None
+        self._mux: Mux | None = None
         self._greeting = self._permitted = self._flushing = self._draining = False
         self._paused_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -287,7 +288,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer:  # Of the handshake.
             self._timer.cancel()
             self._timer = None
-        mux = self._mux = machine.Mux(initiator=self.dialed, now=self._now(), limits=self._limits)
+        mux = self._mux = Mux(initiator=self.dialed, now=self._now(), limits=self._limits)
         quiet = self.drain if self.first_contact else _stay
         services = self._owner.services(self)
         self._talk = Conversations(mux, services, self.peer, self._channel.binding, self.flush, quiet)
@@ -317,7 +318,7 @@ class Connection(asyncio.BufferedProtocol):
     def _whom(self) -> str:
         return f"node {self.peer[:8]}" if self.peer else f"{self.source[0]}:{self.source[1]}"
 
-    def _hand_out(self, mux: machine.Mux, talk: Conversations) -> None:
+    def _hand_out(self, mux: Mux, talk: Conversations) -> None:
         """What came. What is said to it at once goes out at once, rather than in another turn of the loop."""
         scheduled, self._flushing = self._flushing, True
         talk.happen()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hivemind.errors import HivemindError, Unavailable, from_code
-from hivemind.protocols.mux import machine
+from hivemind.protocols.mux.events import Answered, Asked, Broke, Changed, Event, Heard, Opened
 from hivemind.protocols.mux.frame import Failure
 from hivemind.protocols.mux.machine import Mux
 from hivemind.transport.services import Services, not_served, told
@@ -115,24 +115,24 @@ class Conversations:
             stream.break_off(error)
         self._streams.clear()
 
-    def _handle(self, event: machine.Event) -> None:
-        if isinstance(event, machine.Heard):
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Heard):
             self._hear(event)
-        elif isinstance(event, machine.Changed):
+        elif isinstance(event, Changed):
             if stream := self._streams.get(event.stream):
                 stream.look_again()
-        elif isinstance(event, machine.Asked):
+        elif isinstance(event, Asked):
             self._run(event.stream, self._answer(event))
-        elif isinstance(event, machine.Answered):
+        elif isinstance(event, Answered):
             future = self._asking.pop(event.stream, None)
             if future and not future.done():
                 future.set_result(event.answer)
-        elif isinstance(event, machine.Opened):
+        elif isinstance(event, Opened):
             self._serve(event)
         else:
             self._break(event)
 
-    def _hear(self, event: machine.Heard) -> None:
+    def _hear(self, event: Heard) -> None:
         if (handler := self._services.hearing.get(event.service)) is None:
             self.dropped += 1
             return
@@ -141,7 +141,7 @@ class Conversations:
         except Exception:
             _logger.exception("a message of node %s to %s", self.peer[:8], event.service)
 
-    async def _answer(self, event: machine.Asked) -> None:
+    async def _answer(self, event: Asked) -> None:
         try:
             if (handler := self._services.answering.get(event.service)) is None:
                 raise not_served(event.service)
@@ -154,7 +154,7 @@ class Conversations:
             self._mux.reply(event.stream, answer)
         self.flush()
 
-    def _serve(self, event: machine.Opened) -> None:
+    def _serve(self, event: Opened) -> None:
         if (handler := self._services.serving.get(event.service)) is None:
             self._mux.fail(event.stream, _failure(not_served(event.service)))
             return
@@ -173,7 +173,7 @@ class Conversations:
 
         self._run(-event.stream, serve())
 
-    def _break(self, event: machine.Broke) -> None:
+    def _break(self, event: Broke) -> None:
         error = from_code(event.failure.code, event.failure.message, event.failure.hint)
         future = self._asking.pop(event.stream, None)
         if future and not future.done():

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 from hivemind.errors import HivemindError, Invalid, Unavailable
-from hivemind.protocols.mux.machine import Limits
+from hivemind.protocols.mux.limits import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
 from hivemind.transport.connection import Connection, Timing

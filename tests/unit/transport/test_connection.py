@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hivemind.protocols.mux.machine import Limits
+from hivemind.protocols.mux.limits import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
 from hivemind.transport.connection import Connection, Timing

@@ -13,7 +13,7 @@ import pytest
 from hivemind.errors import Invalid, NotFound, Unavailable
 from hivemind.protocols.machine import MILLISECOND, SECOND
 from hivemind.protocols.mux.frame import Kind, encode, encode_service
-from hivemind.protocols.mux.machine import Limits
+from hivemind.protocols.mux.limits import Limits
 from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
 from hivemind.transport.connection import Timing

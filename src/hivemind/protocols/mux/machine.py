@@ -11,14 +11,10 @@ be given up. All collections keep the order in which things were put in: equal c
 from __future__ import annotations
 
 from collections import deque
-from typing import TypeAlias
 
-import msgspec
-
-from hivemind.protocols.machine import SECOND, Micros
+from hivemind.protocols.machine import Micros
+from hivemind.protocols.mux.events import Answered, Asked, Broke, Changed, Event, Opened
 from hivemind.protocols.mux.frame import (
-    FRAGMENT,
-    HEADER,
     Failure,
     Kind,
     decode,
@@ -26,75 +22,15 @@ from hivemind.protocols.mux.frame import (
     decode_service,
     encode,
     encode_failure,
-    encode_message,
     encode_service,
 )
-from hivemind.protocols.mux.stream import LARGEST_MESSAGE, Stream
+from hivemind.protocols.mux.limits import Limits
+from hivemind.protocols.mux.liveness import Liveness
+from hivemind.protocols.mux.messages import Messages
+from hivemind.protocols.mux.stream import Stream
 from hivemind.protocols.noise.cipher import Refused
 
 _HIGHEST = 2**32 - 1
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What one connection may hold."""
-
-    queued_messages: int = 1_024
-    queued_bytes: int = 8 << 20
-    streams: int = 128
-    """From each side, calls among them."""
-    buffered: int = 8 << 20
-    """Bytes that came and wait, above which no new stream is taken."""
-    control: int = 1_024
-    """Control frames that wait: who makes us say more without listening is given up."""
-    ping_after: Micros = 5 * SECOND
-    """How long it may be quiet before it is asked whether the other side is there."""
-    dead_after: Micros = 15 * SECOND
-    """How long it may be quiet at all."""
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """A message came."""
-
-    service: str
-    message: bytes
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """A question came, to be answered with `reply` or `fail`."""
-
-    stream: int
-    service: str
-    question: bytes
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """An own question has its answer."""
-
-    stream: int
-    answer: bytes
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """The other side opened a stream, to be taken with `accept` or refused with `fail`."""
-
-    stream: int
-    service: str
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """Whoever waits for something of that stream should look again."""
-
-    stream: int
-
-
-class Broke(msgspec.Struct, frozen=True):
-    """That stream is no more; nor is its question, if it was a call."""
-
-    stream: int
-    failure: Failure
-
-
-Event: TypeAlias = Heard | Asked | Answered | Opened | Changed | Broke
 
 
 class Mux:
@@ -102,8 +38,6 @@ class Mux:
 
     def __init__(self, *, initiator: bool, now: Micros, limits: Limits = Limits()) -> None:  # noqa: B008
         self.limits = limits
-        self.dropped = 0
-        """Messages that found the queue full."""
         self._initiator = initiator
         self._next = 1 if initiator else 2
         self._newest_of_theirs = 0
@@ -111,53 +45,37 @@ class Mux:
         self._turns: deque[int] = deque()
         """Streams that may have something to send, each once; the first is next."""
         self._control: deque[bytes] = deque()
-        self._messages: deque[bytes] = deque()
-        """Each as one frame, however long; how much of the first one has gone is `_message_at`."""
-        self._message_bytes, self._message_at = 0, HEADER
-        self._partial = bytearray()
+        self._messages = Messages(limits)
         self._messages_turn = True
-        self._heard_at = now
-        self._asked_for_life = False
-        self._probed_until: Micros | None = None
+        self._liveness = Liveness(limits, now)
         self._events: list[Event] = []
 
     # Time.
 
     def deadline(self) -> Micros:
-        if self._probed_until is not None:
-            return self._probed_until
-        quiet = self.limits.dead_after if self._asked_for_life else self.limits.ping_after
-        return self._heard_at + quiet
+        return self._liveness.deadline
 
     def tick(self, now: Micros) -> bool:
         """Whether the other side is still thought to be there."""
-        if now < self.deadline():
+        if now < self._liveness.deadline:
             return True
-        if self._probed_until is not None or self._asked_for_life:
+        if self._liveness.asked:
             return False
-        self._asked_for_life = True
+        self._liveness.ask()
         self._say(Kind.PING, 0)
         return True
 
     def probe(self, now: Micros, within: Micros) -> None:
         """There is doubt: it has to say something until then."""
-        if self._probed_until is None:
-            self._probed_until = now + within
+        if not self._liveness.probed:
+            self._liveness.probe(now + within)
             self._say(Kind.PING, 0)
 
     # What is asked of it.
 
     def message(self, service: str, message: bytes) -> bool:
         """False: it was dropped."""
-        assert len(message) <= LARGEST_MESSAGE
-        full = self._message_bytes + len(message) > self.limits.queued_bytes
-        if full or len(self._messages) >= self.limits.queued_messages:
-            self.dropped += 1
-            return False
-        whole = encode_message(service, message)
-        self._messages.append(whole)
-        self._message_bytes += len(whole)
-        return True
+        return self._messages.put(service, message)
 
     def ask(self, service: str, question: bytes) -> int | None:
         """The number under which the answer comes; None: there are too many questions under way."""
@@ -213,6 +131,11 @@ class Mux:
     # What goes out.
 
     @property
+    def dropped(self) -> int:
+        """Messages that found the queue full."""
+        return self._messages.dropped
+
+    @property
     def idle(self) -> bool:
         """Everything was sent that can be."""
         return not self._control and not self._messages and not any(map(self._ready, self._turns))
@@ -227,19 +150,8 @@ class Mux:
             return self._control.popleft()
         self._messages_turn = not self._messages_turn
         if self._messages and (self._messages_turn or not self._turns):
-            return self._from_messages()
-        return self._from_streams() or (self._from_messages() if self._messages else None)
-
-    def _from_messages(self) -> bytes:
-        whole, at = self._messages[0], self._message_at
-        end = at + FRAGMENT
-        if end < len(whole):
-            self._message_at = end
-            return encode(Kind.MESSAGE, 1, whole[at:end])
-        self._messages.popleft()
-        self._message_at = HEADER
-        self._message_bytes -= len(whole)
-        return whole if at == HEADER else encode(Kind.MESSAGE, 0, whole[at:])
+            return self._messages.next_frame()
+        return self._from_streams() or (self._messages.next_frame() if self._messages else None)
 
     def _from_streams(self) -> bytes | None:
         while self._turns:
@@ -261,9 +173,10 @@ class Mux:
     def receive(self, frame: bytes, now: Micros) -> None:
         """Raises `Refused`. What came of it are `events`."""
         kind, number, payload = decode(frame)
-        self._heard_at, self._asked_for_life, self._probed_until = now, False, None
+        self._liveness.heard(now)
         if kind is Kind.MESSAGE:
-            self._take_message(payload, more=number == 1)
+            if heard := self._messages.take(payload, more=number == 1):
+                self._events.append(heard)
         elif kind is Kind.PING:
             self._reply_at_once(Kind.PONG, 0)
         elif kind in (Kind.ASK, Kind.OPEN):
@@ -280,21 +193,10 @@ class Mux:
         mine = sum(stream.mine for stream in self._streams.values())
         assert mine <= self.limits.streams and len(self._streams) - mine <= self.limits.streams
         assert len(self._turns) == len(set(self._turns))
-        assert self._message_bytes == sum(map(len, self._messages))
+        self._messages.check()
         turns = set(self._turns)
         for stream in self._streams.values():
             assert not stream.ready or stream.id in turns, "who may send has a turn"
-
-    def _take_message(self, payload: bytes, *, more: bool) -> None:
-        if len(self._partial) + len(payload) > LARGEST_MESSAGE + 64:
-            raise Refused("a message is too long")
-        if more or self._partial:
-            self._partial += payload
-            if more:
-                return
-            payload = bytes(self._partial)
-            self._partial.clear()
-        self._events.append(Heard(*decode_service(payload)))
 
     def _take_opening(self, kind: Kind, number: int, payload: bytes) -> None:
         service, rest = decode_service(payload)

@@ -11,17 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivemind.protocols.machine import SECOND
+from hivemind.protocols.mux.events import Answered, Asked, Broke, Changed, Heard, Opened
 from hivemind.protocols.mux.frame import FRAGMENT, Failure, Kind, encode, encode_service
-from hivemind.protocols.mux.machine import (
-    Answered,
-    Asked,
-    Broke,
-    Changed,
-    Heard,
-    Limits,
-    Mux,
-    Opened,
-)
+from hivemind.protocols.mux.limits import Limits
+from hivemind.protocols.mux.machine import Mux
 from hivemind.protocols.mux.stream import LARGEST_MESSAGE, WINDOW
 from hivemind.protocols.noise.cipher import Refused
 
