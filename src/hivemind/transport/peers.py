@@ -22,6 +22,7 @@ from hivemind.protocols.noise.channel import Channel
 from hivemind.security.identity import Identity
 from hivemind.transport.connection import Connection, Timing
 from hivemind.transport.contract import Address, Contact, Stream
+from hivemind.transport.dialing import Dialer
 from hivemind.transport.link import Bounds, Link
 from hivemind.transport.services import Answer, Hear, Serve, Services, Watch, Welcome
 from hivemind.transport.stream import ChannelStream, measured
@@ -60,7 +61,7 @@ class TcpPeers:
         self._strangers: dict[Connection, None] = {}
         self._contacts: dict[Connection, None] = {}
         self._arrivals = memoryview(bytearray(_ARRIVALS))
-        self._dials = asyncio.Semaphore(bounds.dials)
+        self._dialer = Dialer(self._calling, self._around, timing, bounds)
         self.detour: Callable[[str], Awaitable[socket.socket]] | None = None
         """Asked for another way to a node, when it answers at none of its addresses: see `relay`."""
         self._server: asyncio.Server | None = None
@@ -271,7 +272,7 @@ class TcpPeers:
 
     def _dial(self, node: str, link: Link) -> None:
         if link.dialing is None:
-            link.dialing = asyncio.get_running_loop().create_task(self._dial_all(link, node))
+            link.dialing = asyncio.get_running_loop().create_task(self._dialer.dial(node, link))
             link.dialing.add_done_callback(lambda task: self._dialed(node, link, task))
 
     def _dialed(self, node: str, link: Link, task: asyncio.Task[str]) -> None:
@@ -283,57 +284,17 @@ class TcpPeers:
             self.dropped += link.failed(_no_way(node, reason), now, self._bounds)
             self._forget(node, link)
 
-    async def _dial_all(self, link: Link, node: str) -> str:
-        """Why there is no connection, unless there is one."""
-        await asyncio.sleep(link.not_before - asyncio.get_running_loop().time())
-        reason = "nobody knows where it is"
-        async with self._dials:
-            for address in link.to_try():
-                reason = await self._dial_one(link, node, address)
-                if link.connection:
-                    link.worked(address)
-                    break
-            else:
-                reason = await self._dial_around(link, node, reason)
-        return reason
-
-    async def _dial_around(self, link: Link, node: str, reason: str) -> str:
-        if self.detour is None:
-            return reason
-        try:
-            way = await self.detour(node)
-        except Unavailable as error:
-            return f"{reason}; {error.message}"
-        return await self._dial_one(link, node, way)
-
-    async def _dial_one(self, link: Link, node: str, address: Address | socket.socket) -> str:
-        loop = asyncio.get_running_loop()
-        channel = self._channel(self._hive, None, initiator=True, remote=node)
-        connection = link.candidate = self._connection(channel, dialed=True)
-        try:
-            async with asyncio.timeout(self._timing.connect):
-                if isinstance(address, socket.socket):
-                    await loop.create_connection(lambda: connection, sock=address)
-                else:
-                    await loop.create_connection(lambda: connection, *address)
-            await connection.settled()
-            if connection.mine_preferred:
-                async with asyncio.timeout(self._bounds.preferred):
-                    await loop.create_future()  # That call ends this task when it comes.
-        except TimeoutError:
-            connection.abort(f"nobody answers at {_shown(address)}")
-        except OSError as error:
-            connection.abort(f"{_shown(address)}: {error.strerror or error}")
-        except BaseException:
-            connection.abort("it is not needed any more")
-            raise
-        return connection.reason
+    async def _around(self, node: str) -> socket.socket | None:
+        return await self.detour(node) if self.detour else None
 
     # Connections.
 
     async def answer_over(self, way: socket.socket) -> None:
         """Somebody calls, and not over a connection of its own."""
         await asyncio.get_running_loop().create_connection(self._answered, sock=way)
+
+    def _calling(self, node: str) -> Connection:
+        return self._connection(self._channel(self._hive, None, initiator=True, remote=node), dialed=True)
 
     def _answered(self) -> Connection:
         return self._connection(self._channel(self._hive, self._secret, initiator=False), dialed=False)
@@ -378,10 +339,6 @@ class TcpPeers:
     def _forget(self, node: str, link: Link) -> None:
         if link.forgotten and self._links.get(node) is link:
             del self._links[node]
-
-
-def _shown(address: Address | socket.socket) -> str:
-    return "the end of a detour" if isinstance(address, socket.socket) else f"{address[0]}:{address[1]}"
 
 
 def _no_way(node: str, reason: str) -> Unavailable:
