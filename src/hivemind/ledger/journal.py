@@ -94,19 +94,15 @@ class Journal:
         """Stores the next batch, with what belongs beside it, in one transaction; then applies it. Raises
         `Unavailable` when it could not be stored: then nothing has happened."""
         stored, write = self.storing(batch, beside)
-        await self.in_thread(write)
+        await self.write(write)
         return self.apply(stored, operations)
 
     def storing(self, batch: Batch, beside: Beside) -> tuple[Stored, Callable[[], None]]:
-        """What the next batch is once it is stored, and what stores it, here or in the thread, and may raise
-        `Unavailable`. After that it has to be applied."""
+        """What the next batch is once it is stored, and what stores it and may raise `Unavailable`: to be given to
+        `write` or `write_at_once`. After that it has to be applied."""
         body, before = chain.encode(batch), self.state.digest()
         stored = Stored(batch, chain.link(body), before, len(body))
-        return stored, lambda: self._timed(self.log.append, batch, body, before, beside)
-
-    def keep(self, beside: Beside) -> None:
-        """Stores what has to be durable while there is no batch. Raises `Unavailable`: then nothing was."""
-        self._timed(self.log.keep, beside)
+        return stored, lambda: self.log.append(batch, body, before, beside)
 
     def apply(self, stored: Stored, operations: Sequence[Signed]) -> list[Outcome]:
         self.head = stored.hash
@@ -122,12 +118,18 @@ class Journal:
             self._calls.popleft()
         return self._pace.quick and not self._calls
 
-    def _timed(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    def write_at_once(self, write: Callable[[], None]) -> None:
+        """While the loop waits. Only when it `writes_at_once`."""
         begin = time.perf_counter()
         try:
-            return write(*arguments, **named)
+            write()
         finally:
             self._pace.took(time.perf_counter() - begin)
+
+    async def write(self, write: Callable[[], None]) -> None:
+        """While the thread waits."""
+        self._pace.elsewhere()
+        await self.in_thread(write)
 
     async def install(self, snapshot: bytes, head: bytes, proof: bytes) -> None:
         """The state that others have certified takes the place of what is here; subscribers hear of one batch. Raises

@@ -32,7 +32,7 @@ def limit_pages(node: Node, more: int) -> None:
 @pytest.fixture(params=[True, False], ids=["quick", "slow"])
 def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """One for which the loop waits, or for which a thread does."""
-    monkeypatch.setattr(Pace, "took", lambda pace, seconds: setattr(pace, "quick", request.param))
+    monkeypatch.setattr(Pace, "quick", request.param)
 
 
 @pytest.mark.usefixtures("disk")

@@ -16,6 +16,7 @@ from typing import Any
 from hivemind.errors import Corrupt, HivemindError, Unavailable
 from hivemind.ledger.agreed import epochs, requests
 from hivemind.ledger.agreed.host import JournalHost
+from hivemind.ledger.agreed.outbox import Outbox
 from hivemind.ledger.agreed.place import Place
 from hivemind.ledger.agreed.settings import Agreement
 from hivemind.ledger.agreed.standing import status_of, undecided
@@ -26,7 +27,7 @@ from hivemind.ledger.engine import Answers, Superseded, checked, key_of, outcome
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.links import SERVICE, Links, Stream
 from hivemind.ledger.voters import name_of
-from hivemind.protocols.machine import Received, Send, Signer, Tick
+from hivemind.protocols.machine import Received, Signer, Tick
 from hivemind.protocols.pbft import events as pbft
 from hivemind.protocols.pbft.quorum import weak
 from hivemind.protocols.pbft.replica import Replica
@@ -74,6 +75,7 @@ class AgreedEngine:
             journal,
             self._host,
             self._place,
+            Outbox(links),
             perform=self._perform,
             executed=self._executed,
             decides=decides,
@@ -262,9 +264,7 @@ class AgreedEngine:
         self._feed(pbft.Executed(position=self._place.position(), results=results))
 
     def _perform(self, effect: Any) -> None:
-        if isinstance(effect, Send):
-            self._links.send(effect.to, SERVICE, effect.message)
-        elif isinstance(effect, pbft.FetchState):
+        if isinstance(effect, pbft.FetchState):
             self._fetcher.fetch(effect.certificate, effect.sources)
         elif isinstance(effect, pbft.Convict):
             self._convict(effect)

@@ -11,7 +11,7 @@ from hivemind.protocols.pbft.settings import Settings as Protocol
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """Durations are in seconds."""
 
-    protocol: Protocol = Protocol(pipeline=2, batch_delay=25 * MILLISECOND, gather_delay=5 * MILLISECOND)
+    protocol: Protocol = Protocol(pipeline=2, batch_delay=25 * MILLISECOND, gather_delay=25 * MILLISECOND)
     """Few batches in flight, and those who ask again at once in the same one: a batch costs a node many times what
     an operation in it does."""
     answer_within: float = 20.0

@@ -22,12 +22,13 @@ import msgspec
 from hivemind.errors import Unavailable
 from hivemind.ledger.agreed import epochs, requests
 from hivemind.ledger.agreed.host import JournalHost
+from hivemind.ledger.agreed.outbox import Outbox
 from hivemind.ledger.agreed.place import Place
 from hivemind.ledger.contract import Batch
 from hivemind.ledger.journal import Journal
 from hivemind.ledger.log import Stored
 from hivemind.ledger.records import Beside, Kept
-from hivemind.protocols.machine import Persist
+from hivemind.protocols.machine import Persist, Send
 from hivemind.protocols.pbft.events import EpochBegan, Execute, Stable
 from hivemind.state.state import Outcome, Signed
 
@@ -50,14 +51,16 @@ class Group(msgspec.Struct):
 
 
 class Writer:
-    """`perform` is called for what is not for the disk, `executed` for a batch that is stored and applied. `decides`:
-    whether more may be executed; `ended` is called when not. `failed` is called with what cannot be mended."""
+    """What is to be sent goes to the `outbox`. `perform` is called for all else that is not for the disk, `executed`
+    for a batch that is stored and applied. `decides`: whether more may be executed; `ended` is called when not.
+    `failed` is called with what cannot be mended."""
 
     def __init__(
         self,
         journal: Journal,
         host: JournalHost,
         place: Place,
+        outbox: Outbox,
         *,
         perform: Callable[[Any], None],
         executed: Callable[[Execute, Batch, list[Outcome]], None],
@@ -65,7 +68,7 @@ class Writer:
         ended: Callable[[], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._journal, self._host, self._place = journal, host, place
+        self._journal, self._host, self._place, self._outbox = journal, host, place, outbox
         self._perform, self._executed = perform, executed
         self._decides, self._ended, self._failed = decides, ended, failed
         self._loop = asyncio.get_running_loop()
@@ -126,7 +129,8 @@ class Writer:
     def _do_at_once(self) -> None:
         for _ in range(_AT_ONCE):
             while self._effects and not isinstance(self._effects[0], _FOR_THE_DISK):
-                self._perform(self._effects.popleft())
+                self._do(self._effects.popleft())
+            self._outbox.send()
             if self._work is not None or not self._goes_on() or not (self._effects or self._may_execute()):
                 return
             if not self._may_write_at_once() or not self._write_at_once():
@@ -144,7 +148,7 @@ class Writer:
         group = self._gathered()
         try:
             if group.write:
-                group.write()
+                self._journal.write_at_once(group.write)
         except Unavailable:
             self._effects.extendleft(reversed(group.rest))
             return False
@@ -174,7 +178,7 @@ class Writer:
         group = self._gathered()
         try:
             if group.write:
-                await self._journal.in_thread(group.write)
+                await self._journal.write(group.write)
         except Unavailable as error:
             self._effects.extendleft(reversed(group.rest))
             await self._wait_for_room(error)
@@ -225,7 +229,7 @@ class Writer:
         if group.execute:
             self._decided(group, group.execute, beside)
         elif beside.records or beside.epochs:
-            group.write = lambda: self._journal.keep(beside)
+            group.write = lambda: self._journal.log.keep(beside)
         return group
 
     def _decided(self, group: Group, execute: Execute, beside: Beside) -> None:
@@ -244,9 +248,16 @@ class Writer:
         self.trouble = ""
         for effect in group.rest:
             if not isinstance(effect, _FOR_THE_DISK):
-                self._perform(effect)
+                self._do(effect)
+        self._outbox.send()
         if group.execute and group.stored:
             outcomes = self._journal.apply(group.stored, group.operations)
             self._executions.popleft()
             self._owes_checkpoint = self._place.checkpoint_is_due
             self._executed(group.execute, group.stored.batch, outcomes)
+
+    def _do(self, effect: Any) -> None:
+        if isinstance(effect, Send):
+            self._outbox.put(effect.to, effect.message)
+        else:
+            self._perform(effect)

@@ -28,5 +28,7 @@ AHEAD = 256
 """Statements that wait for an epoch that has not begun here."""
 LISTED = 64
 """Entries of a list in a question."""
+TOGETHER, TOGETHER_SIZE = 256, 256 * 2**10
+"""Messages that travel as one, and their size."""
 FOLLOWERS = 1024
 """Learners that are told each decision."""

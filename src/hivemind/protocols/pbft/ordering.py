@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from hivemind.protocols.machine import Micros
 from hivemind.protocols.pbft import limits
+from hivemind.protocols.pbft.batching import Batching
 from hivemind.protocols.pbft.certificate import DIGEST_SIZE, joined
 from hivemind.protocols.pbft.core import Core
 from hivemind.protocols.pbft.durable import Accepted, WasPrepared
@@ -58,9 +59,7 @@ class Ordering:
         self._unvoted: dict[int, None] = {}
         """Accepted or given, and not voted for yet."""
         self._early: dict[str, list[Said]] = {}
-        self._usual = 1
-        """Requests of the last batch that was executed."""
-        self._executed_at: Micros = 0
+        self._batching = Batching(core.settings, pending)
 
     # Messages.
 
@@ -341,27 +340,16 @@ class Ordering:
         """What to propose now; None: nothing. Requests are collected until a batch is full or has waited long
         enough."""
         core, settings, pending = self._core, self._core.settings, self._pending
-        if not pending.idle and (
-            core.now >= (self.batch_at() or 0) or pending.fills(settings.batch_requests, settings.batch_size)
-        ):
+        if not pending.idle and (core.now >= (self.batch_at() or 0) or self._batching.is_full()):
             return pending.take(settings.batch_requests, settings.batch_size)
         due = core.position.due
         if core.ends or (due is not None and time >= due and self._newest() < due):
             return ()
         return None
 
-    def batch_at(self) -> int | None:
+    def batch_at(self) -> Micros | None:
         """When what is collected is proposed, full or not."""
-        first, settings = self._pending.first_waiting(), self._core.settings
-        if first is None:
-            return None
-        if self.accepted > self.handed:
-            return first + settings.batch_delay
-        if not settings.gather_delay or self._pending.fills(self._usual, settings.batch_size):
-            return first
-        if self.handed > self._core.executed:
-            return first + settings.batch_delay
-        return max(first, self._executed_at) + settings.gather_delay if self._executed_at else first
+        return self._batching.due(in_flight=self.accepted > self._core.executed)
 
     def _newest(self) -> int:
         """The highest time that is proposed and not executed."""
@@ -381,6 +369,8 @@ class Ordering:
         self._bodies[slot.digest] = data
         self.accepted = sequence
         self._take_in(slot, proposal)
+        if proposal.requests:
+            self._batching.proposed(sequence, core.now)
         slot.voted = True
         core.persist(Accepted(core.epoch.number, slot.offer, data))
         core.broadcast(core.said(slot.offer, data))
@@ -396,7 +386,7 @@ class Ordering:
         decided, proposal = self._running.pop(sequence)
         core.position = event.position
         if proposal.requests:
-            self._usual, self._executed_at = len(proposal.requests), core.now
+            self._batching.executed(sequence, core.now)
         clients: dict[str, list[tuple[str, bytes]]] = {}
         for request in proposal.requests:
             result = event.results.get(request.id, b"")

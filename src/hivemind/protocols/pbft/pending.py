@@ -35,6 +35,8 @@ class Pending:
         self._count: dict[str, int] = {}
         self.flying: dict[str, int] = {}
         """Id -> the sequence at which this view proposes it."""
+        self.newest: Micros = 0
+        """When the last one came."""
         self._size = 0
         self._left = self._left_size = 0
         """Requests that are left to propose, and what they cost."""
@@ -64,6 +66,7 @@ class Pending:
     def add(self, request: Request, now: Micros, *, mine: bool) -> None:
         """One that is not refused, and not there."""
         self.all[request.id] = Waiting(request, now, mine)
+        self.newest = now
         self._size += cost(request)
         self._count[request.signer] = self._count.get(request.signer, 0) + 1
         if request.id not in self.flying:

@@ -55,6 +55,7 @@ from hivemind.protocols.pbft.wire import (
     Reply,
     Request,
     Said,
+    Several,
     Stable,
     Status,
     ViewChange,
@@ -102,7 +103,7 @@ class Replica:
         self._memory.restore(decode_records(records))
         if amnesiac and not core.abstains:
             self._amnesia.begin()
-        self._epoch, self._low, self._view = core.epoch.number, core.low, (core.view, core.active)
+        self._epoch, self._low, self._view = self._stands()
 
     # The door.
 
@@ -112,7 +113,7 @@ class Replica:
         core = self._core
         core.now = max(core.now, now)
         if isinstance(event, Received):
-            self._receive(event)
+            self._receive(event.sender, event.message)
         elif isinstance(event, Tick):
             self._tick()
         elif isinstance(event, Submitted):
@@ -180,18 +181,34 @@ class Replica:
 
     # Events.
 
-    def _receive(self, event: Received) -> None:
+    def _receive(self, sender: str, message: bytes, *, alone: bool = True) -> None:
         core = self._core
         try:
-            packet = decode(event.message)
+            packet = decode(message)
             body = decode_body(packet.statement) if isinstance(packet, Said) else None
         except Malformed:
             return core.drop("malformed")
-        if event.sender in core.voters:
-            core.heard[event.sender] = core.now
+        if sender in core.voters:
+            core.heard[sender] = core.now
         if isinstance(packet, Said):
-            return self._said(event.sender, packet, body)
-        return self._told(event.sender, packet)
+            return self._said(sender, packet, body)
+        if isinstance(packet, Several):
+            return self._several(sender, packet) if alone else core.drop("several within several")
+        return self._told(sender, packet)
+
+    def _several(self, sender: str, packet: Several) -> None:
+        """What follows from all of them is looked at once, at the end, unless one changes where this node stands."""
+        if len(packet.messages) > limits.TOGETHER:
+            return self._core.drop("too many at once")
+        for message in packet.messages:
+            self._receive(sender, message, alone=False)
+            if self._stands() != (self._epoch, self._low, self._view):
+                self._settle()
+        return None
+
+    def _stands(self) -> tuple[int, int, tuple[int, bool]]:
+        core = self._core
+        return core.epoch.number, core.low, (core.view, core.active)
 
     def _said(self, sender: str, said: Said, body: Any) -> None:
         core = self._core

@@ -21,10 +21,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 512 * 2**10
     """Bytes. A request that is larger goes alone."""
     batch_delay: Micros = 5 * MILLISECOND
-    """How long requests are collected while a proposal is in flight."""
+    """How long at least requests are collected while a proposal is in flight."""
     gather_delay: Micros = 0
-    """How long, after a batch was executed, as many requests are waited for as that one had: whoever asked for these
-    often asks again at once, and what goes together costs once. One that comes alone does not wait."""
+    """How long, after a batch was executed, its clients are waited for, who often ask again at once: what goes
+    together costs once, see `batching`. Where decisions take longer, longer. 0: not at all."""
     request_timeout: Micros = 2 * SECOND
     """From when a request is the oldest pending one until the primary is given up. Halfway all voters are told."""
     view_change_timeout: Micros = 2 * SECOND

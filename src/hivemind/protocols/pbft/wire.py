@@ -12,6 +12,7 @@ before any signature is verified.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -264,9 +265,15 @@ class Recalled(msgspec.Struct, frozen=True, array_like=True, tag=12):
     stable: CheckpointCertificate | None
 
 
+class Several(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Messages to one node that left in one turn, in their order; none of them is such a one."""
+
+    messages: tuple[bytes, ...]
+
+
 Packet = (
     Said | Wish | Status | FetchBodies | Bodies | FetchDecided | Decisions | Chain | Stable | Accused | Recall
-    | Recalled
+    | Recalled | Several
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -302,6 +309,24 @@ def decode(message: bytes) -> Packet:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
     return packet
+
+
+def together(messages: Sequence[bytes]) -> Iterator[bytes]:
+    """As few messages as hold all of these, for one node."""
+    taken: list[bytes] = []
+    size = 0
+    for message in messages:
+        if taken and (len(taken) >= limits.TOGETHER or size + len(message) > limits.TOGETHER_SIZE):
+            yield _packed(taken)
+            taken, size = [], 0
+        taken.append(message)
+        size += len(message)
+    if taken:
+        yield _packed(taken)
+
+
+def _packed(messages: list[bytes]) -> bytes:
+    return encode(Several(tuple(messages))) if len(messages) > 1 else messages[0]
 
 
 def decode_body(statement: Statement) -> Body:

@@ -24,6 +24,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("submit"), number, number),
     st.tuples(st.just("carry"), number, number),
     st.tuples(st.just("carry"), number, number),
+    st.tuples(st.just("join"), number, number),
     st.tuples(st.just("wait"), st.integers(1, 3000), number),
     st.tuples(st.just("crash"), number, number),
     st.tuples(st.just("restart"), number, number),
@@ -72,6 +73,8 @@ class Story:
                     if step % 11 == 0:
                         world.wire.append(message)
                 world.step()
+        elif kind == "join":
+            self._join()
         elif kind == "wait":
             world.run(first * MILLISECOND)
         elif kind == "crash":
@@ -82,6 +85,17 @@ class Story:
             self.cut = {names[first % len(names)], names[second % len(names)]}
         elif kind == "heal":
             self.cut = set()
+
+    def _join(self) -> None:
+        """What is under way from one node to another becomes one message."""
+        grouped: dict[tuple[str, str], list[bytes]] = {}
+        for sender, to, message in self.world.wire:
+            packet = wire.decode(message)
+            parts = packet.messages if isinstance(packet, wire.Several) else (message,)
+            grouped.setdefault((sender, to), []).extend(parts)
+        self.world.wire = [
+            (*pair, packed) for pair, parts in grouped.items() for packed in wire.together(parts)
+        ]
 
     def submit(self, node: Node, body: bytes) -> None:
         id = f"p{len(self.sent) % 3}/{len(self.sent)}"
