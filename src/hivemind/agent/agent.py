@@ -49,7 +49,7 @@ from hivemind.model.allocation import (
     Desired,
 )
 from hivemind.model.app import AppSpec
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 from hivemind.model.revision import Revision
 from hivemind.protocols.dns.zone import Zone
 from hivemind.security.sealing import Vault
@@ -57,6 +57,7 @@ from hivemind.state.operations import AllocationReport, ReportAllocations
 from hivemind.state.state import Outcome, State
 from hivemind.store.contract import Store
 from hivemind.store.events import EventLog
+from hivemind.store.said import said
 
 log = logging.getLogger(__name__)
 _RETRY = 30.0
@@ -402,9 +403,7 @@ class Agent:
     def last_status(self, allocation: str) -> AllocationStatus | None:
         """What the node on which it is says of it. What others say of it does not count."""
         entry, known = self.store.get(status_key(allocation)), self.state.allocations.get(allocation)
-        if entry is None or entry.value is None or (known and known.node != entry.writer):
-            return None
-        return decode(entry.value, AllocationStatus)
+        return said(entry, AllocationStatus, known.node if known else "")
 
     def put_status(self, allocation: str, status: AllocationStatus) -> None:
         self.store.put(status_key(allocation), encode(status))

@@ -12,7 +12,6 @@ from hivemind.api.appstatus import app_status
 from hivemind.api.backend import Backend
 from hivemind.model.allocation import Allocation, AllocationDocument, AllocationStatus
 from hivemind.model.app import App, AppDocument
-from hivemind.model.base import decode
 from hivemind.model.config import ConfigDocument
 from hivemind.model.content import Bundle, Piece
 from hivemind.model.deployment import Deployment, DeploymentDocument, DeploymentState
@@ -25,20 +24,20 @@ from hivemind.model.revision import Revision, RevisionDocument
 from hivemind.model.secret import SecretDocument
 from hivemind.state.pins import users
 from hivemind.state.state import State, content_key, deployment_id, revision_key
+from hivemind.store.said import said
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def observed(backend: Backend, key: str, type: type[S]) -> S:
-    """The latest observation under `key`, or a blank one."""
-    entry = backend.store.get(key)
-    return decode(entry.value, type) if entry and entry.value is not None else type()
+def observed(backend: Backend, key: str, type: type[S], by: str) -> S:
+    """The latest observation under `key`, or a blank one. Only the word of the node `by` counts; empty: anybody's."""
+    return said(backend.store.get(key), type, by) or type()
 
 
 def app_document(backend: Backend, app: App) -> AppDocument:
     state = backend.state
     allocations = state.allocations_of(app.id)
-    pairs = [(a, observed(backend, f"allocation/{a.id}", AllocationStatus)) for a in allocations]
+    pairs = [(a, observed(backend, f"allocation/{a.id}", AllocationStatus, a.node)) for a in allocations]
     spec = state.revision(app.id, app.revision).spec
     return AppDocument(
         project=app.project,
@@ -77,7 +76,7 @@ def allocation_document(backend: Backend, allocation: Allocation) -> AllocationD
         reason=allocation.reason,
         exit_code=allocation.exit_code,
         created=allocation.created,
-        status=observed(backend, f"allocation/{allocation.id}", AllocationStatus),
+        status=observed(backend, f"allocation/{allocation.id}", AllocationStatus, allocation.node),
     )
 
 
@@ -214,7 +213,7 @@ def node_document(backend: Backend, node: Node) -> NodeDocument:
         restarting=seconds_left(node.restarting),
         leaving=node.leaving,
         deadline=node.deadline,
-        status=observed(backend, f"node/{node.id}", NodeStatus),
+        status=observed(backend, f"node/{node.id}", NodeStatus, node.id),
     )
 
 

@@ -15,9 +15,8 @@ from hivemind.api.endpoint import Answer, Call, Endpoint, encode_line, reply
 from hivemind.api.streams import Streamed, rang
 from hivemind.errors import Invalid
 from hivemind.model.answers import Page
-from hivemind.model.base import decode
 from hivemind.model.event import EVENT, Event
-from hivemind.store.events import arrivals
+from hivemind.store.events import arrivals, told
 
 _PREFIX = "event/"
 _TEXT = Meta(max_length=253)
@@ -78,7 +77,7 @@ async def _events(call: Call) -> Response:
 
 def _newest(call: Call, count: int) -> list[Event]:
     stored = call.backend.store.range(_PREFIX, reverse=True)
-    events = (decode(entry.value, Event) for entry in stored if entry.value is not None)
+    events = (event for entry in stored if (event := told(entry)))
     newest = itertools.islice((event for event in events if matches(event, call.query)), count)
     return list(newest)[::-1]
 
@@ -111,7 +110,7 @@ async def _stream(call: Call, after: str) -> AsyncIterator[bytes]:
             yield f"id: {after or feed.last or '0'}\n\n".encode()
             while not call.streams.closing and call.admitted:
                 for entry in entries:
-                    event = decode(entry.value, Event) if entry.value is not None else None
+                    event = told(entry)
                     if event is not None and matches(event, query):
                         yield b"id: %s\nevent: %s\ndata: %s\n" % (
                             event.id.encode(),

@@ -40,7 +40,6 @@ from hivemind.errors import Invalid, NotFound
 from hivemind.model.allocation import Allocation
 from hivemind.model.app import App
 from hivemind.model.backup import BackupTarget
-from hivemind.model.base import decode
 from hivemind.model.circuit import CircuitRecord
 from hivemind.model.content import Bundle
 from hivemind.model.deployment import Deployment
@@ -57,6 +56,7 @@ from hivemind.model.run import Run
 from hivemind.model.snapshot import Snapshot
 from hivemind.model.storage import StorageClass
 from hivemind.model.volume import Volume
+from hivemind.store.events import told
 
 R = TypeVar("R")
 
@@ -88,7 +88,7 @@ async def _apps(backend: Backend) -> list[App]:
 
 
 async def _events(backend: Backend) -> list[Event]:
-    return [decode(entry.value, Event) for entry in backend.store.range("event/") if entry.value is not None]
+    return [event for entry in backend.store.range("event/") if (event := told(entry))]
 
 
 async def _allocations(backend: Backend) -> Iterable[Allocation]:

@@ -10,7 +10,7 @@ from hivemind.model.backup import BackupTarget, BackupTargetDocument
 from hivemind.model.snapshot import Snapshot, SnapshotDocument, SnapshotStatus
 from hivemind.model.storage import LOCAL, StorageClass, StorageClassDocument
 from hivemind.model.volume import Volume, VolumeDocument, VolumeStatus
-from hivemind.state.storage import target_users
+from hivemind.state.storage import keeper, target_users
 from hivemind.state.volume_use import mentioned_by
 
 
@@ -45,7 +45,7 @@ def volume_document(backend: Backend, volume: Volume) -> VolumeDocument:
         version=volume.version,
         created=volume.created,
         updated=volume.updated,
-        status=observed(backend, f"volume/{volume.id}", VolumeStatus),
+        status=observed(backend, f"volume/{volume.id}", VolumeStatus, keeper(backend.state, volume)),
     )
 
 
@@ -58,7 +58,7 @@ def snapshot_document(backend: Backend, snapshot: Snapshot) -> SnapshotDocument:
         node=_node(backend, snapshot.node),
         version=snapshot.version,
         created=snapshot.created,
-        status=observed(backend, f"snapshot/{snapshot.id}", SnapshotStatus),
+        status=observed(backend, f"snapshot/{snapshot.id}", SnapshotStatus, snapshot.node),
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hivemind.model.base import decode
 from hivemind.model.volume import Volume, VolumeStatus
 from hivemind.state.state import State
+from hivemind.state.storage import keeper
 from hivemind.store.contract import Store
+from hivemind.store.said import said
 from hivemind.telemetry.metrics import Registry
 
 _LABELS = ("project", "volume")
@@ -44,7 +45,7 @@ class VolumeMetrics:
                 entry = self._store.get(f"volume/{volume.id}")
                 if volume.node != self._node and (entry is None or entry.writer != self._node):
                     continue
-                status = decode(entry.value, VolumeStatus) if entry and entry.value else VolumeStatus()
+                status = said(entry, VolumeStatus, keeper(self._state, volume)) or VolumeStatus()
                 amount = value(volume, status)
                 if amount is not None:
                     found[volume.project, volume.name] = amount

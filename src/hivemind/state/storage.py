@@ -8,10 +8,15 @@ from hivemind.errors import Conflict, Forbidden, NotFound
 from hivemind.model.backup import BackupTarget
 from hivemind.model.principal import Principal
 from hivemind.model.storage import LOCAL, StorageClass
-from hivemind.model.volume import Discarded, key
+from hivemind.model.volume import Discarded, Volume, key
 from hivemind.state.operations import DeleteBackupTarget, DeleteStorageClass, PutBackupTarget, PutStorageClass
 from hivemind.state.projects import check_version, known
 from hivemind.state.state import Outcome, State
+
+
+def keeper(state: State, volume: Volume) -> str:
+    """The node whose word about the volume counts; empty: anybody's, as all have it, or nobody yet."""
+    return "" if storage_class(state, volume.storage_class).shared else volume.node
 
 
 def storage_class(state: State, name: str) -> StorageClass:

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Literal
 from weakref import WeakKeyDictionary, ref
 
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 from hivemind.model.event import Event
 from hivemind.store.contract import Entry, Store
+from hivemind.store.said import said
 
 _PREFIX = "event/"
 _COUNTERS = 1_000_000
@@ -28,6 +29,14 @@ _NAME = 8
 def agreed_id(time: int, sequence: int, index: int) -> str:
     """Of an event that follows from a batch. Never one of a node: the last part is shorter than theirs."""
     return f"{time:013d}-{sequence % _COUNTERS:06d}-{index:05d}"
+
+
+def told(entry: Entry) -> Event | None:
+    """None: it is gone, or no event: its key is its id, and neither that nor its type ends a line of a stream."""
+    event = said(entry, Event)
+    if event is None or entry.key != _PREFIX + event.id or not (event.id + event.type).isprintable():
+        return None
+    return event
 
 
 class EventLog:
@@ -77,12 +86,8 @@ class EventLog:
         """What a node that goes has told of what was agreed stays, when all that it wrote disappears."""
         if writer == self._store.writer:
             return
-        found = (
-            decode(entry.value, Event)
-            for entry in self._store.range(_PREFIX)
-            if entry.writer == writer and entry.value
-        )
-        self._write([event for event in found if not event.node])
+        found = (told(entry) for entry in self._store.range(_PREFIX) if entry.writer == writer)
+        self._write([event for event in found if event and not event.node])
 
     def horizon(self) -> str:
         """Some node has trimmed its own up to this id; empty when none has had to. An older event that is not here
@@ -115,9 +120,7 @@ class EventLog:
     def since(self, id: str = "") -> list[Event]:
         """Those after `id` that are still kept, by time; all without an id."""
         after = _PREFIX + id if id else ""
-        return [
-            decode(entry.value, Event) for entry in self._store.range(_PREFIX, after=after) if entry.value
-        ]
+        return [event for entry in self._store.range(_PREFIX, after=after) if (event := told(entry))]
 
     async def follow(self, id: str = "") -> AsyncIterator[Event]:
         """Those that arrived after `id`, then every later one as it arrives. None is missed or told twice."""
@@ -127,8 +130,8 @@ class EventLog:
             entries, _ = self._arrivals.after(id)
             while True:
                 for entry in entries:
-                    if entry.value is not None:
-                        yield decode(entry.value, Event)
+                    if event := told(entry):
+                        yield event
                 entries = [await queue.get()]
         finally:
             undo()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent_rig import NODE, Rig, rig
 from hivemind.agent.provision.backups import Backups
@@ -140,7 +141,7 @@ async def test_files_that_are_gone_are_not_replaced_by_nothing(tmp_path: Path) -
         await here.ready()
         here.do(PutSnapshot(project="default", manifest=SnapshotManifest(name="s", volume="v")))
         await here.box.until(lambda: "s" in str(list(here.box.hive.state.snapshots)))
-        snapshot = here.box.hive.state.snapshots["default/s"].id
+        snapshot = here.box.hive.state.snapshots["default/s"]
         await here.box.until(lambda: here.volumes.snapshot_status(snapshot).phase == "ready")
         await here.volumes.stop()
         shutil.rmtree(here.driver._real.pop(here.volume().id).path)
@@ -156,9 +157,9 @@ async def test_other_content_is_made_and_reported_and_a_restart_in_the_middle_go
         here.create()
         (await here.ready() / "file").write_text("first")
         here.do(PutSnapshot(project="default", manifest=SnapshotManifest(name="s", volume="v")))
-        id = here.box.hive.state.snapshots["default/s"].id
-        await here.box.until(lambda: here.volumes.snapshot_status(id).phase == "ready")
-        assert here.volumes.snapshot_status(id).consistency == "stopped"
+        snapshot = here.box.hive.state.snapshots["default/s"]
+        await here.box.until(lambda: here.volumes.snapshot_status(snapshot).phase == "ready")
+        assert here.volumes.snapshot_status(snapshot).consistency == "stopped"
         (here.driver._root / here.volume().id / "file").write_text("second")
 
         here.do(RestoreVolume(project="default", name="v", source=FromSnapshot(name="s")))
@@ -172,7 +173,22 @@ async def test_other_content_is_made_and_reported_and_a_restart_in_the_middle_go
         assert (await here.ready("copy") / "file").read_text() == "first"
         await here.box.until(lambda: here.volume("copy").origin is None)
         here.do(DeleteSnapshot(project="default", name="s"))
-        await here.box.until(lambda: id in here.driver.erased)
+        await here.box.until(lambda: snapshot.id in here.driver.erased)
+
+
+async def test_what_another_node_says_of_a_volume_moves_nothing_here(tmp_path: Path) -> None:
+    """That its files are there although they are not, that it was backed up just now, or something without sense."""
+    async with node(tmp_path) as here:
+        here.create()
+        await here.ready()
+        known = here.volume()
+        elsewhere = replace(known, node="another")
+        here.box.hive.state.tables.put(here.box.hive.state.volumes, known.key, elsewhere)
+        assert here.status() == VolumeStatus()
+        here.box.hive.state.tables.put(here.box.hive.state.volumes, known.key, known)
+        assert here.status().phase == "ready"
+        here.box.store.put(f"volume/{known.id}", b"without sense")
+        assert here.status() == VolumeStatus()
 
 
 async def test_a_limit_that_does_not_hold_is_told_and_the_volume_stays_usable(tmp_path: Path) -> None:

@@ -20,15 +20,16 @@ from msgspec.structs import replace
 from hivemind.drivers.volumes.contract import PASSING, Consistency, Fill, Real, VolumeDriver, Wanted
 from hivemind.drivers.volumes.local import copy_tree
 from hivemind.errors import Conflict, HivemindError, NotFound, Unavailable
-from hivemind.model.base import decode, encode
+from hivemind.model.base import encode
 from hivemind.model.snapshot import Snapshot, SnapshotStatus
 from hivemind.model.volume import Discarded, Origin, Volume, VolumeStatus
 from hivemind.state.operations import ReportVolumes, VolumeMade
 from hivemind.state.state import Outcome, State
-from hivemind.state.storage import storage_class
+from hivemind.state.storage import keeper, storage_class
 from hivemind.state.volume_use import held_by
 from hivemind.store.contract import Store
 from hivemind.store.events import EventLog
+from hivemind.store.said import said
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -288,7 +289,7 @@ class Volumes:
 
     async def _keep_snapshot(self, snapshot: Snapshot) -> None:
         driver = self._local()
-        seen = self.snapshot_status(snapshot.id)
+        seen = self.snapshot_status(snapshot)
         if await driver.has_snapshot(snapshot.id):
             if seen.phase != "ready":
                 used = await driver.snapshot_used(snapshot.id)
@@ -360,12 +361,12 @@ class Volumes:
         raise NotFound("the volume is gone")
 
     def status(self, volume: Volume) -> VolumeStatus:
-        entry = self._store.get(f"volume/{volume.id}")
-        return decode(entry.value, VolumeStatus) if entry and entry.value else VolumeStatus()
+        seen = said(self._store.get(f"volume/{volume.id}"), VolumeStatus, keeper(self.state, volume))
+        return seen or VolumeStatus()
 
-    def snapshot_status(self, id: str) -> SnapshotStatus:
-        entry = self._store.get(f"snapshot/{id}")
-        return decode(entry.value, SnapshotStatus) if entry and entry.value else SnapshotStatus()
+    def snapshot_status(self, snapshot: Snapshot) -> SnapshotStatus:
+        seen = said(self._store.get(f"snapshot/{snapshot.id}"), SnapshotStatus, snapshot.node)
+        return seen or SnapshotStatus()
 
     def observe(self, volume: Volume, **changes: Any) -> bool:
         """Writes what is new; whether its phase, content, size or message is."""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from hivemind.api.documents import seconds_left
 from hivemind.ledger.contract import LedgerStatus
-from hivemind.model.base import decode
 from hivemind.model.cluster import ClusterMember, ClusterStatus, Reach
 from hivemind.model.hive import PROTOCOL
 from hivemind.model.node import Node, NodeStatus
 from hivemind.protocols.pbft.quorum import faulty, quorum
 from hivemind.state.state import State
 from hivemind.store.contract import Store
+from hivemind.store.said import said
 
 
 def overview(
@@ -79,8 +79,7 @@ def overview(
 def _member(
     state: State, store: Store, node: Node, deciding: tuple[str, ...], status: LedgerStatus, reach: Reach
 ) -> ClusterMember:
-    seen = store.get(f"node/{node.id}")
-    told = decode(seen.value, NodeStatus) if seen and seen.value else NodeStatus()
+    told = said(store.get(f"node/{node.id}"), NodeStatus, node.id) or NodeStatus()
     return ClusterMember(
         id=node.id,
         name=node.name,
