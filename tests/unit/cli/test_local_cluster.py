@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hivemind.cli.local_cluster.cluster import plan
+from hivemind.cli.local_cluster import daemons
+from hivemind.cli.local_cluster.cluster import last_words, plan
 from hivemind.cli.local_cluster.config import ClusterConfig, load
-from hivemind.cli.local_cluster.place import VARIABLE, Place
+from hivemind.cli.local_cluster.place import VARIABLE, LocalNode, Place, Written
 from hivemind.cli.local_cluster.ports import take
+from hivemind.cli.local_cluster.view import briefly
 from hivemind.errors import Conflict, Invalid
+from tests.unit.cli.conftest import Run
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,6 +61,7 @@ def test_ten_nodes_unless_it_says_otherwise(tmp_path: Path) -> None:
         ),
         ("nodes: {httpPort: 3000, wsPort: 3000}\n", "the same", "of its own"),
         ("- a\n", "not one document", "swarm"),
+        ("# nothing\n", "is empty", "examples/cluster-config.yaml"),
         ("cleanup: maybe\n", "cleanup", ""),
     ],
 )
@@ -105,3 +109,49 @@ def test_one_command_at_a_time_watches_over_it() -> None:
         Place("test").hold()
     place.remove()
     assert Place("test").holder() == 0 and not place.home.exists()
+
+
+def node_of(place: Place) -> LocalNode:
+    return LocalNode(number=1, name="a-1", home=str(place.home / "1"), web_port=1, ws_port=0, hive_port=2)
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("info: starts\nerror: cannot listen\nhint: end it\n", "cannot listen"),
+        ("Traceback\nImportError: no\n", "ImportError: no"),
+        ("hint: alone\n", "hint: alone"),
+        ("", "it said nothing"),
+    ],
+)
+def test_a_daemon_that_ended_is_quoted_with_what_was_wrong(log: str, told: str) -> None:
+    node = node_of(Place("a"))
+    node.data.mkdir(parents=True)
+    node.log.write_text(log)
+    assert last_words(node) == told
+
+
+def test_one_that_runs_detached_is_not_swept_away(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, place = written(tmp_path, "swarm: a\n"), Place("a")
+    place.write(Written(swarm="a", cleanup=True, nodes=(node_of(place),), detached=True))
+    monkeypatch.setattr(daemons, "pids", lambda nodes: {1: 4711})
+    result = run("cluster", "up", "--file", path)
+    assert result.code == 5 and "runs already, detached" in result.err and "cluster down --file" in result.err
+    assert place.read()
+
+
+def test_what_cannot_begin_leaves_nothing(tmp_path: Path, run: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        path = written(tmp_path, f"swarm: a\nnodes: {{httpPort: {taken.getsockname()[1]}}}\n")
+        assert run("cluster", "up", "--file", path).code == 5
+    assert not Place("a").home.exists()
+
+
+def test_how_a_node_was_found_has_little_room_on_the_screen() -> None:
+    assert briefly("let in at a-1, found by the DHT") == "DHT: a-1"
+    assert briefly("let in at 10.0.0.1:7, found by the join token") == "join token: 10.0.0.1:7"
+    assert briefly("founded the hive") == briefly("") == ""

@@ -10,15 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
 from hivemind.cli.context import Context
 from hivemind.cli.live import Line, Live
+from hivemind.cli.local_cluster import daemons
 from hivemind.cli.local_cluster.cluster import LocalCluster, plan, remove
 from hivemind.cli.local_cluster.config import DEFAULT_FILE, ClusterConfig, load
 from hivemind.cli.local_cluster.place import Place, Written
 from hivemind.cli.local_cluster.ports import HOST
 from hivemind.cli.local_cluster.view import View
 from hivemind.cli.local_cluster.work import Feeder
-from hivemind.errors import Invalid, Unavailable
+from hivemind.errors import Conflict, HivemindError, Invalid, Unavailable
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFRESH = 0.5
@@ -32,8 +35,13 @@ def up(context: Context) -> None:
         raise Invalid("--simulate-tasks needs somebody who feeds it", hint="leave out --detach")
     place = Place(config.swarm)
     place.hold()
-    _sweep(context, place, config)
-    written = plan(config, place)
+    try:
+        _sweep(context, place, config)
+        written = plan(config, place)
+    except HivemindError:
+        if place.read() is None:
+            place.remove()
+        raise
     place.write(written)
     kept = False
     cluster = LocalCluster(written)
@@ -41,6 +49,7 @@ def up(context: Context) -> None:
         with _interruptible(), Live(context.terminal) as live:
             _start(cluster, live)
             if context.args.detach:
+                place.write(replace(written, detached=True))
                 kept = True
             else:
                 _watch(context, cluster, live)
@@ -71,10 +80,17 @@ def down(context: Context) -> None:
 
 
 def _sweep(context: Context, place: Place, config: ClusterConfig) -> None:
-    """What a command left that was killed: gone, unless its data is to stay."""
+    """What a command left that was killed: gone, unless its data is to stay. Raises `Conflict` for one that is meant to
+    run."""
     found = place.read()
     if found is None or not found.cleanup:
         return
+    if found.detached and daemons.pids(found.nodes):
+        raise Conflict(
+            f"the cluster {config.swarm} runs already, detached",
+            hint=f"hivemind cluster down{_file(context)} ends it; look at it with"
+            f" hivemind --host unix://{found.nodes[0].socket} cluster status",
+        )
     context.note(f"removing what is left of an earlier {config.swarm}")
     _report(context, remove(found, place, data=True))
     place.hold()

@@ -60,7 +60,7 @@ class LocalCluster:
     def __init__(self, written: Written) -> None:
         self.written = written
         self.found: dict[str, str] = {}
-        """How each that joined now, by its name, found somebody who let it in."""
+        """How each that joined now found the one that let it in, by its name."""
         self._stack = ExitStack()
         self.clients = {
             node.number: self._stack.enter_context(Hivemind(f"unix://{node.socket}"))
@@ -86,11 +86,18 @@ class LocalCluster:
             while not self._answers(node):
                 process = started.get(node.number)
                 if process is not None and process.poll() is not None:
-                    raise Unavailable(f"{node.name} ended: {_last_words(node)}", hint=f"see {node.log}")
+                    raise Unavailable(f"{node.name} ended: {last_words(node)}", hint=self._log_of(node))
                 if time.monotonic() > deadline:
-                    raise TimedOut(f"{node.name} does not answer", hint=f"see {node.log}")
+                    said = last_words(node)
+                    raise TimedOut(f"{node.name} does not answer: {said}", hint=self._log_of(node))
                 time.sleep(0.05)
         self._gather(heard)
+
+    def _log_of(self, node: LocalNode) -> str:
+        kept = (
+            "" if not self.written.cleanup else "; it goes with the rest, unless the file says cleanup: false"
+        )
+        return f"all that it said is in {node.log}{kept}"
 
     def _answers(self, node: LocalNode) -> bool:
         try:
@@ -145,9 +152,12 @@ def remove(written: Written, place: Place, *, data: bool) -> list[str]:
     return problems
 
 
-def _last_words(node: LocalNode) -> str:
+def last_words(node: LocalNode) -> str:
+    """Of an error, what it is; its hint is for whoever runs that daemon alone."""
     try:
         lines = node.log.read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "it said nothing"
+    if len(lines) > 1 and lines[-1].startswith("hint: "):
+        lines.pop()
+    return lines[-1].removeprefix("error: ") if lines else "it said nothing"

@@ -71,6 +71,8 @@ def load(path: str) -> ClusterConfig:
     except UnicodeDecodeError:
         raise Invalid(f"{path} is no text", hint=hint) from None
     found = list(documents(text, path))
+    if not found:
+        raise Invalid(f"{path} is empty", hint=f"{hint}; examples/cluster-config.yaml is one")
     if len(found) != 1 or not isinstance(found[0].value, dict):
         raise Invalid(f"{path} is not one document", hint=hint)
     _refuse_strangers(path, "", found[0].value)

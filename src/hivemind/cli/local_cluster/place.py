@@ -51,6 +51,8 @@ class Written(Record, frozen=True, kw_only=True):
     swarm: str
     cleanup: bool
     nodes: tuple[LocalNode, ...]
+    detached: bool = False
+    """It is meant to run although nobody watches over it."""
 
 
 def clusters() -> Path:

@@ -70,6 +70,12 @@ def _line(
         show_bytes(daemons.memory(pid)),
         f"pid {pid}",
         f"http://{HOST}:{node.web_port}",
-        found,
+        briefly(found),
     ]
     return Line(node.name, state, "  ".join(fact for fact in facts if fact))
+
+
+def briefly(found: str) -> str:
+    """`let in at demo-1, found by the DHT` is `DHT: demo-1`: what stays on the screen has little room."""
+    sponsor, _, source = found.removeprefix("let in at ").partition(", found by ")
+    return f"{source.removeprefix('the ')}: {sponsor}" if source else ""
