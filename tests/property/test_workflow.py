@@ -6,6 +6,7 @@ at any instant comes to. Events are told twice, late and with numbers of older a
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import settings
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dict_book import DictBook
 from hivemind.errors import HivemindError
 from hivemind.jobs.book import Ended
+from hivemind.jobs.plan import is_member, parent_of
 from hivemind.jobs.workflow import Workflow, alarm, next_attempt
 from hivemind.jobs.workflow.shelving import shelved
 from hivemind.model.base import decode, encode
@@ -323,6 +325,15 @@ class Runs(RuleBasedStateMachine):
             return
         assert not self.live
         assert not self.undecided()
+
+    @invariant()
+    def no_more_members_at_a_time_than_there_may_be(self) -> None:
+        """Also of a run that was resumed, in which some of them only go on."""
+        undecided = Counter(parent_of(t.path) for t in self.book.tasks.values() if not t.state.decided)
+        for task in self.book.tasks.values():
+            most = self.book.plan.node(task.path).task.max_parallel
+            if most and not is_member(task.path):
+                assert undecided[task.path] <= most, task.path
 
     @invariant()
     def a_run_that_goes_on_has_a_reason_to(self) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from hivemind.jobs.expression import references, render, truth
 from hivemind.jobs.plan import Node, child, is_member
 from hivemind.jobs.workflow import fanout
-from hivemind.jobs.workflow.turn import Turn, marked
+from hivemind.jobs.workflow.turn import Turn, deadline, marked
 from hivemind.model.run import TaskRun, TaskState
 
 PAUSED = "the run is paused"
@@ -50,7 +50,7 @@ def open_group(turn: Turn, group: TaskRun) -> None:
     node = turn.node(group)
     if group.path:
         turn.check_room(len(node.hooks) + len(node.children))
-    due = fanout.deadline(turn, node, group.path)
+    due = deadline(turn, node, group.path)
     turn.turn(group, TaskState.RUNNING, started=turn.now, ended=0, due=due, outputs={})
     for each in node.hooks.values():
         turn.make(child(group.path, each.id))
@@ -93,7 +93,7 @@ def _call(turn: Turn, task: TaskRun) -> None:
     node = turn.node(task)
     assert node.task.job is not None
     inputs = render(node.task.with_, turn.scope(task.path))
-    due = fanout.deadline(turn, node, task.path)
+    due = deadline(turn, node, task.path)
     task = replace(task, attempt=task.attempt + 1, started=task.started or turn.now, due=due)
     child = turn.book.begin_child(task, node.task.job, inputs)
     turn.turn(task, TaskState.RUNNING, child=child)

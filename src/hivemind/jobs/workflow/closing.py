@@ -29,6 +29,13 @@ def follow(turn: Turn, place: str) -> None:
     look(turn, group)
 
 
+def look_again(turn: Turn, place: str) -> None:
+    """At a group that goes on."""
+    group = turn.found(place)
+    if group.state is TaskState.RUNNING:
+        look(turn, group)
+
+
 def look(turn: Turn, group: TaskRun) -> None:
     """At a group or fan-out, whether anything in it is left to be done."""
     if fans(turn.node(group), group.path):

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from hivemind.errors import Invalid
 from hivemind.jobs.expression import evaluate, holds_secret, render
 from hivemind.jobs.matrix import combinations
-from hivemind.jobs.plan import Node, member
-from hivemind.jobs.workflow.shelving import shelved
+from hivemind.jobs.plan import member
+from hivemind.jobs.workflow.reopening import take_up
+from hivemind.jobs.workflow.shelving import is_put_off, shelved
 from hivemind.jobs.workflow.stopping import stop
-from hivemind.jobs.workflow.turn import FULL, Turn, fans
+from hivemind.jobs.workflow.turn import FULL, Turn
 from hivemind.model.job import Task
 from hivemind.model.run import TaskRun, TaskState
 
@@ -43,7 +44,7 @@ def open(turn: Turn, task: TaskRun) -> None:
 
 
 def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
-    """Makes the next members, as many as there is room for."""
+    """Makes the next members, as many as there is room for; some of a resumed run only go on."""
     if fanout.fate or fanout.made == fanout.total:
         return fanout
     undecided, most = turn.undecided(fanout), turn.node(fanout).task.max_parallel or WINDOW
@@ -53,26 +54,15 @@ def refill(turn: Turn, fanout: TaskRun) -> TaskRun:
         if (old := turn.book.get(place)) is None and not turn.book.room:
             stop(turn, turn.put(replace(fanout, made=made)), TaskState.FAILED, FULL)
             return turn.found(fanout.path)
-        if old is None or shelved(old):
+        if old is not None and is_put_off(old):
+            take_up(turn, old)
+            undecided += 1
+        elif old is None or shelved(old):
             turn.make(place, index=made, item=items[made])
             turn.fresh.append(place)
             undecided += 1
         made += 1
     return turn.put(replace(fanout, made=made))
-
-
-def passed(turn: Turn, fanout: TaskRun) -> TaskRun:
-    """It has come to all members at its head that are not to be done again as a whole, when a run is resumed."""
-    made = fanout.made
-    while (old := turn.book.get(member(fanout.path, made))) is not None and not shelved(old):
-        made += 1
-    return turn.put(replace(fanout, made=made))
-
-
-def deadline(turn: Turn, node: Node, place: str) -> int:
-    """When it is too late for that group or call. What is fanned out has a limit for each member, none for all."""
-    limit = 0.0 if fans(node, place) else node.task.timeout
-    return turn.now + round(limit * 1000) if limit else 0
 
 
 def _items(task: Task, scope: Mapping[str, Any]) -> list[Any]:

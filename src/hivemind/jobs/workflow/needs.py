@@ -135,6 +135,6 @@ def _groups(turn: Turn, place: str, node: Node) -> Iterator[str]:
     if task is None:
         return
     if node.fans:
-        yield from (part.path for part in turn.members(task))
+        yield from (part.path for part in turn.tasks(task))
     else:
         yield place

@@ -1,7 +1,8 @@
 """Resuming: an ended run goes on. Some of it is done again, the outcomes and outputs of the rest are kept.
 
 Done again is what was chosen and whatever comes after it: each task that needs one of them, or needs a group with one
-of them in it. These groups are open once more, and their hooks have their turn again.
+of them in it. These groups are open once more, and their hooks have their turn again. Members of a fan-out that only go
+on wait for their turn as those do that begin: no more of them at a time than there may be.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from hivemind.errors import Conflict, Invalid, NotFound
 from hivemind.jobs.plan import HOOKS, is_member, member, parent_of
 from hivemind.jobs.workflow import closing
 from hivemind.jobs.workflow.beginning import open_group
-from hivemind.jobs.workflow.fanout import deadline, passed
 from hivemind.jobs.workflow.needs import waiting_for
-from hivemind.jobs.workflow.shelving import AGAIN, put_away, shelve
-from hivemind.jobs.workflow.turn import Turn, fans
+from hivemind.jobs.workflow.reopening import reopen
+from hivemind.jobs.workflow.shelving import AGAIN, is_put_off, put_away, put_off, shelve
+from hivemind.jobs.workflow.turn import Turn
 from hivemind.model.run import TaskRun, TaskState
 
 
@@ -37,13 +38,16 @@ def resume(turn: Turn, places: Sequence[str], by: str) -> None:
             f"nothing of {run.name} failed",
             hint=f"name what to begin with: hivemind job retry {run.name} --from TASK",
         )
+    later = {place for place in spreading.opened if _in_member(place)}
     for place in sorted(spreading.opened):
-        _reopen(turn, turn.found(place), by)
+        if place in later:
+            put_off(turn, turn.found(place))
+        else:
+            reopen(turn, turn.found(place), by)
     for place in sorted(spreading.again):
-        _redo(turn, place, by)
-    for place in sorted(spreading.opened, reverse=True):
-        group = turn.found(place)
-        closing.look(turn, passed(turn, group) if fans(turn.node(group), place) else group)
+        _redo(turn, place, by, later=not later.isdisjoint(_around(place)))
+    for place in sorted(spreading.opened - later, reverse=True):
+        closing.look(turn, turn.found(place))
 
 
 class _Spreading:
@@ -104,7 +108,12 @@ def _choose(turn: Turn, group: TaskRun, spreading: _Spreading) -> None:
         spreading.redo(group.path)
         return
     if group.made < group.total:
-        spreading.redo(member(group.path, group.made))  # and all after it, to which the fan-out did not come
+        first = member(group.path, group.made)  # and all after it, to which the fan-out did not come
+        old = turn.get(first)
+        if old is not None and is_put_off(old):
+            spreading.open(group.path)
+        else:
+            spreading.redo(first)
     for part in turn.tasks(group):
         if not _to_be_redone(turn, part):
             continue
@@ -121,21 +130,14 @@ def _to_be_redone(turn: Turn, part: TaskRun) -> bool:
     return part.state is TaskState.CANCELED or (part.state.failure and not allowed)
 
 
-def _reopen(turn: Turn, group: TaskRun, by: str) -> None:
-    due = deadline(turn, turn.node(group), group.path)
-    turn.turn(group, TaskState.RUNNING, AGAIN, by, ended=0, due=due, outputs={}, spent=0, made=0)
-    for hook in list(turn.hooks(group)):
-        shelve(turn, hook)
-        turn.make(hook.path)
-
-
-def _redo(turn: Turn, place: str, by: str) -> None:
+def _redo(turn: Turn, place: str, by: str, *, later: bool) -> None:
+    """`later`: when what it is in has its turn."""
     task = turn.get(place)
     if task is not None:  # otherwise a member to which its fan-out did not come
         shelve(turn, task)
     if not place:
         open_group(turn, turn.found(place))
-    elif not is_member(place):
+    elif not is_member(place) and not later:
         turn.make(place, AGAIN, by=by)
         turn.fresh.append(place)
     elif task is not None:
@@ -149,6 +151,11 @@ def _hooked(place: str) -> str | None:
         if part in HOOKS:
             return ".".join(parts[:depth])
     return None
+
+
+def _in_member(place: str) -> bool:
+    """It is a member of a fan-out, or in one."""
+    return is_member(place) or any(map(is_member, _around(place)))
 
 
 def _around(place: str) -> Iterator[str]:

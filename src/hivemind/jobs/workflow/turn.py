@@ -37,6 +37,8 @@ class Turn:
         """Places that were decided, and about which those who depend on them do not know yet."""
         self.fresh: deque[str] = deque()
         """Places of tasks that are there, but whose needs nobody has looked at yet."""
+        self.reopened: list[str] = []
+        """Places of groups that go on, the outer ones first, in which there may be nothing left to be done."""
 
     @property
     def run(self) -> Run:
@@ -115,19 +117,13 @@ class Turn:
     # What is in what.
 
     def tasks(self, group: TaskRun) -> Iterator[TaskRun]:
-        """The task runs directly in a group, without its hooks, or the members of a fan-out."""
+        """The task runs directly in a group, without its hooks, or the members to which a fan-out has come."""
         node = self.node(group)
         if fans(node, group.path):
-            return self.members(group)
-        return self._there(child(group.path, name) for name in node.children)
-
-    def members(self, fanout: TaskRun) -> Iterator[TaskRun]:
-        """Those that have begun this time: up to where the fan-out has come, and what goes on beyond since the run
-        was resumed, while there is no room for what is to be done again before it."""
-        yield from self._there(member(fanout.path, index) for index in range(fanout.made))
-        for part in self._there(member(fanout.path, index) for index in range(fanout.made, fanout.total)):
-            if not part.state.decided:
-                yield part
+            places = (member(group.path, index) for index in range(group.made))
+        else:
+            places = (child(group.path, name) for name in node.children)
+        return self._there(places)
 
     def hooks(self, group: TaskRun) -> Iterator[TaskRun]:
         """Of a group, in the order of their turn. A fan-out has none, its members have."""
@@ -164,6 +160,12 @@ class Turn:
 def fans(node: Node, place: str) -> bool:
     """It is the fan-out as a whole."""
     return node.fans and not is_member(place)
+
+
+def deadline(turn: Turn, node: Node, place: str) -> int:
+    """When it is too late for that group or call. What is fanned out has a limit for each member, none for all."""
+    limit = 0.0 if fans(node, place) else node.task.timeout
+    return turn.now + round(limit * 1000) if limit else 0
 
 
 def marked(task: TaskRun, now: int, state: TaskState, why: str = "", by: str = "", **changed: Any) -> TaskRun:

@@ -28,9 +28,11 @@ class Workflow:
     def _follow(self) -> None:
         """Until nothing more follows. One after the other, so that a chain of thousands is no deeper than one."""
         turn = self._turn
-        while turn.fresh or turn.decided:
+        while turn.fresh or turn.decided or turn.reopened:
             if turn.fresh:
                 needs.look(turn, turn.fresh.popleft())
+            elif turn.reopened:
+                closing.look_again(turn, turn.reopened.pop())
             else:
                 place = turn.decided.popleft()
                 needs.follow(turn, place)
