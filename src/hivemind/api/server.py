@@ -1,7 +1,7 @@
 """The API's sockets: a private unix socket, and TCP or TLS. Runs inside the daemon's own event loop.
 
-uvicorn's protocols do HTTP and WebSocket; its `Server` is not used, because it takes over signals and wakes up
-ten times a second.
+uvicorn is there for WebSockets alone, and imported by the first: its HTTP brings three megabytes of a command line,
+loggers and process supervisors along.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import socket
 import ssl
 import stat
 from pathlib import Path
-from typing import Any, cast
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
+from typing import Any
 
 from hivemind.api.application import Application
 from hivemind.api.backend import Backend
-from hivemind.api.protocol import HttpProtocol, websocket
+from hivemind.api.protocol import Clients, HttpProtocol
 from hivemind.api.settings import ApiSettings
 from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
 
@@ -38,7 +35,7 @@ class ApiServer:
         self.port: int | None = None
         """The TCP port, once listening."""
         self._application = Application(backend, settings)
-        self._clients = ServerState()
+        self._clients = Clients(self._application, settings)
         self._servers: list[asyncio.Server] = []
         self._inode = 0
 
@@ -46,56 +43,30 @@ class ApiServer:
         """Raises `Invalid` for settings that would expose the API, `Conflict` when an address is taken."""
         settings = self.settings
         _refuse_exposure(settings)
-        config = self._config()
         try:
             if settings.socket:
-                await self._listen(config, sock=self._bind_unix(Path(settings.socket)))
+                await self._listen(sock=self._bind_unix(Path(settings.socket)))
             if settings.port is not None:
-                self.port = await self._listen_tcp(config, settings.port)
+                self.port = await self._listen_tcp(settings.port)
             if settings.ws_port is not None:
-                await self._listen_tcp(config, settings.ws_port)
+                await self._listen_tcp(settings.ws_port)
         except BaseException:
             await self.stop()
             raise
 
-    def _config(self) -> Config:
-        settings = self.settings
-        config = Config(
-            self._application,
-            http=HttpProtocol,
-            ws=cast(type[asyncio.Protocol], websocket),  # which is how it is used
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=int(settings.keep_alive),
-            ws_max_size=settings.max_body,
-            ws_per_message_deflate=False,
-            ws_ping_timeout=None,
-        )
-        config.load()
-        return config
-
-    async def _listen(self, config: Config, **where: Any) -> asyncio.Server:
-        state = {"settings": self.settings}
+    async def _listen(self, **where: Any) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: HttpProtocol(config, self._clients, state, loop), backlog=_BACKLOG, **where
-        )
+        server = await loop.create_server(lambda: HttpProtocol(self._clients), backlog=_BACKLOG, **where)
         self._servers.append(server)
         return server
 
-    async def _listen_tcp(self, config: Config, port: int) -> int:
+    async def _listen_tcp(self, port: int) -> int:
         """The port that it is."""
         host = self.settings.host
         tls = _tls(self.settings)
         secured = {"ssl": tls, "ssl_handshake_timeout": self.settings.header_timeout} if tls else {}
         try:
-            server = await self._listen(config, host=host, port=port, **secured)
+            server = await self._listen(host=host, port=port, **secured)
         except OSError as error:
             raise _explain(error, f"{host}:{port}") from None
         return int(server.sockets[0].getsockname()[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 NOT_WHILE_IDLE = (
+    "uvicorn click multiprocessing pickle configparser logging.config anyio._backends "
     "wsproto h11 tarfile gzip zstandard yaml argparse "
     "hivemind.cli.parsing hivemind.client hivemind.api.openapi hivemind.api.websocket "
     "hivemind.agent.checks.grpc hivemind.agent.provision.volume_files "
