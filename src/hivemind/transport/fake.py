@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from hivemind.errors import HivemindError, Unavailable, from_code
-from hivemind.protocols.datagram import LARGEST_MESSAGE
+from hivemind.errors import Unavailable, from_code
 from hivemind.transport.contract import Address, Contact, Stream
+from hivemind.transport.fake_datagrams import FakeDatagrams
+from hivemind.transport.fake_stream import FakeStream, broken, serve, streams
 from hivemind.transport.services import Answer, Hear, Serve, Services, Watch, Welcome, not_served, told
-from hivemind.transport.stream import measured, too_large
+from hivemind.transport.stream import measured
 
 HIVE = "hive"
 SECRET = bytes(32)
-_WINDOW = 64
 _QUEUE = 1_024
 
 
@@ -162,7 +162,7 @@ class _Link:
         was_up, self.up, self.broken = self.up, False, True
         for call in self.calls:
             if not call.done():
-                call.set_exception(_broken())
+                call.set_exception(broken())
         for stream in self.streams:
             stream.break_off()
         for one in self.ends if was_up else ():
@@ -260,13 +260,13 @@ class FakePeers:
         link = self._network.link(self, to)
         await asyncio.sleep(0)
         if link.broken:
-            raise _broken()
+            raise broken()
         other = link.other(self.node)
         if (handler := other._services.serving.get(service)) is None:
             raise not_served(service)
-        mine, theirs = _streams(self.node, to)
+        mine, theirs = streams(self.node, to)
         link.streams = [stream for stream in link.streams if not stream.over] + [mine, theirs]
-        other.run(_serve(handler, theirs))
+        other.run(serve(handler, theirs))
         return mine
 
     async def contact(self, address: Address, hive: str, secret: bytes, *, timeout: float) -> Contact:
@@ -283,9 +283,9 @@ class FakePeers:
             )
         ):
             raise Unavailable(f"nobody answers at {address[0]}:{address[1]} for that hive and secret")
-        mine, theirs = _streams(self.node, other.node)
+        mine, theirs = streams(self.node, other.node)
         mine.binding = theirs.binding = self._network.dice.randbytes(64)
-        other.run(_serve(handler, theirs))
+        other.run(serve(handler, theirs))
         return mine
 
     async def close(self) -> None:
@@ -331,110 +331,3 @@ class FakePeers:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class FakeStream:
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self.binding = b""
-        self.over = False
-        self.other: FakeStream
-        self._inbox: deque[bytes] = deque()
-        self._finished = self._broken = False
-        self._changed = asyncio.Event()
-
-    async def send(self, message: bytes) -> None:
-        measured(message)
-        if self._finished:
-            raise Unavailable("this side of the stream has finished")
-        while not self._broken and len(self.other._inbox) >= _WINDOW:
-            self._changed.clear()
-            await self._changed.wait()
-        if self._broken:
-            raise _broken()
-        self.other._inbox.append(message)
-        self.other._changed.set()
-
-    async def receive(self) -> bytes | None:
-        while not self._inbox and not self.other._finished and not self._broken:
-            self._changed.clear()
-            await self._changed.wait()
-        if self._broken:
-            raise _broken()
-        if not self._inbox:
-            return None
-        message = self._inbox.popleft()
-        self.other._changed.set()
-        return message
-
-    async def finish(self) -> None:
-        if self._broken:
-            raise _broken()
-        self._finished = True
-        self.other._changed.set()
-
-    async def close(self) -> None:
-        if not (self._finished and self.other._finished):
-            self.break_off()
-            self.other.break_off()
-        self.over = True
-
-    def break_off(self) -> None:
-        self._broken = self.over = True
-        self._changed.set()
-
-
-class FakeDatagrams:
-    def __init__(self, network: FakeNetwork, node: str, hive: str, secret: bytes | None) -> None:
-        self.node = node
-        self.lost = 0
-        self._network, self._sealing = network, (hive, secret)
-        self._handlers: dict[str, Callable[[Address, str, bytes], None]] = {}
-
-    @property
-    def address(self) -> Address:
-        return self._network.address(self.node)
-
-    def enter(self, hive: str, secret: bytes | None) -> None:
-        self._sealing = (hive, secret)
-
-    def send(self, to: Address, kind: str, message: bytes) -> None:
-        if len(message) > LARGEST_MESSAGE:
-            raise too_large("a datagram", len(message), LARGEST_MESSAGE)
-        self._network.carry(self, to, kind, message)
-
-    def on_datagram(self, kind: str, handler: Callable[[Address, str, bytes], None]) -> Callable[[], None]:
-        self._handlers[kind] = handler
-
-        def undo() -> None:
-            if self._handlers.get(kind) is handler:
-                del self._handlers[kind]
-
-        return undo
-
-    def take(self, sender: FakeDatagrams, kind: str, message: bytes) -> None:
-        handler = self._handlers.get(kind)
-        if handler and sender._sealing == self._sealing and self._sealing[1] is not None:
-            handler(sender.address, sender.node, message)
-        else:
-            self.lost += 1
-
-
-def _streams(node: str, other: str) -> tuple[FakeStream, FakeStream]:
-    mine, theirs = FakeStream(other), FakeStream(node)
-    mine.other, theirs.other = theirs, mine
-    return mine, theirs
-
-
-async def _serve(handler: Callable[[FakeStream], Awaitable[None]], stream: FakeStream) -> None:
-    """Whatever is no error of ours is the test's to see: the loop tells of it."""
-    try:
-        await handler(stream)
-    except HivemindError:
-        pass
-    finally:
-        await stream.close()
-
-
-def _broken() -> Unavailable:
-    return Unavailable("the connection broke", hint="try again")

@@ -13,7 +13,8 @@ from hivemind.errors import Invalid
 from hivemind.protocols.swim.events import Change, Failed, Joined, Left, Returned, Status, Suspected, Updated
 from hivemind.protocols.swim.meta import Meta
 from hivemind.transport.contract import Address
-from hivemind.transport.fake import HIVE, FakeDatagrams, FakeNetwork, FakePeers
+from hivemind.transport.fake import HIVE, FakeNetwork, FakePeers
+from hivemind.transport.fake_datagrams import FakeDatagrams
 from hivemind.transport.membership import SERVICE, Membership
 from unit.protocols.swim.network import CheapSigner, cheap_verify
 from virtual_time import VIRTUAL
