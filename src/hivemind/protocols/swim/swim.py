@@ -372,8 +372,12 @@ class Swim:
         return about_me
 
     def _remind(self, member: Member | None, said: Alive) -> None:
-        """Who has forgotten its own incarnation is shown the last one that it signed, to go on from there."""
-        if member and (said.incarnation < member.incarnation or said != member.alive):
+        """Who has forgotten its own incarnation is shown the last one that it signed, to go on from there. Who left in
+        the one that it names knows that, and would only answer."""
+        if member is None:
+            return
+        other = said.incarnation == member.alive.incarnation and said != member.alive
+        if said.incarnation < member.incarnation or other:
             self._send(member.node, Gossip(), member.evidence())
 
     def _told_of_me(self, statement: Statement, body: Body) -> bool:
@@ -385,11 +389,8 @@ class Swim:
             return body.incarnation <= mine
         if isinstance(body, Answer):
             return False
-        news = (
-            body.incarnation >= mine
-            and body != self.me
-            and not (isinstance(body, Leaving) and self._farewell)
-        )
+        left = isinstance(body, Leaving) and bool(self._farewell)
+        news = body.incarnation > mine or (body.incarnation == mine and body != self.me and not left)
         if news and self._notary.genuine(statement):
             self._raise_above(body.incarnation)
         return True

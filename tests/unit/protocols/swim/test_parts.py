@@ -13,10 +13,10 @@ from hivemind.errors import Invalid
 from hivemind.protocols.machine import SECOND, Received, Send, Tick
 from hivemind.protocols.swim import meta, wire
 from hivemind.protocols.swim.awareness import Awareness
-from hivemind.protocols.swim.events import Joined, Meet, SendReliably, Suspected
+from hivemind.protocols.swim.events import Joined, Leave, Meet, SendReliably, Suspected
 from hivemind.protocols.swim.news import News
 from hivemind.protocols.swim.settings import Settings
-from hivemind.protocols.swim.statements import Alive, Answer, Body, Dead, Notary, Suspect
+from hivemind.protocols.swim.statements import Alive, Answer, Body, Dead, Leaving, Notary, Suspect
 from hivemind.protocols.swim.suspicion import Suspicion
 from hivemind.protocols.swim.swim import Swim
 from hivemind.security.identity import Identity, verify
@@ -273,3 +273,21 @@ def test_after_a_forged_statement_the_rest_is_not_read() -> None:
     member.handle(Received("b", wire.encode(wire.Gossip((forged, signed("d", Alive(1)))))), 1)
     assert member.refused == 1
     assert member.known == ()
+
+
+def test_who_left_and_who_knows_it_do_not_answer_each_other_for_ever() -> None:
+    """Its last incarnation is one above that of its last `alive`, of which the other one never heard."""
+    left, other = started("a", Alive(2)), started("b")
+    left.handle(Leave(), 1)
+    left_first = signed("a", Alive(1))
+    knows = wire.encode(wire.Gossip((left_first, signed("a", Leaving(2)))))
+    other.handle(Received("c", knows), 1)
+    messages = [("b", knows)]
+    for turn in range(20):
+        if not messages:
+            return
+        sender, message = messages.pop(0)
+        member, name = (left, "a") if sender == "b" else (other, "b")
+        effects = member.handle(Received(sender, message), 2 + turn)
+        messages += [(name, one.message) for one in effects if isinstance(one, Send) and one.to in ("a", "b")]
+    raise AssertionError("they still talk")
