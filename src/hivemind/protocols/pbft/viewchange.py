@@ -207,9 +207,9 @@ class ViewChanges:
 
     def watch(self) -> None:
         """Looks whether what is waited for has come, and for what to wait next: the oldest. Called after each
-        event. Who knows that it is behind waits for nothing: it has to catch up."""
+        event. Who thinks that it is behind has to catch up, and waits for one thing: that somebody has what is next."""
         core = self._core
-        if not core.active or not core.may_vote or self._behind():
+        if not core.active or not core.may_vote:
             self._watch = None
             return
         if self._watch is None or not self._waits_still(*self._watch):
@@ -219,22 +219,28 @@ class ViewChanges:
             self._since = core.now
 
     def _behind(self) -> bool:
+        """By what this node takes on at a time; a primary of another version may take on more, so that what is next
+        may be decided by nobody."""
         core = self._core
         return self._ordering.agreed > core.executed + core.settings.pipeline or core.low > core.executed
 
     def _waits_still(self, kind: str, which: str) -> bool:
         """What was waited for has not come."""
-        return which in self._pending.all if kind == "request" else (kind, which) in self._waiting()
+        if kind == "request":
+            return which in self._pending.all and not self._behind()
+        return (kind, which) in self._waiting()
 
     def _waiting(self) -> dict[Watch, Micros]:
         """What should come, and since when it should."""
         core, found = self._core, dict[Watch, Micros]()
-        oldest = next(iter(self._pending.all), None)
-        if oldest is not None:
-            found["request", oldest] = self._pending.all[oldest].arrived
         following = self._ordering.slots.get(core.executed + 1)
         if following is not None and following.offer is not None:
             found["sequence", str(following.sequence)] = following.arrived
+        if self._behind():
+            return found
+        oldest = next(iter(self._pending.all), None)
+        if oldest is not None:
+            found["request", oldest] = self._pending.all[oldest].arrived
         at = self.due_at()
         if at is not None and at <= core.now:
             found["due", str(core.position.due)] = at
