@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from hivemind.agent.looking import Looking
 from hivemind.agent.provision.contract import Provider
 from hivemind.agent.relays import Relays
 from hivemind.agent.reporter import Reporter
+from hivemind.agent.statuses import Statuses
 from hivemind.agent.tasks.attempts import ARTIFACT_LIMIT, Attempts
 from hivemind.agent.work.charge import Charge
 from hivemind.agent.work.compose import Place, place_of
@@ -49,13 +50,12 @@ from hivemind.model.allocation import (
     Desired,
 )
 from hivemind.model.app import AppSpec
-from hivemind.model.base import encode
 from hivemind.model.revision import Revision
 from hivemind.protocols.dns.zone import Zone
 from hivemind.security.sealing import Vault
 from hivemind.state.operations import AllocationReport, ReportAllocations
 from hivemind.state.state import Outcome, State
-from hivemind.store.contract import Store
+from hivemind.store.contract import Entry, Store
 from hivemind.store.events import EventLog
 from hivemind.store.said import said
 
@@ -122,6 +122,7 @@ class Agent:
             on_failures=self._wake_all, relays=self.relays,
         )  # fmt: skip
         self.store = store
+        self._statuses = Statuses(node, store)
         self.attempts = Attempts(self, attempts, vault, artifact_limit)
         self._events = events
         self._runtimes = runtimes
@@ -155,13 +156,10 @@ class Agent:
         self.spawn(self._remove(strays, "the hive does not know it"))
         self.attempts.find_handed()
         self.attempts.prune()
-        known = {status_key(allocation.id) for allocation in mine}
-        for entry in list(self.store.range(status_key(""))):
-            if entry.writer == self.node and entry.key not in known:
-                self.store.delete(entry.key)
+        self._statuses.open(allocation.id for allocation in mine)
         for runtime in self._runtimes.values():
             self.spawn(self._follow(runtime))
-        self._unsubscribe = self.store.subscribe(status_key(""), self._wake_waiting)
+        self._unsubscribe = self.store.subscribe(status_key(""), self._observed)
         self.spawn(self.fence.run())
         self.spawn(self.endpoints.run())
         self.spawn(self.reporter.run())
@@ -215,6 +213,7 @@ class Agent:
         """Lets go. Containers keep running. Whoever loses the cancellation (`asyncio.wait_for` does sometimes, in
         Python 3.11) is told again."""
         self._unsubscribe()
+        self._statuses.close()
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -270,7 +269,11 @@ class Agent:
         elif allocation and allocation.node == self.node:
             self._begin(allocation, [])
 
-    def _wake_waiting(self, seen: object = None) -> None:
+    def _observed(self, entries: Iterable[Entry]) -> None:
+        self._statuses.noticed(entries)
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         """Those that wait for other apps look again."""
         for worker in self._workers.values():
             if worker.charge.waits:
@@ -406,10 +409,10 @@ class Agent:
         return said(entry, AllocationStatus, known.node if known else "")
 
     def put_status(self, allocation: str, status: AllocationStatus) -> None:
-        self.store.put(status_key(allocation), encode(status))
+        self._statuses.put(allocation, status)
 
     def forget_status(self, allocation: str) -> None:
-        self.store.delete(status_key(allocation))
+        self._statuses.forget(allocation)
 
     def event(self, allocation: Allocation, type: str, message: str, *, warning: bool = False) -> None:
         self._events.append(

@@ -136,6 +136,9 @@ class Endpoints:
     def _observe(self, entries: Iterable[StoreEntry]) -> None:
         for entry in entries:
             id = entry.key.removeprefix(_PREFIX)
+            known = self._state.allocations.get(id)
+            if known is not None and known.node not in ("", entry.writer):
+                continue  # who writes over what its own node says hides nothing
             status = None if entry.value is None else _understood(entry)
             if status is None:
                 self._seen.pop(id, None)

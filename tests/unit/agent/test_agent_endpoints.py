@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from agent_rig import IMAGE, Rig, rig
+from agent_rig import IMAGE, NODE, Rig, rig
+from hivemind.agent.endpoints import status_key
 from hivemind.drivers.network.contract import Backend, Published
 from hivemind.drivers.network.fake import FakeNetwork
 from hivemind.drivers.runtimes.fake import FakeMachine, FakeRuntime
-from hivemind.model.allocation import AllocationState
+from hivemind.model.allocation import AllocationState, AllocationStatus
 from hivemind.model.app import Update
+from hivemind.model.base import encode
 from hivemind.model.check import Check, CommandProbe
 from hivemind.model.network import Port
 from hivemind.model.project import ProjectManifest
 from hivemind.protocols.dns.records import Address, pack, parse_name
 from hivemind.state.operations import DeleteApp, PutProject, ScaleApp
+from hivemind.store.shared import SharedStore
+from tests.unit.store.links import Wires, key
 from virtual_time import VIRTUAL
 
 pytestmark = pytest.mark.anyio
@@ -146,3 +150,33 @@ async def test_a_replica_that_comes_and_goes_is_followed(tmp_path: Path) -> None
             box.machine.crash(f"{box.newest.id}.{instance}")
             await box.until(lambda: box.published(8080) == (), 1)
         assert box.newest.state is AllocationState.HEALTHY
+
+
+async def test_who_writes_over_what_another_node_says_hides_none_of_its_replicas(tmp_path: Path) -> None:
+    async with rig(tmp_path) as box:
+        await box.start()
+        box.deploy(replicas=2)
+        await box.healthy(2)
+        served, wires = addresses(box), Wires()
+        mole = await SharedStore.open(tmp_path / "mole.db", key(9), clock=box.loop.milliseconds)
+        for store in (box.store, mole):
+            store.admit([NODE, mole.writer])
+            store.connect(wires.add(store.writer))
+        try:
+            keys = [status_key(allocation.id) for allocation in box.allocations if allocation.live]
+            await box.until(lambda: all(mole.get(each) for each in keys))
+            for value in (b"without sense", encode(AllocationStatus(ready=True, ip="10.66.6.6")), None):
+                for each in keys:
+                    mole.write({each: value})
+                await box.until(lambda: NODE not in {_writer(box.store, each) for each in keys})
+                await box.rest(0.5)
+                assert answers(box) == served
+                await box.until(lambda: all(_writer(mole, each) == NODE for each in keys))
+                assert answers(box) == served
+        finally:
+            await mole.close()
+
+
+def _writer(store: SharedStore, key: str) -> str:
+    entry = store.get(key)
+    return entry.writer if entry else ""
