@@ -122,6 +122,30 @@ async def sides() -> Any:
         side.connection.abort("the test has ended")
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 300, 65_536])
+async def test_it_does_not_matter_how_what_came_is_cut(size: int) -> None:
+    """From the first byte of the handshake on."""
+    a, b = Side(A, B.public), Side(B, None)
+
+    def carry_cut(one: Side, other: Side) -> bool:
+        said, one.pipe.writes = b"".join(one.pipe.writes), []
+        other.take(*(said[at : at + size] for at in range(0, len(said), size)))
+        return bool(said)
+
+    for side in (a, b):
+        side.connection.connection_made(side.pipe)
+    while carry_cut(a, b) or carry_cut(b, a):
+        pass
+    said = [b"", b"1", bytes(300), b"2" * 40_000, b"3"]
+    for message in said:
+        assert a.connection.send("store", message)
+    await turn()
+    carry_cut(a, b)
+    assert b.heard == said
+    for side in (a, b):
+        side.connection.abort("the test has ended")
+
+
 async def test_what_is_said_in_one_turn_of_the_loop_is_written_at_once(sides: tuple[Side, Side]) -> None:
     a, b = sides
     said = [bytes([number]) * 300 for number in range(6)]
