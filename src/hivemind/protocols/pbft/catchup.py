@@ -375,7 +375,8 @@ class CatchUp:
 
     def advance(self) -> None:
         core = self._core
-        if self._lacks():
+        # Whether something is lacking costs more to find out than whether that would change anything.
+        if self._next_status > core.now + core.settings.status_interval and self._lacks():
             self.soon()
         self._fetch_bodies()
         self._fetch_decided()

@@ -525,10 +525,8 @@ class Ordering:
 
     def lacking_bodies(self) -> list[bytes]:
         """Digests of proposals that are wanted here."""
-        wanted, before = [], self._core.executed
-        for slot in self.slots.values():
-            if slot.sequence <= before and not slot.given:
-                continue
+        wanted: list[bytes] = []
+        for slot in self._unsettled():
             offered = slot.offer is not None and not slot.voted
             if offered and self.body(slot.digest, slot.sequence) is None:
                 wanted.append(slot.digest)
@@ -549,7 +547,14 @@ class Ordering:
         self._bodies = {digest: body for digest, body in self._bodies.items() if digest in wanted}
 
     def _unexecuted(self) -> list[Slot]:
-        return [slot for slot in self.slots.values() if slot.sequence > self._core.executed]
+        first, last = self._core.executed + 1, max(self.slots, default=0)
+        return [self.slots[sequence] for sequence in range(first, last + 1) if sequence in self.slots]
+
+    def _unsettled(self) -> list[Slot]:
+        """Not executed, or given by the view and not voted for yet."""
+        executed = self._core.executed
+        given = [self.slots[sequence] for sequence in sorted(self._unvoted) if sequence <= executed]
+        return [slot for slot in given if slot.given] + self._unexecuted()
 
 
 def _content(data: bytes) -> Proposal | None:
