@@ -138,6 +138,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._transport is not None and not self.over
 
     @property
+    def busy(self) -> bool:
+        """Streams are open."""
+        return self._talk is not None and self._talk.busy
+
+    @property
     def lost_messages(self) -> int:
         """Dropped here or because the queue was full."""
         return self._talk.dropped + self._mux.dropped if self._talk and self._mux else 0

@@ -53,6 +53,10 @@ class Conversations:
         self._answering: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, ChannelStream] = {}
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._streams)
+
     def send(self, service: str, message: bytes) -> bool:
         sent = self._mux.message(service, message)
         self.flush()

@@ -22,6 +22,8 @@ class Bounds(msgspec.Struct, frozen=True):
     contacts: int = 8
     """First contacts that are answered at once."""
     contact_time: float = 600.0
+    contact_opens: float = 10.0
+    """Within which who makes a first contact opens its stream: who only holds the door keeps others from it."""
     dials: int = 64
     """Calls under way."""
     backlog: int = 1_024

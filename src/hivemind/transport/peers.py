@@ -229,6 +229,7 @@ class TcpPeers:
             self._contacts[connection] = None
             loop = asyncio.get_running_loop()
             loop.call_later(self._bounds.contact_time, connection.abort, "the first contact took too long")
+            loop.call_later(self._bounds.contact_opens, _let_go_of_silent, connection)
             return
         link = self._links.setdefault(connection.peer, Link())
         if link.connection:
@@ -339,6 +340,11 @@ class TcpPeers:
     def _forget(self, node: str, link: Link) -> None:
         if link.forgotten and self._links.get(node) is link:
             del self._links[node]
+
+
+def _let_go_of_silent(contact: Connection) -> None:
+    if not contact.busy:
+        contact.abort("nothing was said in the first contact")
 
 
 def _no_way(node: str, reason: str) -> Unavailable:

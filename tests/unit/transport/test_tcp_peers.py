@@ -361,6 +361,25 @@ async def test_first_contacts_are_few_at_once_and_end(nodes: Nodes) -> None:
     await b.contact(a.address, "hive", SECRET, timeout=5)
 
 
+async def test_a_first_contact_in_which_nothing_is_said_makes_room(nodes: Nodes) -> None:
+    """By hand, since nothing of ours would call and say nothing."""
+    a = await nodes.peers(0, bounds=Bounds(contacts=2, contact_opens=0.1))
+    b = await nodes.peers(1)
+
+    async def sponsor(contact: Contact) -> None:
+        while (message := await contact.receive()) is not None:
+            await contact.send(message)
+
+    a.welcome(sponsor)
+    busy = await b.contact(a.address, "hive", SECRET, timeout=5)
+    silent = b._connection(b._channel("hive", SECRET, initiator=True), dialed=True)
+    await asyncio.get_running_loop().create_connection(lambda: silent, *a.address)
+    await until(lambda: silent.over)
+    await b.contact(a.address, "hive", SECRET, timeout=5)
+    await busy.send(b"still here")
+    assert await busy.receive() == b"still here"
+
+
 async def test_a_long_answer_to_a_first_contact_arrives_whole(nodes: Nodes) -> None:
     """More than fits into any buffer, to a slow reader, from a handler that has ended already."""
     a, b = await nodes.peers(0), await nodes.peers(1)

@@ -27,6 +27,8 @@ from hivemind.transport.contract import Address, Contact
 log = logging.getLogger(__name__)
 _PATIENCE = 60.0
 """Seconds for all of a join; whoever takes longer asks again."""
+_FIRST = 10.0
+"""Seconds until a first word: who only holds the door keeps others from it."""
 _FAREWELL = 5.0
 """Seconds for hearing why not."""
 
@@ -79,7 +81,8 @@ class Sponsor:
     async def _serve(self, contact: Contact) -> None:
         hive = self._hive()
         try:
-            first = await door.hear(contact)
+            async with asyncio.timeout(_FIRST):
+                first = await door.hear(contact)
             if isinstance(first, door.Inquire):
                 await self._tell(contact, first)
                 return
@@ -168,10 +171,15 @@ class Sponsor:
     async def _adopt(self, join: JoinHive, bringing: door.Adopt) -> None:
         if not bringing.envelope:
             return
-        envelope = msgspec.msgpack.decode(bringing.envelope, type=Envelope)
-        operation = decode_operation(envelope.payload)
+        try:
+            envelope = msgspec.msgpack.decode(bringing.envelope, type=Envelope)
+            operation = decode_operation(envelope.payload)
+        except UNREADABLE:
+            raise Invalid("this version does not understand what the node brings") from None
         if envelope.signer != join.administrator or not isinstance(operation, AdoptRecords):
             raise Forbidden("only a node's own administrator says what it brings")
+        if operation.node != join.node:
+            raise Forbidden("a node brings only what is its own")
         await self._ledger.submit(envelope)
 
 

@@ -18,7 +18,7 @@ from hivemind.daemon.hive.entry import Bringing, Entered
 from hivemind.daemon.hive.invitation import Invitation
 from hivemind.daemon.hive.seeking import Entrance
 from hivemind.daemon.hive.sponsor import Sponsor
-from hivemind.errors import Conflict, Forbidden, HivemindError, Unavailable
+from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
 from hivemind.model.hive import NodeRole
 from hivemind.model.project import Project
 from hivemind.security.envelope import Envelope, seal
@@ -243,6 +243,33 @@ async def test_only_its_own_administrator_says_what_it_brings(house: House) -> N
     with pytest.raises(Forbidden, match="own administrator"):
         await house.enter(bringing=OneProject(signer=NEWCOMER))
     assert "mine" not in house.state.projects
+
+
+class Another(OneProject):
+    """It brings something in the name of a node that is in already."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = node
+
+    def sealed_for(self, vault: bytes) -> Envelope:
+        operation = replace(self.as_it_is(), node=self._node)
+        return seal(ADMINISTRATOR, HIVE, os.urandom(8).hex(), encode_operation(operation))
+
+
+class Senseless(Nothing):
+    def sealed_for(self, vault: bytes) -> str:  # type: ignore[override]
+        return "senseless"
+
+
+async def test_nothing_is_brought_in_the_name_of_another_node_or_without_sense(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Forbidden, match="its own"):
+        await house.enter(bringing=Another(house.first.id))
+    with pytest.raises(Invalid, match="understand"):
+        await house.enter(bringing=Senseless())  # type: ignore[arg-type]
+    assert "mine" not in house.state.projects and "Traceback" not in caplog.text
 
 
 async def test_why_it_is_refused_is_heard_also_when_the_voters_refuse(house: House) -> None:
