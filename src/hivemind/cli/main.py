@@ -52,29 +52,32 @@ def _wants_trace(words: list[str]) -> bool:
 
 
 def _dispatch(words: list[str], terminal: Terminal) -> int:
-    from hivemind.cli import help
-
     common, words = _global_options(words)
-    width = min(terminal.width, 100)
     if not words:
-        terminal.out.write(help.root(width))
-        return 0
+        return _help(terminal)
     command, rest = _find(words)
     if command is None:
-        noun = declarations.group(words[0])
-        assert noun is not None
-        terminal.out.write(help.group(noun, width))
-        return 0
+        return _help(terminal, group=words[0])
     command = whole(command)
     try:
         args = parse(command, rest, common)
-        if args.get("help"):
-            terminal.out.write(help.command(command, width))
-            return 0
-        return _perform(command, args, terminal)
+        return _help(terminal, command=command) if args.get("help") else _perform(command, args, terminal)
     except Invalid as error:
         error.hint = error.hint or f"{command.path} --help shows how it is written"
         raise
+
+
+def _help(terminal: Terminal, *, group: str = "", command: Command | None = None) -> int:
+    """Of one of them, or of everything."""
+    from hivemind.cli import help
+
+    width = min(terminal.width, 100)
+    noun = declarations.group(group)
+    if command is not None:
+        terminal.out.write(help.command(command, width))
+    else:
+        terminal.out.write(help.group(noun, width) if noun else help.root(width))
+    return 0
 
 
 def _global_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -104,6 +107,10 @@ def _global_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
 def _find(words: list[str]) -> tuple[Command | None, list[str]]:
     """The command and the words after it; None for the name of a group alone."""
     first, rest = words[0], words[1:]
+    if first == "daemon":
+        from hivemind.cli.declarations.daemon import DAEMON
+
+        return DAEMON, rest
     if declarations.group(first):
         if not rest or rest[0] in ("-h", "--help"):
             return None, []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -267,6 +266,8 @@ def _read_file(config: str) -> dict[str, Any]:
     path = Path(config or DEFAULT_FILE)
     if not config and not path.exists():
         return {}
+    import tomllib
+
     hint = "docs/configuration.md shows a whole file, with every key"
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))

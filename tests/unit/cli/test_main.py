@@ -43,6 +43,16 @@ def test_a_look_at_what_runs_imports_nothing_of_deployments() -> None:
     assert python("-c", code).stdout.strip() == ""
 
 
+def test_a_daemon_does_not_carry_what_other_commands_are_declared_with() -> None:
+    heavy = "hivemind.cli.declarations.table hivemind.cli.help tomllib"
+    code = (
+        "import sys, hivemind.cli.main as cli; cli.main(['daemon', '--print-systemd-unit']);"
+        f"print('imported:', *set('{heavy}'.split()) & set(sys.modules))"
+    )
+    ended = python("-c", code)
+    assert "ExecStart=" in ended.stdout and ended.stdout.splitlines()[-1] == "imported:", ended.stderr
+
+
 def test_alone_it_prints_help(run: Run) -> None:
     assert run().out == run("--help").out == run("-h").out == run("help").out
     assert run().out.startswith("Hivemind runs containers and jobs")

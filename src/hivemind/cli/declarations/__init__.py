@@ -1,67 +1,37 @@
-"""The command table: every command there is, a file per noun. One line here adds a file."""
+"""Finding commands. The table of all of them is made when somebody looks into it: a daemon would keep it for life."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from hivemind.cli.command import Command, Group
-from hivemind.cli.declarations import (
-    apps,
-    cluster,
-    containers,
-    contents,
-    hive,
-    images,
-    job_files,
-    jobs,
-    looking,
-    registries,
-    resources,
-    rollouts,
-    simulator,
-    tokens,
-    volumes,
-)
 
-GROUPS: tuple[Group, ...] = (
-    apps.GROUP,
-    *jobs.GROUPS,
-    *rollouts.GROUPS,
-    *contents.GROUPS,
-    *volumes.GROUPS,
-    cluster.GROUP,
-    *hive.GROUPS,
-    images.GROUP,
-    registries.GROUP,
-    tokens.GROUP,
-)
-COMMANDS: tuple[Command, ...] = (
-    *apps.COMMANDS,
-    *jobs.COMMANDS,
-    *job_files.COMMANDS,
-    *rollouts.COMMANDS,
-    *contents.COMMANDS,
-    *volumes.COMMANDS,
-    *containers.COMMANDS,
-    *looking.COMMANDS,
-    *images.COMMANDS,
-    *registries.COMMANDS,
-    *resources.COMMANDS,
-    *tokens.COMMANDS,
-    *cluster.COMMANDS,
-    *hive.COMMANDS,
-    *simulator.COMMANDS,
-)
-SECTIONS = ("Nouns", containers.SECTION, looking.SECTION, resources.SECTION, hive.SECTION)
-"""In the order in which `hivemind --help` lists them."""
+if TYPE_CHECKING:
+    from hivemind.cli.declarations.table import COMMANDS, GROUPS, SECTIONS
+
+__all__ = ["COMMANDS", "GROUPS", "SECTIONS", "Command", "find", "group", "leading", "verbs"]
+_OF_THE_TABLE = ("COMMANDS", "GROUPS", "SECTIONS")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_THE_TABLE:
+        raise AttributeError(name)
+    from hivemind.cli.declarations import table
+
+    return getattr(table, name)
 
 
 def group(name: str) -> Group | None:
+    from hivemind.cli.declarations.table import GROUPS
+
     return next((g for g in GROUPS if g.name == name), None)
 
 
 def verbs(name: str) -> list[Command]:
     """The commands of a group."""
+    from hivemind.cli.declarations.table import COMMANDS
+
     return [c for c in COMMANDS if len(c.words) > 1 and c.words[0] == name]
 
 
@@ -74,6 +44,8 @@ def leading(words: Sequence[str]) -> tuple[Command | None, list[str]]:
 
 
 def find(words: tuple[str, ...]) -> Command | None:
+    from hivemind.cli.declarations.table import COMMANDS
+
     for command in COMMANDS:
         if words == command.words or (command.alias and words == (*command.words[:-1], command.alias)):
             return command

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hivemind.cli.command import FLAG, Argument, Command, Group, Option
+from hivemind.cli.declarations.daemon import DAEMON
 from hivemind.cli.declarations.isolation import PERMISSIONS
 from hivemind.cli.declarations.options import DRAINING, OUTPUT, PLAIN_OUTPUT, WAITING
 
-SECTION = "Hive"
+SECTION = DAEMON.section
 _NODES = "hivemind.cli.commands.node"
 _PROJECTS = "hivemind.cli.commands.project"
 _HIVE = "hivemind.cli.commands.hive"
@@ -59,16 +60,7 @@ COMMANDS = (
              "What runs keeps running; the next deploy that needs them is refused."),
         )
     ),
-    Command(("daemon",), "Run this machine's node.", "hivemind.cli.commands.daemon:daemon", (),
-            (Option("--config", "Settings file (/etc/hivemind/hivemind.toml).", short="-c", metavar="FILE",
-                    completes="file"),
-             Option("--print-systemd-unit", "Print a systemd unit for these settings and end.", kind=FLAG),
-             Option("--destroy", "Remove every trace of a node that does not run: its containers, network and"
-                    " data. There is no way back.", kind=FLAG)),
-            ("daemon", "daemon --web-port 3000", "daemon --print-systemd-unit > /etc/systemd/system/hivemind.service"),
-            "Every setting is also a variable, HIVEMIND_WEB_PORT, and a key in the settings file; see"
-            " docs/configuration.md. Containers keep running when the daemon stops.", SECTION,
-            derived="hivemind.cli.commands.daemon:options"),
+    DAEMON,
     Command(("status",), "Show this node and what runs in the hive.", f"{_HIVE}:status", (), (PLAIN_OUTPUT,),
             ("status",), section=SECTION),
     Command(("doctor",), "Check this machine and say what mends it.", "hivemind.cli.commands.doctor:doctor", (),
