@@ -64,7 +64,7 @@ def test_two_thousand_seeds() -> None:
     assert not failed, "\n".join(map(_told, failed[:10]))
     assert len(wanted) == _SEEDS
     for what in ("new view with prepared batches", "epoch began", "view change while voters change", "state installed",
-                 "conviction", "torn record", "damage found", "voting halted", "amnesia", "mixed versions", "cut off",
+                 "conviction", "a node joined", "voters took turns", "torn record", "damage found", "voting halted", "amnesia", "mixed versions", "cut off",
                  "a crash was found out"):  # fmt: skip
         assert coverage[what] > 20, f"{what}: {coverage[what]}"
 

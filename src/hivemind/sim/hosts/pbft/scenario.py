@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -47,17 +47,18 @@ class PbftScenario(Scenario):
     name = "pbft"
     patience = 30 * SECOND
     founding: ClassVar[Epoch] = _FIRST
+    identities: ClassVar[bool] = False
+    """Whether state verifies what nodes signed."""
 
     def __init__(self, world: World, settings: Settings, kind: type[Adversary] | None = None) -> None:
         super().__init__(world, settings, kind)
         self._dice = world.dice("scenario")
-        self.keyring = Keyring(world.seed, real=settings.real_crypto)
+        self.keyring = Keyring(world.seed, real=settings.real_crypto, identities=self.identities)
         self.network = Network(world, Weather())
         keys = {key.public: key for key in (self.keyring.key(f"node {n}") for n in range(self._count(kind)))}
         self.nodes = sorted(keys)
         self.people = [self.keyring.key(f"person {number}") for number in range(len(keys))]
-        learners = len(keys) // 4 if len(keys) > 4 and self._dice.random() < 0.5 else 0
-        self.voters = tuple(self.nodes[: len(keys) - learners])
+        self.voters = tuple(self.nodes[: self.seats(lying=kind is not None)])
         first = self.first = msgspec.structs.replace(self.founding, voters=self.voters)
         self.monitor = Monitor(HIVE, self.keyring.verify, first, safe=kind is None or not kind.beyond)
         self.monitor.changing = lambda node: self.sites[node].application.next is not None
@@ -89,11 +90,17 @@ class PbftScenario(Scenario):
             self._corrupt(kind)
         self._nonce = 0
         self._asked: dict[str, Operation] = {}
-        self._probes: set[str] = set()
+        self._probes: dict[str, str] = {}
+        """What is waited for in the end -> the node that waits for it."""
 
     def genesis(self) -> Executing:
         """What is agreed before anything is."""
         return Application(sequence=self.first.since - 1, time=0, epoch=self.first)
+
+    def seats(self, *, lying: bool) -> int:
+        """How many of the nodes vote at first."""
+        count = len(self.nodes)
+        return count - (count // 4 if count > 4 and self._dice.random() < 0.5 else 0)
 
     def _count(self, kind: type[Adversary] | None) -> int:
         return kind.nodes if kind is not None and kind.nodes is not None else self.settings.nodes
@@ -197,7 +204,7 @@ class PbftScenario(Scenario):
         answer = result(effect.result)
         self.world.note(site.process.label, "is told", f"{effect.request.rpartition('/')[2]} {answer}")
         self.world.cover("settled")
-        self._probes.discard(effect.request)
+        self._probes.pop(effect.request, None)
         self.monitor.settled(site, effect)
         asked = self._asked.get(effect.request)
         if asked is not None and asked.answered == FOREVER:
@@ -220,7 +227,7 @@ class PbftScenario(Scenario):
         for adversary in self.adversaries:
             adversary.healed()
         for node in self._honest():
-            self._probes.add(self._ask(node, self.probe(node), self.prober(node)))
+            self._probes[self._ask(node, self.probe(node), self.prober(node))] = node
 
     def probe(self, node: str) -> Command:
         return Command("put", _PROBE, self.processes[node].label)
@@ -231,6 +238,10 @@ class PbftScenario(Scenario):
 
     def _honest(self) -> list[str]:
         return [node for node in self.nodes if node not in self.monitor.liars]
+
+    def forgotten(self) -> Collection[str]:
+        """Whose wishes nobody remembers any more."""
+        return ()
 
     def recovered(self) -> bool:
         if self._probes and not self._beyond():
@@ -280,7 +291,8 @@ class PbftScenario(Scenario):
         contradiction = first_contradiction(self._asked.values())
         demand(contradiction is None, "linearizability", f"the history of {contradiction} is impossible")
         for node in self._honest():
-            self.monitor.kept_all(self.sites[node], self.sites[node].application.results)
+            results = self.sites[node].application.results
+            self.monitor.kept_all(self.sites[node], results, but=self.forgotten())
             digest = self.sites[node].application.digest()
             demand(
                 digest == self.sites[self._honest()[0]].application.digest(),

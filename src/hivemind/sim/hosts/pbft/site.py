@@ -47,6 +47,7 @@ class Site:
         self.signer, self._verify, self._first, self._settings = signer, verify, first, settings
         self._monitor, self._others, self._kept, self._genesis = monitor, others, kept, genesis
         self.after_batch: Callable[[Site], None] = lambda site: None
+        self.convicted: Callable[[Site, events.Convict], None] = lambda site, effect: None
         self.settled: Callable[[Site, events.Settled], None] = lambda site, effect: None
         self.process: Process
         self._dice = Random(0)
@@ -131,6 +132,7 @@ class Site:
                 self._monitor.stable(self, effect.certificate)
             case events.Convict():
                 self._monitor.convicted(self, effect)
+                self.convicted(self, effect)
             case events.Diverged():
                 self._monitor.diverged(self, effect)
             case events.Settled():
