@@ -48,7 +48,7 @@ from hivemind.ledger.hive import HiveLedger
 from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.principal import Principal, Role
 from hivemind.model.project import ProjectManifest
-from hivemind.security.envelope import seal
+from hivemind.security.envelope import STRANGER, seal
 from hivemind.security.identity import Identity
 from hivemind.state.operations import (
     Operation,
@@ -285,7 +285,12 @@ class Node:
         return await self._submit(operation, by, nonce)
 
     async def _submit(self, operation: Operation, by: Identity, nonce: str = "") -> Outcome:
-        sealed = seal(by, self.ledger.state.hive, nonce or os.urandom(12).hex(), encode_operation(operation))
+        state = self.ledger.state
+        who = state.principals.get(by.public)
+        sealed = seal(
+            by, state.hive, nonce or os.urandom(12).hex(), encode_operation(operation),
+            since=who.since if who else STRANGER,
+        )  # fmt: skip
         receipt = await self.ledger.submit(sealed)
         return receipt.outcome
 

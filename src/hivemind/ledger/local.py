@@ -125,7 +125,8 @@ class LocalEngine:
             time=self._timer.now(),
             envelopes=tuple(pending.envelope for pending in taken),
         )
-        operations = [Signed(p.envelope.signer, p.envelope.nonce, p.operation) for p in taken]
+        held = ((pending.envelope, pending.operation) for pending in taken)
+        operations = [Signed(each.signer, each.nonce, what, each.since) for each, what in held]
         try:
             outcomes = await self._journal.append(batch, operations)
         except Unavailable as error:

@@ -72,7 +72,7 @@ def replay(log: Log, path: Path, hive: str | None) -> Replayed:
 
 def signed(batch: Batch) -> list[Signed]:
     """The operations of a batch whose envelopes were checked when they were accepted."""
-    return [Signed(e.signer, e.nonce, decode_operation(e.payload)) for e in batch.envelopes]
+    return [Signed(e.signer, e.nonce, decode_operation(e.payload), e.since) for e in batch.envelopes]
 
 
 def _begin(log: Log, path: Path, hive: str | None) -> Replayed:

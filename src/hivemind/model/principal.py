@@ -33,6 +33,8 @@ class Principal(Record, frozen=True, kw_only=True):
     version: int = 1
     created: int = 0
     updated: int = 0
+    since: int = 0
+    """Sequence of the batch that let it in, this time; 0: that was before it mattered."""
 
 
 PublicKey = Annotated[

@@ -137,7 +137,10 @@ def join(state: State, operation: JoinHive, who: Principal) -> Outcome:
         updated=state.time,
     )
     state.tables.put(state.nodes, let_in.id, let_in)
-    principal = Principal(id=let_in.id, name=let_in.name, kind="node", created=state.time, updated=state.time)
+    principal = Principal(
+        id=let_in.id, name=let_in.name, kind="node",
+        created=state.time, updated=state.time, since=state.sequence,
+    )  # fmt: skip
     state.tables.put(state.principals, let_in.id, principal)
     return Outcome(id=let_in.id, version=let_in.version)
 
@@ -190,7 +193,7 @@ def _let_in_administrator(state: State, operation: JoinHive) -> str:
     name = wished if wished not in taken else f"admin-{operation.node[:16]}"
     person = Principal(
         id=operation.administrator, name=name, kind="person", role=Role.ADMIN,
-        created=state.time, updated=state.time,
+        created=state.time, updated=state.time, since=state.sequence,
     )  # fmt: skip
     state.tables.put(state.principals, person.id, person)
     return person.id

@@ -23,7 +23,7 @@ def found(state: State, operation: RegisterPrincipal, signer: str) -> Outcome:
     new = operation.principal
     if new.id != signer or new.role is not Role.ADMIN:
         raise Forbidden("a new hive is founded by its administrator's own key")
-    return _put(state, replace(new, created=state.time, updated=state.time))
+    return _put(state, _fresh(state, new))
 
 
 def register(state: State, operation: RegisterPrincipal, who: Principal) -> Outcome:
@@ -35,7 +35,7 @@ def register(state: State, operation: RegisterPrincipal, who: Principal) -> Outc
     _validate(state, new)
     old = state.principals.get(new.id)
     if old is None:
-        return _put(state, replace(new, kind="person", version=1, created=state.time, updated=state.time))
+        return _put(state, replace(_fresh(state, new), kind="person", version=1))
     if old.role == new.role:
         return Outcome(id=old.id, version=old.version)
     _keep_an_administrator(state, old)
@@ -64,7 +64,7 @@ def _register_node(state: State, new: Principal) -> Outcome:
         raise Conflict(f"this key belongs to the person {old.name!r}", hint="each node has a key of its own")
     if new.role is not Role.VIEWER:
         raise Invalid("a node has no role", hint="leave it out")
-    return _put(state, old or replace(new, created=state.time, updated=state.time))
+    return _put(state, old or _fresh(state, new))
 
 
 def _validate(state: State, new: Principal) -> None:
@@ -119,6 +119,10 @@ def _refuse_node(state: State, name: str) -> None:
 
 def _person(state: State, name: str) -> Principal | None:
     return next((p for p in state.principals.values() if p.kind != "node" and p.name == name), None)
+
+
+def _fresh(state: State, new: Principal) -> Principal:
+    return replace(new, created=state.time, updated=state.time, since=state.sequence)
 
 
 def _put(state: State, new: Principal) -> Outcome:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hivemind.deployments.slots import Slots
-from hivemind.errors import HivemindError, from_code
+from hivemind.errors import Forbidden, HivemindError, from_code
 from hivemind.model.allocation import Allocation, AllocationState
 from hivemind.model.app import App, AppSpec
 from hivemind.model.backup import BackupTarget
@@ -55,6 +55,8 @@ class Signed(msgspec.Struct, frozen=True):
     signer: str
     nonce: str
     operation: Operation
+    since: int = 0
+    """See `security.envelope`."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,6 +73,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def raise_for_error(self) -> None:
         if self.code:
             raise from_code(self.code, self.message, self.hint)
+
+
+_OUTDATED = Outcome(
+    code=Forbidden.code,
+    message="this was signed before its signer was let in, or let in again",
+    hint="ask again: the same wish, signed now, counts",
+)
 
 
 class Reply(Record, frozen=True, kw_only=True):
@@ -396,6 +405,8 @@ class State:
         key = f"{signed.signer}/{signed.nonce}"
         if key in self.replies:
             return self.replies[key].outcome
+        if not self._of_this_life(signed):
+            return _OUTDATED
         mark = len(self.tables.log)
         dirty = set(self.dirty)
         try:
@@ -412,6 +423,13 @@ class State:
             self.dirty = dirty
         self._remember(key, signed, outcome)
         return outcome
+
+    def _of_this_life(self, signed: Signed) -> bool:
+        """What a signer signed before it was let in, or before it was let in again, was refused, or was done and is
+        forgotten: whoever kept it could bring it up once more. It leaves no trace, as what strangers sign: else that
+        would drive out what is remembered of its signer."""
+        who = self.principals.get(signed.signer)
+        return who is None or not signed.since or signed.since == who.since
 
     def _remember(self, key: str, signed: Signed, outcome: Outcome) -> None:
         """Strangers leave no trace: they could fill the memory with refusals."""

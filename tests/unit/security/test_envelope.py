@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -29,12 +30,14 @@ def test_a_sealed_envelope_is_genuine_in_its_hive_only() -> None:
         {"nonce": "nonce2"},
         {"payload": b"payload2"},
         {"payload": b""},
+        {"since": 3},
+        {"since": 0},
         {"signature": bytes(64)},
         {"signature": b""},
     ],
 )
 def test_every_field_is_covered(change: dict[str, Any]) -> None:
-    changed = replace(seal(ME, "hive", "nonce", b"payload"), **change)
+    changed = replace(seal(ME, "hive", "nonce", b"payload", since=2), **change)
     assert not genuine(changed, changed.hive)
 
 
@@ -60,3 +63,10 @@ def test_a_key_has_one_spelling() -> None:
     shouted = seal(Shouting(bytes(32)), "hive", "nonce", b"payload")
     assert shouted.signer != ME.public
     assert not genuine(shouted, "hive")
+
+
+def test_what_does_not_say_since_when_its_signer_is_known_is_signed_as_ever() -> None:
+    """Ledgers hold such, and their chain covers the bytes."""
+    envelope = seal(ME, "hive", "nonce", b"payload")
+    assert b"since" not in msgspec.msgpack.encode(envelope)
+    assert genuine(msgspec.msgpack.decode(msgspec.msgpack.encode(envelope), type=Envelope), "hive")

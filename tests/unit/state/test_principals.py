@@ -9,7 +9,14 @@ import pytest
 from hive import ADMIN, Hive
 from hivemind.model.principal import Principal, Role
 from hivemind.model.project import ProjectManifest
-from hivemind.state.operations import PutProject, RegisterNode, RegisterPrincipal, RevokePrincipal
+from hivemind.security.envelope import STRANGER
+from hivemind.state.operations import (
+    DeleteProject,
+    PutProject,
+    RegisterNode,
+    RegisterPrincipal,
+    RevokePrincipal,
+)
 from hivemind.state.principals import hive_of
 from hivemind.state.state import Outcome, Signed, State
 
@@ -132,3 +139,44 @@ def test_a_node_that_changes_its_name_is_found_under_the_new_one() -> None:
     assert hive.state.principals["node-0"].name == "renamed"
     assert admit(hive, ANN, "renamed", refused=True).code == "forbidden"
     admit(hive, ANN, "node-0")
+
+
+def project(name: str) -> PutProject:
+    return PutProject(manifest=ProjectManifest(name=name))
+
+
+def replayed(hive: Hive, signed: Signed) -> Outcome:
+    hive.time += 10
+    [outcome] = hive.state.apply(hive.state.sequence + 1, hive.time, [signed])
+    return outcome
+
+
+def test_what_a_stranger_signed_counts_for_nothing_once_it_is_let_in() -> None:
+    hive = Hive()
+    signed = Signed(ANN, "early", project("early"), STRANGER)
+    assert replayed(hive, signed).code == "forbidden"
+    admit(hive, ANN, "ann", Role.ADMIN)
+    replies = dict(hive.state.replies)
+    outcome = replayed(hive, signed)
+    assert outcome.code == "forbidden" and "let in" in outcome.message
+    assert "early" not in hive.state.projects
+    assert dict(hive.state.replies) == replies, "whoever replays drives nothing out"
+    since = hive.state.principals[ANN].since
+    assert since and not replayed(hive, Signed(ANN, "now", project("now"), since)).code
+
+
+def test_what_was_signed_in_an_earlier_life_is_not_done_again_in_the_next() -> None:
+    hive = Hive()
+    admit(hive, ANN, "ann", Role.ADMIN)
+    first = hive.state.principals[ANN].since
+    done = Signed(ANN, "once", project("once"), first)
+    assert not replayed(hive, done).code
+    assert not replayed(hive, done).code, "asked twice, told twice"
+    admit(hive, ANN, "ann", Role.OPERATOR)
+    assert hive.state.principals[ANN].since == first, "another role is no other life"
+    hive.do(DeleteProject(name="once"))
+    revoke(hive, "ann")
+    admit(hive, ANN, "ann", Role.ADMIN)
+    assert hive.state.principals[ANN].since > first
+    assert replayed(hive, done).code == "forbidden"
+    assert "once" not in hive.state.projects

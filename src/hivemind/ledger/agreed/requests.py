@@ -51,7 +51,9 @@ def valid(request: Request, hive: str, largest: int) -> Held | None:
 
 
 def signed(held: Iterable[Held]) -> list[Signed]:
-    return [Signed(envelope.signer, envelope.nonce, operation) for envelope, operation in held]
+    return [
+        Signed(envelope.signer, envelope.nonce, operation, envelope.since) for envelope, operation in held
+    ]
 
 
 def result_of(outcome: Outcome) -> bytes:

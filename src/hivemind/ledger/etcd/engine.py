@@ -182,7 +182,7 @@ class EtcdEngine:
         for place, envelope in enumerate(batch.envelopes):
             with contextlib.suppress(HivemindError):
                 operation = checked(envelope, self._state.hive, self._journal.settings.operation_size)
-                operations.append(Signed(envelope.signer, envelope.nonce, operation))
+                operations.append(Signed(envelope.signer, envelope.nonce, operation, envelope.since))
                 places.append(place)
         for place, outcome in zip(places, await self._journal.append(batch, operations), strict=True):
             outcomes[place] = outcome
