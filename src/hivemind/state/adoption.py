@@ -23,6 +23,7 @@ from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.principal import Principal
 from hivemind.model.volume import key
 from hivemind.protocols.pbft import limits
+from hivemind.state.apps import MAX_REPLICAS
 from hivemind.state.operations import AdoptRecords
 from hivemind.state.state import (
     Outcome,
@@ -179,7 +180,24 @@ def clashes(state: State, brought: Belongings) -> list[str]:
                 found.append(_called(name, record))
             elif name not in ("projects", *_NAMED) and k in table and table[k] != record:
                 found.append(f"{name} {k}")
-    return found
+    return [*found, *_taken(state, brought)]
+
+
+def _taken(state: State, brought: Belongings) -> Iterator[str]:
+    """Host ports and service names, which belong to one app of the hive."""
+    specs = [state.revision(app.id, app.revision).spec for app in state.apps.values() if not app.deleted]
+    ports = {port for spec in specs for port in spec.node_ports}
+    services = {spec.service for spec in specs if spec.service}
+    revisions: Mapping[str, Any] = brought.get("revisions", {})
+    apps: Mapping[str, Any] = brought.get("apps", {})
+    for app in apps.values():
+        revision = revisions.get(revision_key(app.id, app.revision))
+        if app.deleted or revision is None:
+            continue
+        called = _called("apps", app)
+        yield from (f"port {port} of {called}" for port in sorted(ports & set(revision.spec.node_ports)))
+        if revision.spec.service in services:
+            yield f"service name {revision.spec.service} of {called}"
 
 
 def _clashes(state: State, name: str, there: Record | None, record: Any) -> bool:
@@ -209,7 +227,8 @@ def _called(name: str, record: Any) -> str:
 
 
 def _check_whole(brought: Belongings, node: str) -> None:
-    """Whatever is looked up later has to be there: a record that leads nowhere would stop every node at once."""
+    """Whatever is looked up later has to be there, and nothing be beyond what may be deployed: a record that leads
+    nowhere, or without end, would stop every node at once."""
     for wrong in _loose_ends(brought, node):
         raise Invalid(f"these records do not hold together: {wrong}")
 
@@ -220,7 +239,10 @@ def _loose_ends(brought: Belongings, node: str) -> Iterator[str]:
         for number in {app.revision, app.stable} - {0}:
             if revision_key(app.id, number) not in of["revisions"]:
                 yield f"app {app.name} has no revision {number}"
+        if not 0 <= app.replicas <= MAX_REPLICAS:
+            yield f"app {app.name} has {MAX_REPLICAS} replicas at most"
     for revision in of["revisions"].values():
+        revision.spec.validate()
         yield from _of_app(of, revision.app, "a revision")
         app = of["apps"].get(revision.app)
         for pin, number in revision.pins.items() if app else ():

@@ -13,6 +13,7 @@ from grown_hive import ADMIN, GrownHive, key
 from hive import Hive
 from hivemind.errors import Conflict, Invalid, TooLarge
 from hivemind.model.allocation import AllocationState
+from hivemind.model.app import AppSpec
 from hivemind.model.base import encode
 from hivemind.model.content import Piece
 from hivemind.model.job import JobManifest, JobSpec
@@ -26,6 +27,7 @@ from hivemind.model.volume import VolumeManifest
 from hivemind.state.adoption import belongings, clashes, pack, unpack
 from hivemind.state.operations import (
     AdoptRecords,
+    DeleteApp,
     LeaveHive,
     Operation,
     PutContent,
@@ -156,6 +158,23 @@ def test_all_clashes_are_told_at_once_and_nothing_is_taken() -> None:
     assert not hive.node("b").adopted
 
 
+def test_ports_and_service_names_of_the_hives_apps_are_not_brought() -> None:
+    small, hive = Small(), joined("c")
+    ports = (Port(container=80, host=8080), Port(container=81, host=8081))
+    small.deploy("mine", ports=ports, service="web.local")
+    small.deploy("gone", ports=(Port(container=80, host=9090),))
+    small.do(DeleteApp(project="default", name="gone"))
+    hive.deploy("theirs", ports=ports[:1], service="web.local")
+    hive.deploy("other", ports=(Port(container=80, host=9090),))
+    told = bring(hive, small, refused=True).message
+    assert (
+        "port 8080/tcp of app default/mine" in told and "service name web.local of app default/mine" in told
+    )
+    assert "8081" not in told and "9090" not in told
+    hive.do(DeleteApp(project="default", name="theirs"))
+    bring(hive, small)
+
+
 def test_what_means_the_same_does_not_clash() -> None:
     small, hive = Small(), joined()
     for each in (small, hive):
@@ -183,6 +202,11 @@ def test_who_may_bring() -> None:
     assert hive.do(operation, refused=True).code == "conflict"
 
 
+def _with(found: Any, table: str, **changed: Any) -> Any:
+    records = {k: msgspec.structs.replace(record, **changed) for k, record in found[table].items()}
+    return {**found, table: records}
+
+
 BROKEN: dict[str, tuple[Any, str]] = {
     "no JSON": (lambda found: zlib.compress(b"x"), "cannot be read"),
     "not compressed": (lambda found: b"xyz", "cannot be read"),
@@ -198,6 +222,8 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "no bundles": (lambda found: pack({**found, "bundles": {}}), "is of none"),
     "no definitions": (lambda found: pack({**found, "definitions": {}}), "has no definition"),
     "no jobs": (lambda found: pack({**found, "jobs": {}}), "of no job"),
+    "replicas without end": (lambda found: pack(_with(found, "apps", replicas=10**9)), "replicas at most"),
+    "what nobody may deploy": (lambda found: pack(_with(found, "revisions", spec=AppSpec())), ""),
 }  # fmt: skip
 
 
