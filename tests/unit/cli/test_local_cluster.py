@@ -87,8 +87,11 @@ def test_every_node_has_ports_of_its_own_and_keeps_them(tmp_path: Path) -> None:
     assert (first.nodes[0].web_port, first.nodes[0].ws_port) == (http, ws)
     place.write(first)
     assert plan(config, place) == first == Place("test").read()
-    with pytest.raises(Conflict, match="of 5 nodes already"):
-        plan(load(written(tmp_path, "swarm: test\nnodes: {count: 4}\n")), place)
+    kept = load(written(tmp_path, text + "cleanup: false\n"))
+    assert not plan(kept, place).cleanup, "how it ends is for the file to say"
+    for other in (text.replace("count: 5", "count: 4"), text.replace(f"httpPort: {http}", "httpPort: 9")):
+        with pytest.raises(Conflict, match=f"of 5 nodes already, with httpPort {http} and wsPort {ws}"):
+            plan(load(written(tmp_path, other)), place)
 
 
 def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> None:

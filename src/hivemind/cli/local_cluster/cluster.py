@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 
+from msgspec.structs import replace
+
 from hivemind.cli.local_cluster import daemons
 from hivemind.cli.local_cluster.config import ClusterConfig
 from hivemind.cli.local_cluster.place import LocalNode, Place, Written
@@ -19,21 +21,25 @@ from hivemind.model.cluster import FoundRequest, JoinRequest, JoinTokenRequest
 _START = 60.0
 """Seconds that daemons have until they answer."""
 _AT_A_TIME = 8
+_AS_BEFORE = "of the hive, as before"
 Heard = Callable[[str, str, str], None]
 """Node, state, detail: how far one of them is."""
 
 
 def plan(config: ClusterConfig, place: Place) -> Written:
-    """Ports for every node. What is written down already stays; raises `Conflict` when a port that was asked for is
-    taken."""
+    """Ports for every node. What is written down already stays. Raises `Conflict` when that is not what was asked for,
+    or a port is taken."""
     known = place.read()
     if known is not None:
-        if len(known.nodes) != config.nodes.count:
+        first, wished = known.nodes[0], config.nodes
+        there = (len(known.nodes), first.web_port, first.ws_port)
+        if there != (wished.count, wished.http_port, wished.ws_port):
             raise Conflict(
-                f"there is a cluster {config.swarm} of {len(known.nodes)} nodes already",
-                hint="remove it first: hivemind cluster down",
+                f"there is a cluster {config.swarm} of {there[0]} nodes already, with httpPort {there[1]} and wsPort"
+                f" {there[2]}, and the file says otherwise",
+                hint="remove it first: hivemind cluster down; or write into the file what it has",
             )
-        return known
+        return replace(known, cleanup=config.cleanup)
     for key, port in (("httpPort", config.nodes.http_port), ("wsPort", config.nodes.ws_port)):
         if not is_free(port):
             raise Conflict(f"port {port} is taken by another program", hint=f"choose another nodes.{key}")
@@ -108,10 +114,17 @@ class LocalCluster:
     def _gather(self, heard: Heard) -> None:
         first, *others = self.written.nodes
         founder = self.clients[first.number]
-        if not founder.cluster.status().name:
+        if self._is_in(first):
+            heard(first.name, "ready", _AS_BEFORE)
+        else:
             founder.cluster.init(FoundRequest(name=self.written.swarm))
-        heard(first.name, "ready", "founded the hive")
-        missing = [node for node in others if not self._is_in(node)]
+            heard(first.name, "ready", "founded the hive")
+        missing = []
+        for node in others:
+            if self._is_in(node):
+                heard(node.name, "ready", _AS_BEFORE)
+            else:
+                missing.append(node)
         if not missing:
             return
         wish = JoinTokenRequest(uses=len(missing), expires=600.0, addresses=False)
