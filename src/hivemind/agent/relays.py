@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -30,6 +31,8 @@ _OPEN = 3.0
 _FIRST = 5.0
 _AT_ONCE = 1_000
 """Connections that are carried at a time, each way."""
+_OF_ONE = 250
+"""Of those that come here, from one node: none takes it from all others."""
 _CONNECTED = b"\1"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -69,7 +72,8 @@ class Relays:
         self._links: Links | None = None
         self._undo: Callable[[], None] = lambda: None
         self._listening: dict[Place, _Listener] = {}
-        self._carried = 0
+        self._carried: Counter[str] = Counter()
+        """What comes here, by the node from which."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connect(self, links: Links) -> None:
@@ -142,9 +146,9 @@ class Relays:
     # -- to here ---------------------------------------------------------------------------------------------
 
     async def _serve(self, stream: Stream) -> None:
-        if self._carried >= _AT_ONCE:
+        if self._carried.total() >= _AT_ONCE or self._carried[stream.peer] >= _OF_ONE:
             return
-        self._carried += 1
+        self._carried[stream.peer] += 1
         try:
             async with asyncio.timeout(_FIRST):
                 first = await stream.receive()
@@ -160,7 +164,8 @@ class Relays:
         except (HivemindError, TimeoutError, msgspec.MsgspecError, ValueError) as error:
             log.debug("node %s is not served: %s", stream.peer[:12], error)
         finally:
-            self._carried -= 1
+            self._carried[stream.peer] -= 1
+            self._carried += Counter()  # without those that are none
 
     def _may(self, wish: Wish) -> bool:
         """Only what this node publishes itself."""

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from hive import Hive
+from hivemind.agent import relays
 from hivemind.agent.relays import Relays, Streams, Target, Wish
 from hivemind.drivers.network.contract import Published
 from hivemind.errors import Conflict, Unavailable
@@ -137,3 +138,25 @@ async def test_nothing_is_reached_that_does_not_live_there(world: World) -> None
     with pytest.raises(Unavailable):
         await stream.receive()
     assert world.reached == []
+
+
+async def test_a_node_that_connects_without_end_takes_it_from_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "_OF_ONE", 3)
+    greedy, wish = world.network.peers("node-2"), msgspec.msgpack.encode(Wish(world.replica.id, 80))
+    world.peers.append(greedy)
+    world.network.introduce()
+    held = []
+    for _ in range(3):
+        held.append(await greedy.open("node-1", "port", timeout=1))
+        await held[-1].send(wish)
+        assert await held[-1].receive() is not None
+    further = await greedy.open("node-1", "port", timeout=1)
+    with pytest.raises(Unavailable):
+        await further.send(wish)
+        await further.receive()
+    assert await world.ask(b"ab") == b"ba"
+    await held[0].finish()
+    assert await held[0].receive() is None
+    assert await world.ask(b"cd") == b"dc"
