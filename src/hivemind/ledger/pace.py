@@ -41,10 +41,12 @@ class Pace:
         self._long += ((seconds > _LONG) - self._long) * _WEIGHT
         if self._long < _FEW:
             self._pause = _SOONEST
-        if seconds > _NOTICED or self._long > _MANY:
+        if self._long > _MANY:
             # If the next try is a quick one, it goes on from there; if not, this is left to a thread at once.
             self._long = _MANY
             self._left, self._pause = self._pause, min(2 * self._pause, _LATEST)
+        elif seconds > _NOTICED:
+            self._left = _SOONEST
 
     def elsewhere(self) -> None:
         """A thread waited for a write."""
