@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from hivemind.daemon.hive.invitation import Invitation
+from hivemind.daemon.hive.seeking import NEIGHBOURS, Entrance, Search
+from hivemind.daemon.hive.wire import Wire
+from hivemind.daemon.settings import ClusterSettings
 from hivemind.security.identity import Identity
 from hivemind.transport.contract import Address
 from hivemind.transport.discovery.multicast import Multicast
@@ -62,6 +67,23 @@ async def test_nodes_of_one_hive_hear_each_other_and_nobody_else() -> None:
     finally:
         for each in made:
             each.close()
+
+
+async def test_a_node_that_wants_in_hears_where_its_neighbours_are() -> None:
+    """Nobody told it of any address."""
+    there: tuple[Address, ...] = (("10.1.1.1", 7_946),)
+    neighbour, newcomer = Multicast(Identity(bytes(32)), "hive", SECRET, there), Identity(b"n" * 32)
+    await neighbour.start(Ear())
+    wire = await Wire.open(("10.1.1.1", 0), newcomer)
+    invitation = Invitation("hive", "office", SECRET, b"t" * 32, "member", ())
+    settings = ClusterSettings(cluster_multicast="on")
+    try:
+        async with Search(wire, newcomer, settings, invitation, cached=Path("/nowhere")) as search:
+            async with asyncio.timeout(20):
+                assert await anext(search) == Entrance(there[0], NEIGHBOURS)
+    finally:
+        neighbour.close()
+        await wire.close()
 
 
 async def test_where_there_is_no_such_network_it_says_so_and_the_node_goes_on(
