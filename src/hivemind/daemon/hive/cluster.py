@@ -437,6 +437,7 @@ class Cluster:
         def admitted(answer: Admitted, entrance: Entrance) -> None:
             self._memory.keep(replace(belonging, phase="admitted", name=answer.name, known=answer.peers))
             self._tell(JoinStep(step="admitted", detail=f"let in at {entrance}"))
+            log.info("the hive %s has let this node in at %s", answer.name, entrance)
 
         search = Search(
             wire, house.key, self._settings, invitation,
@@ -491,7 +492,8 @@ class Cluster:
         await self._company.registered()
         await self._house.ledger.settle()
         await asyncio.to_thread(shutil.rmtree, self._house.data / "joining", ignore_errors=True)
-        self._memory.keep(replace(self._memory.now or belonging, phase="member", token="", forget_own=False))
+        now = self._memory.now or belonging
+        self._memory.keep(replace(now, phase="member", token="", forget_own=False, seeds=()))
         self._tell(JoinStep(step="ready", detail=self._step.detail))
         log.info("joined the hive %s", belonging.name)
 
