@@ -76,6 +76,8 @@ class Distribution:
     async def _answer(self, request: Request, path: str) -> Response:
         check_host(request)
         who = caller(self._backend, request, basic=True)
+        if who.through:
+            raise Forbidden("images are asked for at the node that has them", hint="ask that node itself")
         if not path:
             return JSONResponse({})
         who.require(Role.OPERATOR)

@@ -6,7 +6,9 @@ back-pressure. Whoever asked sends what a client would, the other side what an a
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -29,6 +31,15 @@ _FROM_APPLICATION = frozenset(
         "websocket.http.response.start", "websocket.http.response.body",
     )
 )  # fmt: skip
+_TYPES: dict[str, tuple[type, ...]] = {
+    "body": (bytes,), "more_body": (bool,), "status": (int,), "code": (int,), "bytes": (bytes, NoneType),
+    "text": (str, NoneType), "reason": (str, NoneType), "subprotocol": (NoneType,), "headers": (list,),
+}  # fmt: skip
+"""Of what stands in an event. Nobody offers a subprotocol."""
+_NAME = re.compile(rb"[a-z][a-z0-9-]*")
+_UNSPEAKABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_OF_THE_CONNECTION = (b"connection", b"keep-alive", b"set-cookie", b"transfer-encoding", b"upgrade")
+"""Headers that no answer of the other node may have: they are about the connection, or the whole of this one."""
 _BODIES = ("http.request", "http.response.body", "websocket.http.response.body")
 
 Event = MutableMapping[str, Any]
@@ -84,9 +95,26 @@ class Events:
             event = _events.decode(data)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise Invalid("what the other node sends cannot be read") from None
-        if event.get("type") not in self._expected:
+        if event.get("type") not in self._expected or not _sound(event):
             raise Invalid("the other node sends what nobody asked for")
         return event
+
+
+def _sound(event: Event) -> bool:
+    """Whether whoever takes it for one of his own can do no harm with it: a header, or a status, that ends its line
+    would begin an answer to somebody else's request."""
+    if any(type(event[key]) not in types for key, types in _TYPES.items() if key in event):
+        return False
+    if event["type"].endswith("http.response.start") and not 200 <= event.get("status", 0) < 600:
+        return False
+    return all(_sound_header(header) for header in event.get("headers", ()))
+
+
+def _sound_header(header: Any) -> bool:
+    if not isinstance(header, list) or len(header) != 2 or not all(type(each) is bytes for each in header):
+        return False
+    name, value = header
+    return bool(_NAME.fullmatch(name)) and name not in _OF_THE_CONNECTION and not _UNSPEAKABLE.search(value)
 
 
 def _pieces(event: Event) -> list[Event]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from hivemind.api.remote.wire import SERVICE, Events, Opening, encode_opening
+from hivemind.api.remote.wire import SERVICE, Event, Events, Opening, encode_opening
 from hivemind.drivers.runtimes.contract import ExecSpec, LogLine
-from hivemind.errors import Conflict, Forbidden, HivemindError, NotFound, Unauthenticated, Unavailable
-from hivemind.model.answers import ExecChannel, Problem
+from hivemind.errors import (
+    Conflict,
+    Forbidden,
+    HivemindError,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from hivemind.model.answers import PROBLEM_FORMAT, ExecChannel, Problem
 from hivemind.model.base import decode
 from hivemind.model.principal import Principal, Role
 from hivemind.security.delegation import Delegation, delegate
@@ -184,7 +193,8 @@ async def ask(pair: Pair, shown: Statement) -> tuple[int, Problem | None]:
         while event := await events.receive():
             body += event.get("body", b"")
         await stream.finish()
-        return head["status"], None if head["status"] == 200 else decode(body, Problem)
+        told = dict(head["headers"])[b"content-type"] == PROBLEM_FORMAT.encode()
+        return head["status"], decode(body, Problem) if told else None
     finally:
         await stream.close()
 
@@ -235,10 +245,44 @@ def test_the_word_of_the_asking_node_counts_for_nothing(pair: Pair) -> None:
         assert answered == status, said
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"status": "200 OK\r\nx: y"},
+        {"status": 99},
+        {"status": True},
+        {"headers": [(b"x: y\r\nset-cookie", b"a")]},
+        {"headers": [(b"x", b"y\r\n\r\nHTTP/1.1 200 OK")]},
+        {"headers": [(b"X", b"y")]},
+        {"headers": [(b"transfer-encoding", b"chunked")]},
+        {"headers": [(b"set-cookie", b"a=b")]},
+        {"headers": [("x", "y")]},
+        {"headers": [(b"x",)]},
+        {"headers": 7},
+    ],
+)
+def test_what_a_node_answers_ends_no_line_and_is_about_no_connection(pair: Pair, changed: Event) -> None:
+    """Behind a proxy that several people share it could answer somebody else's request."""
+    [only] = pair.deploy()
+
+    async def liar(scope: object, receive: object, send: Callable[[Event], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [], **changed})
+        await send({"type": "http.response.body", "body": b"[]"})
+
+    pair.far.remote.application = liar
+    with pytest.raises(Invalid, match="nobody asked for"):
+        pair.near.local.allocations.processes(only)
+
+
 def test_nothing_is_changed_through_another_node(pair: Pair) -> None:
     pair.deploy()
-    for method, target in (("DELETE", "/v1/projects/default/apps/web"), ("GET", "/v1/projects/default/apps")):
-        shown = delegate(ADMIN, "testhive", wish(pair, "", method=method, target=target, nonce=method))
+    for method, target in (
+        ("DELETE", "/v1/projects/default/apps/web"),
+        ("GET", "/v1/projects/default/apps"),
+        ("POST", "/v2/library/x/blobs/uploads/"),
+        ("POST", "/v1/cluster/force-recover"),
+    ):
+        shown = delegate(ADMIN, "testhive", wish(pair, "", method=method, target=target, nonce=target))
         status, _ = pair.near.run(ask(pair, shown))
         assert status == 403
 
