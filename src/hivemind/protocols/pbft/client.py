@@ -15,7 +15,17 @@ from hivemind.protocols.pbft.epochs import Epochs
 from hivemind.protocols.pbft.events import Refused, Settled, Submitted
 from hivemind.protocols.pbft.quorum import weak
 from hivemind.protocols.pbft.settings import Settings
-from hivemind.protocols.pbft.wire import Malformed, Reply, Request, Said, Wish, decode, decode_body, encode
+from hivemind.protocols.pbft.wire import (
+    Malformed,
+    Reply,
+    Request,
+    Said,
+    Several,
+    Wish,
+    decode,
+    decode_body,
+    encode,
+)
 
 _LONGEST = 8
 """How many times the first timeout a client waits at most before it asks again."""
@@ -53,10 +63,15 @@ class Client:
             return self._submit(event.request)
         if isinstance(event, Tick):
             return self._tick()
+        return self._received(event.message)
+
+    def _received(self, message: bytes, *, alone: bool = True) -> list[Send | Settled | Refused]:
         try:
-            packet = decode(event.message)
+            packet = decode(message)
         except Malformed:
             return []
+        if isinstance(packet, Several) and alone and len(packet.messages) <= limits.TOGETHER:
+            return [effect for part in packet.messages for effect in self._received(part, alone=False)]
         if not isinstance(packet, Said) or packet.epoch != self._epochs.current.number:
             return []
         return self.on_reply(packet)

@@ -255,6 +255,8 @@ class Recall(msgspec.Struct, frozen=True, array_like=True, tag=11):
     """From a voter that has lost its votes: how far may I have gone?"""
 
     epoch: int
+    above: int = -1
+    """It knows, and nothing is missing but a view above this one: please begin one. -1: it asks."""
 
 
 class Recalled(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -353,10 +355,12 @@ def decode_proposal(data: bytes) -> Proposal:
     return proposal
 
 
-def for_client(message: bytes) -> bool:
-    """Whether it is a REPLY, for a `Client` that runs beside no replica."""
+def for_client(message: bytes, *, alone: bool = True) -> bool:
+    """Whether it is a REPLY, or has one in it, for a `Client` that runs beside no replica."""
     try:
         packet = decode(message)
+        if isinstance(packet, Several):
+            return alone and any(for_client(part, alone=False) for part in packet.messages[: limits.TOGETHER])
         return isinstance(packet, Said) and isinstance(decode_body(packet.statement), Reply)
     except Malformed:
         return False

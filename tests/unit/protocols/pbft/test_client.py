@@ -43,6 +43,16 @@ def test_f_plus_1_equal_replies_settle(client: Client) -> None:
     assert isinstance(sent, Send) and sent.to == "C", "to the primary of the view that they named"
 
 
+def test_replies_that_come_with_others_count(client: Client) -> None:
+    other = wire.encode(wire.Recall(0))
+    [message] = wire.together([other, reply("B", b"1").message])
+    assert wire.for_client(message) and not wire.for_client(other)
+    [nested] = wire.together([other, message])
+    assert not wire.for_client(nested) and client.handle(Received("B", nested), 1) == []
+    assert client.handle(reply("A", b"1"), 1) == []
+    assert client.handle(Received("B", message), 1) == [Settled(request="p/1", result=b"1")]
+
+
 @pytest.mark.parametrize(
     "message",
     [
