@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from hivemind.errors import Conflict, Forbidden, Invalid
@@ -14,6 +16,9 @@ from hivemind.state.leaving import find
 from hivemind.state.operations import AllocationReport, DrainNode, RegisterNode, ReportAllocations, UpdateNode
 from hivemind.state.projects import check_version
 from hivemind.state.state import Outcome, State
+
+LONGEST_REASON: Final = 4096
+"""Characters: it is kept with the allocation, or the task, by all nodes."""
 
 
 def register(state: State, operation: RegisterNode, who: Principal) -> Outcome:
@@ -105,7 +110,7 @@ def report(state: State, operation: ReportAllocations, who: Principal) -> Outcom
     if who.id != operation.node:
         raise Forbidden("a node reports only its own allocations")
     for each in operation.reports:
-        _report_one(state, operation.node, each)
+        _report_one(state, operation.node, replace(each, reason=each.reason[:LONGEST_REASON]))
     return Outcome(id=operation.node)
 
 

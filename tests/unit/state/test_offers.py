@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from grown_hive import GrownHive, key
+from hivemind.model.allocation import AllocationState
 from hivemind.model.principal import Principal, Role
 from hivemind.model.template import Resources
+from hivemind.state.nodes import LONGEST_REASON
 from hivemind.state.operations import RegisterPrincipal
 
 
@@ -44,6 +46,14 @@ def test_the_least_and_the_most_can_be_computed_with(cpus: float) -> None:
     hive.register("w", cpus=cpus, memory=2**60, gpus=2**20, task_slots=2**20, incarnation=2**62 - 1)
     hive.deploy("web", replicas=3, resources=Resources(cpus=0.5, memory=2**20))
     assert len(hive.live("web")) == 3
+
+
+def test_a_reason_is_a_reason_and_no_book() -> None:
+    hive = GrownHive("b")
+    hive.deploy("web")
+    hive.report(lambda allocation: True, AllocationState.HEALTHY, reason="x" * 100_000)
+    [kept] = hive.live("web")
+    assert kept.reason == "x" * LONGEST_REASON
 
 
 def test_no_node_takes_the_name_of_a_person_or_the_id_of_another_node() -> None:
