@@ -61,6 +61,10 @@ class Network:
         """All that it sends takes that much longer; negative takes it back."""
         self._slow[node] += by
 
+    def slowness(self, node: str) -> Micros:
+        """How much longer all that it sends takes."""
+        return self._slow[node]
+
     def heal(self) -> None:
         """Fair weather, and every link whole."""
         self.weather = self._fair

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hivemind.sim.adversaries.autobee import lies as store_lies
+from hivemind.sim.adversaries.channel import lies as wire_lies
 from hivemind.sim.adversaries.contract import Adversary
 from hivemind.sim.adversaries.kademlia import lies as table_lies
 from hivemind.sim.adversaries.pbft import (
@@ -21,6 +22,7 @@ from hivemind.sim.adversaries.pbft import (
 )
 from hivemind.sim.adversaries.swim import lies
 from hivemind.sim.hosts.autobee.scenario import AutobeeScenario
+from hivemind.sim.hosts.channel.scenario import ChannelScenario
 from hivemind.sim.hosts.hive.scenario import HiveScenario
 from hivemind.sim.hosts.kademlia.scenario import KademliaScenario
 from hivemind.sim.hosts.pbft.scenario import PbftScenario
@@ -30,7 +32,14 @@ from hivemind.sim.world import World
 
 SCENARIOS: Final[Mapping[str, type[Scenario]]] = {
     scenario.name: scenario
-    for scenario in (PbftScenario, SwimScenario, AutobeeScenario, HiveScenario, KademliaScenario)
+    for scenario in (
+        PbftScenario,
+        SwimScenario,
+        AutobeeScenario,
+        HiveScenario,
+        KademliaScenario,
+        ChannelScenario,
+    )
 }
 
 
@@ -103,6 +112,17 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         store_lies.Withholder,
         store_lies.Swapper,
         store_lies.Babbler,
+    ),
+    ChannelScenario.name: _named(
+        wire_lies.Garbler,
+        wire_lies.Doubler,
+        wire_lies.Omitter,
+        wire_lies.Swapper,
+        wire_lies.Cutter,
+        wire_lies.Babbler,
+        wire_lies.Stranger,
+        wire_lies.Replayer,
+        wire_lies.HostileFrames,
     ),
     HiveScenario.name: _named(proposals.EquivocatingPrimary, silence.Censor, replay.Replayer, silence.Silent),
 }

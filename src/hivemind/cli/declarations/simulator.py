@@ -5,7 +5,7 @@ from __future__ import annotations
 from hivemind.cli.command import FLAG, INTEGER, SECONDS, Command, Option
 from hivemind.cli.declarations.options import PLAIN_OUTPUT
 
-PROTOCOLS = ("pbft", "swim", "autobee", "hive", "kademlia")
+PROTOCOLS = ("pbft", "swim", "autobee", "hive", "kademlia", "channel")
 
 COMMANDS = (
     Command(

@@ -1,0 +1,1 @@
+"""Those who lie on the way between two nodes, or to whoever they call."""
