@@ -97,7 +97,7 @@ def opened(data: bytes) -> tuple[State, bytes]:
                 )
             state.apply(batch.sequence, batch.time, signed(batch))
             head = chain.link(body)
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AssertionError) as error:
+    except (*UNREADABLE, ValueError, TypeError, KeyError, AssertionError) as error:
         raise Corrupt(f"the snapshot cannot be read: {error}") from None
     return state, head
 

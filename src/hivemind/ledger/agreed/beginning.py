@@ -19,6 +19,7 @@ from hivemind.ledger.log import Checkpoint, Log
 from hivemind.ledger.parts import attested
 from hivemind.ledger.trust import Handover, Trust
 from hivemind.ledger.voters import lineage_of, next_of
+from hivemind.model.base import UNREADABLE
 from hivemind.protocols.machine import Signer
 from hivemind.protocols.pbft import wire
 from hivemind.protocols.pbft.certificate import checkpoint_holds
@@ -93,7 +94,7 @@ def checked(handover: Handover) -> Checkpoint:
     try:
         state = State.restore(handover.snapshot)
         certificate = None if _by_etcd(state) else _certificates.decode(handover.proof)
-    except (msgspec.DecodeError, HivemindError, ValueError, TypeError, KeyError) as error:
+    except (*UNREADABLE, HivemindError, ValueError, TypeError, KeyError) as error:
         raise Corrupt(f"the hive's state that was handed over cannot be read: {error}") from None
     if state.hive != trust.hive:
         raise Corrupt("the state that was handed over is of another hive")
