@@ -478,7 +478,7 @@ class Kademlia:
             if not refusal:
                 for presence in self._presences.values():
                     presence.sought_by(ask.node.hex())
-        elif not isinstance(ask, Down):
+        elif not isinstance(ask, Down | FindValue):
             refusal, peer = self.server.store(ask, source, sender, self.id, self.wall(), self.now)
             if peer and isinstance(ask, wire.Announce) and ask.target in self._presences:
                 self._presences[ask.target].learned(sender, peer)
