@@ -256,6 +256,8 @@ class Replica:
             catchup.on_stable(packet.certificate)
         elif isinstance(packet, Recall):
             self._amnesia.on_recall(sender, packet)
+            if (view := self._amnesia.obliges(sender, packet)) is not None:
+                self._views.leave(view)
         elif isinstance(packet, Recalled):
             self._amnesia.on_recalled(sender, packet)
         elif isinstance(packet, Accused):
