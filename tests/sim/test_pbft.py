@@ -134,7 +134,7 @@ def test_liars_among_faults_are_borne() -> None:
 
 def test_every_kind_of_fault_happens_and_is_survived() -> None:
     coverage: Counter[str] = Counter()
-    for seed in range(24):
+    for seed in range(18):
         outcome = _simulated(seed, nodes=4 + seed % 4, faults=tuple(KINDS))
         _well(outcome)
         coverage.update(outcome.coverage.keys())
@@ -143,7 +143,7 @@ def test_every_kind_of_fault_happens_and_is_survived() -> None:
         "amnesia", "new view", "new view with prepared batches", "epoch began", "stable checkpoint",
         "state installed", "settled", "mixed versions",
     }  # fmt: skip
-    assert min(coverage["torn record"], coverage["damage found"], coverage["voting halted"]) >= 8
+    assert min(coverage["torn record"], coverage["damage found"], coverage["voting halted"]) >= 6
 
 
 def test_voters_change_while_views_do() -> None:
