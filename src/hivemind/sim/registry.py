@@ -89,6 +89,7 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         flooding.Oversize,
         flooding.EquivocatingClient,
         memory.Forgetful,
+        memory.Recaller,
     ),
     KademliaScenario.name: _named(
         table_lies.WrongId,

@@ -55,3 +55,19 @@ class Forgetful(Liar):
         self.process.crash()
         self.process.log.lose()
         self.process.start()
+
+
+class Recaller(Liar):
+    name = "recaller"
+    about = "says again and again that it forgot its votes, and needs another view to vote in"
+    evidence = ("oblivion was claimed", "vote in a later view")
+
+    def begin(self) -> None:
+        self.every(30 * MILLISECOND, self._claim)
+
+    def _claim(self) -> None:
+        standing = self.standing()
+        if standing is not None:
+            self.tell("oblivion was claimed")
+            for node in self.others():
+                self.now_send(node, wire.encode(wire.Recall(standing.epoch.number, standing.view + 3)))
