@@ -87,6 +87,7 @@ ADVERSARIES: Final[Mapping[str, Mapping[str, type[Adversary]]]] = {
         flooding.Flooder,
         flooding.Babbler,
         flooding.Oversize,
+        flooding.Bundler,
         flooding.EquivocatingClient,
         memory.Forgetful,
         memory.Recaller,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hivemind.protocols.machine import MILLISECOND
+from typing import Any
+
+from hivemind.protocols.machine import MILLISECOND, Send
 from hivemind.protocols.pbft import limits, wire
 from hivemind.sim.adversaries.pbft.liar import Liar
 from hivemind.sim.hosts.pbft.application import Command, request
@@ -87,3 +89,17 @@ class EquivocatingClient(Liar):
         self.site.wished(two[0].id)
         for number, node in enumerate(self.others()):
             self.now_send(node, wire.encode(wire.Wish(two[number % 2])))
+
+
+class Bundler(Liar):
+    name = "bundler"
+    about = "puts messages together twice over, within each other, and more of them than may be"
+    evidence = ("messages were put together",)
+
+    def sends(self, send: Send) -> list[Any]:
+        self.tell("messages were put together")
+        one, twice = send.message, wire.Several((send.message,) * 2)
+        bundle = self.dice.choice(
+            (twice, wire.Several((wire.encode(twice), one)), wire.Several((one,) * (limits.TOGETHER + 1)))
+        )
+        return [Send(send.to, wire.encode(bundle))]
