@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="one of those below")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of results")
-    form.add_argument("--markdown", action="store_true", help="write docs/benchmarks.md too")
+    form.add_argument(
+        "--markdown", action="store_true", help="write docs/benchmarks.md too, or what it says of those named"
+    )
     chosen = parser.parse_args()
     for name in chosen.names:
         if name not in BENCHMARKS:
@@ -57,7 +59,10 @@ def main() -> None:
     if chosen.json:
         print(json.dumps([row for rows in results.values() for row in rows], indent=2))
     if chosen.markdown:
-        (CLONE / "docs" / "benchmarks.md").write_text(report.markdown(results))
+        page = CLONE / "docs" / "benchmarks.md"
+        page.write_text(
+            report.renewed(page.read_text(), results) if chosen.names else report.markdown(results)
+        )
 
 
 if __name__ == "__main__":

@@ -41,15 +41,26 @@ def markdown(results: Mapping[str, Sequence[Row]]) -> str:
     """Each benchmark with what its module says of it: the docstring, and `NOTE`, where the time or memory goes."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     machine = "\n".join(f"- {name}: {value}" for name, value in describe().items())
-    page = [_INTRODUCTION.format(date=today, machine=machine)]
-    for name, rows in results.items():
-        lines = [_HEAD, ("---", "---:", "---", "---:", "---", "---"), *(_cells(row) for row in rows)]
-        module = importlib.import_module(f"bench.{name}")
-        page.append(f"## {name}\n\n{(module.__doc__ or '').strip()}\n")
-        page.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-        if note := getattr(module, "NOTE", ""):
-            page.append(note)
-    return "\n".join(page)
+    introduction = _INTRODUCTION.format(date=today, machine=machine)
+    return "\n".join((introduction, *(_section(name, rows) for name, rows in results.items())))
+
+
+def renewed(page: str, results: Mapping[str, Sequence[Row]]) -> str:
+    """The page with these benchmarks told anew, in their places or at its end, and all else as it is."""
+    introduction, *others = page.split("\n## ")
+    sections = {other.partition("\n")[0]: f"## {other}" for other in others}
+    sections |= {name: _section(name, rows) for name, rows in results.items()}
+    return "\n".join((introduction, *sections.values()))
+
+
+def _section(name: str, rows: Sequence[Row]) -> str:
+    lines = [_HEAD, ("---", "---:", "---", "---:", "---", "---"), *(_cells(row) for row in rows)]
+    module = importlib.import_module(f"bench.{name}")
+    parts = [f"## {name}\n\n{(module.__doc__ or '').strip()}\n"]
+    parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    if note := getattr(module, "NOTE", ""):
+        parts.append(note)
+    return "\n".join(parts)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

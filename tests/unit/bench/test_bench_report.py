@@ -50,6 +50,17 @@ def test_the_page_has_the_machine_the_figures_and_where_the_time_goes(
     assert importlib.import_module("bench.replicas").NOTE in page
 
 
+def test_one_benchmark_is_told_anew_and_the_rest_of_the_page_stays() -> None:
+    page = report.markdown({"replicas": ROWS, "scheduler": [], "agreement": []})
+    again = report.renewed(page, {"scheduler": ROWS[2:], "discovery": []})
+    names = [line for line in again.splitlines() if line.startswith("## ")]
+    assert names == ["## The machine", "## replicas", "## scheduler", "## agreement", "## discovery"]
+    assert "| placements | 12,300 1/s | nobody |  |  |  |\n" in again
+    assert report.renewed(again, {"scheduler": [], "discovery": []}) == report.renewed(
+        page, {"discovery": []}
+    )
+
+
 def test_a_program_gets_a_list_of_results(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
