@@ -23,6 +23,7 @@ from hivemind.model.names import DEFAULT_PROJECT
 from hivemind.model.principal import Principal
 from hivemind.model.volume import key
 from hivemind.protocols.pbft import limits
+from hivemind.state import leaving, tokens
 from hivemind.state.apps import MAX_REPLICAS
 from hivemind.state.operations import AdoptRecords
 from hivemind.state.state import (
@@ -34,7 +35,6 @@ from hivemind.state.state import (
     deployment_id,
     revision_key,
 )
-from hivemind.state.tokens import hive_of
 
 Belongings = Mapping[str, Mapping[str, Record]]
 """Table, then key, then record."""
@@ -142,8 +142,9 @@ def _tables(state: State) -> Iterator[tuple[str, Any]]:
 
 
 def adopt(state: State, operation: AdoptRecords, who: Principal) -> Outcome:
-    """Once for each node. Repeated, it changes nothing."""
-    hive_of(state)
+    """Once for each node. Repeated, it changes nothing. A node that was let in a moment ago and cannot bring what it
+    has, because somebody else was first, is not in after all: the outcome's message says why."""
+    tokens.hive_of(state)
     node = state.nodes.get(operation.node)
     if node is None:
         raise NotFound(f"there is no node {operation.node[:12]!r}", hint="it joins first")
@@ -155,11 +156,12 @@ def adopt(state: State, operation: AdoptRecords, who: Principal) -> Outcome:
     _check_whole(brought, node.id)
     found = clashes(state, brought)
     if found:
-        more = f" and {len(found) - 20} more" if len(found) > 20 else ""
-        raise Conflict(
-            f"the hive has these already: {', '.join(found[:20])}{more}",
-            hint="rename or remove them on one of both sides, then join again",
-        )
+        refusal = _refusal(found)
+        if not node.expected:
+            raise refusal
+        leaving.forsake(state, node)
+        tokens.give_back(state, node.token)
+        return Outcome(id=node.id, message=refusal.message, hint=refusal.hint)
     for name, records in brought.items():
         table = getattr(state, name)
         for k, record in records.items():
@@ -168,6 +170,14 @@ def adopt(state: State, operation: AdoptRecords, who: Principal) -> Outcome:
     state.tables.put(state.nodes, node.id, structs.replace(node, adopted=True))
     state.dirty |= set(brought.get("apps", {}))
     return Outcome(id=node.id, version=node.version)
+
+
+def _refusal(found: list[str]) -> Conflict:
+    more = f" and {len(found) - 20} more" if len(found) > 20 else ""
+    return Conflict(
+        f"the hive has these already: {', '.join(found[:20])}{more}",
+        hint="rename or remove them on one of both sides, then join again",
+    )
 
 
 def clashes(state: State, brought: Belongings) -> list[str]:

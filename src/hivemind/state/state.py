@@ -64,6 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     code: str = ""
     message: str = ""
+    """Why it was refused; of what was accepted, what its author has to know."""
     hint: str = ""
     id: str = ""
     """Id of the object it made or changed."""

@@ -93,3 +93,12 @@ def expire(state: State, id: str) -> None:
     """A timer."""
     if id in state.join_tokens:
         state.tables.remove(state.join_tokens, id)
+
+
+def give_back(state: State, id: str) -> None:
+    """Who used it did not come in after all."""
+    token = state.join_tokens.get(id)
+    if token is not None:
+        state.tables.put(
+            state.join_tokens, id, replace(token, uses=token.uses + 1, used=token.used - 1)
+        )  # fmt: skip

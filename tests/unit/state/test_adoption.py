@@ -158,6 +158,24 @@ def test_all_clashes_are_told_at_once_and_nothing_is_taken() -> None:
     assert not hive.node("b").adopted
 
 
+def test_who_cannot_bring_what_it_has_is_not_in_after_all() -> None:
+    """Somebody else was first: after it was tried, and before it was agreed."""
+    small, hive = Small().everything(), GrownHive()
+    token = hive.token(role="member", uses=1)
+    hive.do(hive.joining("b", token), by="node-0")
+    hive.ids["b"] = small.id
+    assert small.id in hive.state.nodes and not hive.state.join_tokens[token.public].uses
+    hive.deploy("web")
+    outcome = bring(hive, small)
+    assert "app default/web" in outcome.message and "then join again" in outcome.hint
+    assert not {small.id, small.admin} & (hive.state.nodes.keys() | hive.state.principals.keys())
+    assert hive.state.join_tokens[token.public].uses == 1 and "shop" not in hive.state.projects
+    hive.do(DeleteApp(project="default", name="web"))
+    hive.settle()
+    hive.do(hive.joining("b", token), by="node-0")
+    assert not bring(hive, small).message and hive.node("b").adopted
+
+
 def test_ports_and_service_names_of_the_hives_apps_are_not_brought() -> None:
     small, hive = Small(), joined("c")
     ports = (Port(container=80, host=8080), Port(container=81, host=8081))

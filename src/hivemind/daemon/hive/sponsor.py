@@ -167,6 +167,7 @@ class Sponsor:
         outcomes = await asyncio.to_thread(state.apply, state.sequence + 1, state.time, signed)
         for outcome in outcomes:
             outcome.raise_for_error()
+        _check(state, join.node, outcomes[-1])
 
     async def _adopt(self, join: JoinHive, bringing: door.Adopt) -> None:
         if not bringing.envelope:
@@ -180,7 +181,15 @@ class Sponsor:
             raise Forbidden("only a node's own administrator says what it brings")
         if operation.node != join.node:
             raise Forbidden("a node brings only what is its own")
-        await self._ledger.submit(envelope)
+        receipt = await self._ledger.submit(envelope)
+        _check(self._ledger.state, join.node, receipt.outcome)
+
+
+def _check(state: State, node: str, outcome: Outcome) -> None:
+    """Raises what it was refused with, or why it was not let in after all."""
+    outcome.raise_for_error()
+    if node not in state.nodes:
+        raise Conflict(outcome.message or "the hive has let this node go again", hint=outcome.hint)
 
 
 def _join_of(ask: door.Ask, contact: Contact) -> JoinHive:

@@ -21,6 +21,7 @@ from hivemind.daemon.hive.sponsor import Sponsor
 from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
 from hivemind.model.hive import NodeRole
 from hivemind.model.project import Project
+from hivemind.model.storage import StorageClass, StorageClassManifest
 from hivemind.security.envelope import Envelope, seal
 from hivemind.security.identity import Identity
 from hivemind.security.joining import acquainted
@@ -30,6 +31,7 @@ from hivemind.state.operations import (
     JoinHive,
     Operation,
     PutJoinToken,
+    PutStorageClass,
     RegisterNode,
     encode_operation,
 )
@@ -237,6 +239,40 @@ async def test_what_clashes_keeps_it_out_before_it_is_in(house: House) -> None:
     with pytest.raises(Conflict, match="new"):
         await house.enter()
     assert not house.reported and NEWCOMER.public not in house.state.nodes
+
+
+class OneClass(Nothing):
+    """A node that brings a storage class, and when it was let in somebody else makes one of that name."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def as_it_is(self) -> AdoptRecords:  # type: ignore[override]
+        fast = StorageClass(name="fast", driver="local")
+        return AdoptRecords(node=NEWCOMER.public, records=pack({"storage_classes": {"fast": fast}}))
+
+    def sealed_for(self, vault: bytes) -> Envelope:  # type: ignore[override]
+        return seal(ADMINISTRATOR, HIVE, os.urandom(8).hex(), encode_operation(self.as_it_is()))
+
+
+async def test_what_clashes_since_it_was_let_in_keeps_it_out_too(house: House) -> None:
+    bringing, letting_in = OneClass(house), house.report
+
+    async def report(operation: Operation) -> Outcome:
+        outcome = await letting_in(operation)
+        other = StorageClassManifest(name="fast", driver="nfs", parameters={"server": "nas", "path": "/x"})
+        await house.first.submit(PutStorageClass(manifest=other))
+        return outcome
+
+    house.sponsor._report = report
+    with pytest.raises(Conflict, match="storage class fast"):
+        await house.enter(bringing=bringing)
+    assert house.admitted and NEWCOMER.public not in house.state.nodes
+    house.sponsor._report = letting_in
+    with pytest.raises(Conflict, match="storage class fast"):
+        await house.enter(bringing=bringing)
+    assert not house.admitted
+    assert (await house.enter()).handover
 
 
 async def test_only_its_own_administrator_says_what_it_brings(house: House) -> None:
