@@ -53,14 +53,19 @@ async def rehearse(
         raise
     directory = Directory(key.public, ledger.state, belonging.known)
     wire.allowed = directory.allowed
-    for node, addresses in belonging.known.items():
-        wire.peers.learn(node, addresses)
     bell = asyncio.Event()
 
+    def learn() -> None:
+        for node, addresses in directory.everybody().items():
+            wire.peers.learn(node, addresses)
+
     def agreed(batch: Batch) -> None:
+        """Others may vote by now than those that the sponsor named, and nobody of them knows where this node is."""
         directory.settled()
+        learn()
         bell.set()
 
+    learn()
     undo = ledger.subscribe(agreed)
     ledger.connect(wire.peers)
     try:
