@@ -34,7 +34,7 @@ from hivemind.transport.membership import Membership
 from hivemind.transport.relay import Relay
 
 if TYPE_CHECKING:
-    from hivemind.daemon.hive.cluster import House
+    from hivemind.daemon.hive.house import House
 
 log = logging.getLogger(__name__)
 _REACH: dict[Status, Reach] = {
