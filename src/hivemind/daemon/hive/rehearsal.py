@@ -70,10 +70,11 @@ async def rehearse(
     ledger.connect(wire.peers)
     try:
         async with asyncio.timeout(_PATIENCE):
+            await ledger.caught_up()
             while not _is_there(ledger, key.public, adopted):
                 bell.clear()
                 await bell.wait()
-            await ledger.caught_up()
+                await ledger.caught_up()
     except TimeoutError:
         await ledger.close()
         raise Unavailable(
@@ -89,5 +90,8 @@ async def rehearse(
 
 
 def _is_there(ledger: HiveLedger, node: str, adopted: bool) -> bool:
+    """What was handed over had the node in it. Raises `Unavailable` when the hive has let it go since."""
     record = ledger.state.nodes.get(node)
-    return record is not None and (record.adopted or not adopted)
+    if record is None:
+        raise Unavailable("the hive has let this node go again", hint="join again")
+    return record.adopted or not adopted

@@ -110,7 +110,11 @@ class Sponsor:
         if not isinstance(bringing, door.Adopt):
             raise Invalid("a node that was let in says what it brings")
         await self._adopt(join, bringing)
-        await door.hand_over(contact, msgspec.msgpack.encode(await self._ledger.handover()))
+        handover = await self._ledger.handover()
+        if join.node not in self._ledger.state.nodes:
+            # It was in only as far as was known here: it had left by then, and asked for more.
+            raise Unavailable("the hive has let this node go again", hint="join again")
+        await door.hand_over(contact, msgspec.msgpack.encode(handover))
 
     async def _tell(self, contact: Contact, inquiry: door.Inquire) -> None:
         state = self._ledger.state
@@ -166,8 +170,7 @@ class Sponsor:
         signed += [Signed(join.administrator, "try-adopt", adopt)] if adopt else []
         outcomes = await asyncio.to_thread(state.apply, state.sequence + 1, state.time, signed)
         for outcome in outcomes:
-            outcome.raise_for_error()
-        _check(state, join.node, outcomes[-1])
+            _check(outcome)
 
     async def _adopt(self, join: JoinHive, bringing: door.Adopt) -> None:
         if not bringing.envelope:
@@ -182,14 +185,14 @@ class Sponsor:
         if operation.node != join.node:
             raise Forbidden("a node brings only what is its own")
         receipt = await self._ledger.submit(envelope)
-        _check(self._ledger.state, join.node, receipt.outcome)
+        _check(receipt.outcome)
 
 
-def _check(state: State, node: str, outcome: Outcome) -> None:
-    """Raises what it was refused with, or why it was not let in after all."""
+def _check(outcome: Outcome) -> None:
+    """Raises what it was refused with, or why the node was not let in after all."""
     outcome.raise_for_error()
-    if node not in state.nodes:
-        raise Conflict(outcome.message or "the hive has let this node go again", hint=outcome.hint)
+    if outcome.message:
+        raise Conflict(outcome.message, hint=outcome.hint)
 
 
 def _join_of(ask: door.Ask, contact: Contact) -> JoinHive:

@@ -19,6 +19,8 @@ from hivemind.daemon.hive.invitation import Invitation
 from hivemind.daemon.hive.seeking import Entrance
 from hivemind.daemon.hive.sponsor import Sponsor
 from hivemind.errors import Conflict, Forbidden, HivemindError, Invalid, Unavailable
+from hivemind.ledger.hive import HiveLedger
+from hivemind.ledger.trust import Handover
 from hivemind.model.hive import NodeRole
 from hivemind.model.project import Project
 from hivemind.model.storage import StorageClass, StorageClassManifest
@@ -29,6 +31,7 @@ from hivemind.state.adoption import pack
 from hivemind.state.operations import (
     AdoptRecords,
     JoinHive,
+    LeaveHive,
     Operation,
     PutJoinToken,
     PutStorageClass,
@@ -182,6 +185,23 @@ async def test_asked_again_it_goes_on_and_the_token_counts_once(house: House) ->
     assert again.admitted.vault == KEY
     assert house.state.join_tokens[TOKEN.public].used == used
     assert sum(isinstance(operation, JoinHive) for operation in house.reported) == 1
+
+
+async def test_a_sponsor_that_was_behind_hands_nothing_over_to_one_that_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.enter()
+    ledger = house.first.ledger
+
+    async def catches_up() -> Handover:
+        made = await HiveLedger.handover(ledger)
+        await house.first.submit(LeaveHive(node=NEWCOMER.public, force=True))
+        return made
+
+    monkeypatch.setattr(ledger, "handover", catches_up)
+    with pytest.raises(Unavailable, match="let this node go again"):
+        await house.enter()
+    assert house.admitted and NEWCOMER.public not in house.state.nodes
 
 
 async def test_a_witness_gets_no_key(house: House) -> None:
