@@ -192,7 +192,7 @@ def test_only_whom_somebody_let_in_comes_in(hive: list[Member], stranger: Member
     refused(stranger, late.token, "expired")
     refused(stranger, elsewhere, "no node of the hive")
     join(stranger, good.token)
-    assert stranger.seen("n1").reach == "alive"
+    eventually(lambda: stranger.seen("n1").reach == "alive", "it reaches the others")
     stranger.cli("cluster", "leave", "--yes")
     refused(stranger, good.token, "used up")
 
