@@ -38,6 +38,8 @@ class Ledger(Protocol):
 
     async def submit(self, envelope: Envelope) -> Receipt: ...
 
+    async def caught_up(self) -> None: ...
+
     async def handover(self) -> Handover: ...
 
     async def epochs_after(self, number: int) -> tuple[bytes, ...]: ...
@@ -100,6 +102,8 @@ class Sponsor:
             raise Forbidden(
                 "this join token is not of this hive, or is not whole", hint="hivemind cluster token create"
             )
+        if join.node in self._ledger.state.nodes:
+            await self._ledger.caught_up()  # it may have left since
         if not self._is_in(join):
             await self._try(join, adopt)
             await self._report(join)
