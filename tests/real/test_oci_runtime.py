@@ -292,13 +292,11 @@ async def test_many_layers(node: Node, runtime: OciRuntime, tmp_path: Path) -> N
 
 
 async def test_rotation_loses_nothing_under_a_fast_writer(node: Node, runtime: OciRuntime) -> None:
-    script = "i=0; while [ $i -lt 20 ]; do seq $((i*10000)) $((i*10000+9999)); i=$((i+1)); sleep 0.03; done"
+    script = "i=0; while [ $i -lt 20 ]; do seq $((i*10000)) $((i*10000+9999)); i=$((i+1)); sleep 0.1; done"
     spec = node.spec(script, log_max_size=100_000, log_max_files=1000)
     lines = await output(runtime, spec)
     assert lines == [str(number) for number in range(200_000)]
-    assert list(
-        (node.path / "state" / "containers" / spec.id).glob("log.*")
-    )  # as often as there was time for it
+    assert len(list((node.path / "state" / "containers" / spec.id).glob("log.*"))) > 2
 
 
 async def test_rotation_keeps_no_more_than_it_should(node: Node, runtime: OciRuntime) -> None:
