@@ -16,7 +16,8 @@ _HELD = 64 * 2**10
 """Of a body so much waits for the application before no more of it is read."""
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _WITHOUT_BODY = (204, 304)
-_UNSPEAKABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+UNSPEAKABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no value of a header may have in it: it would end the line."""
 _DEFECT = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -113,7 +114,7 @@ class Transaction:
         lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}".encode()]
         length = 0 if self.scope["method"] == "HEAD" or status in _WITHOUT_BODY else None
         for name, value in headers:
-            if _UNSPEAKABLE.search(value):
+            if UNSPEAKABLE.search(value):
                 raise RuntimeError(f"a header {name!r} cannot have the value {value!r}")
             if name == b"content-length" and length is None:
                 length = int(value)

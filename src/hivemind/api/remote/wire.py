@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hivemind.api.transaction import UNSPEAKABLE
 from hivemind.errors import Invalid, TooLarge, Unavailable
 from hivemind.security.statement import Statement
 from hivemind.transport.contract import Stream
@@ -37,7 +38,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 """Of what stands in an event. Nobody offers a subprotocol."""
 _NAME = re.compile(rb"[a-z][a-z0-9-]*")
-_UNSPEAKABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _OF_THE_CONNECTION = (b"connection", b"keep-alive", b"set-cookie", b"transfer-encoding", b"upgrade")
 """Headers that no answer of the other node may have: they are about the connection, or the whole of this one."""
 _BODIES = ("http.request", "http.response.body", "websocket.http.response.body")
@@ -114,7 +114,7 @@ def _sound_header(header: Any) -> bool:
     if not isinstance(header, list) or len(header) != 2 or not all(type(each) is bytes for each in header):
         return False
     name, value = header
-    return bool(_NAME.fullmatch(name)) and name not in _OF_THE_CONNECTION and not _UNSPEAKABLE.search(value)
+    return bool(_NAME.fullmatch(name)) and name not in _OF_THE_CONNECTION and not UNSPEAKABLE.search(value)
 
 
 def _pieces(event: Event) -> list[Event]:
