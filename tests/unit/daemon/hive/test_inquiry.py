@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -33,6 +32,11 @@ class World:
         self.heard: list[Expulsion | None] = []
         self.asked: list[Address] = []
         self.silent = True
+        self.looked = 0
+
+    def is_silent(self) -> bool:
+        self.looked += 1
+        return self.silent
 
     async def removed(self, operation: Operation) -> None:
         await self.away.kill()
@@ -67,7 +71,7 @@ class World:
             return {node.id: (network.address(node.id),) for node in others}
 
         made = Inquiry(
-            node=self.away.id, ledger=ledger, silent=lambda: self.silent, others=there, contact=contact,
+            node=self.away.id, ledger=ledger, silent=self.is_silent, others=there, contact=contact,
             removed=self.heard.append,
         )  # fmt: skip
         made.start()
@@ -159,7 +163,8 @@ async def test_nobody_is_asked_by_a_node_that_hears_of_its_hive(world: World) ->
     await world.away.kill()
     world.silent = False
     asks = await world.listens(*world.hive.nodes[:3])
-    await asyncio.sleep(0)
+    await until(lambda: world.looked > 5, "it has looked whether it hears of it")
+    assert not world.asked
     world.silent = True
     await until(lambda: len(world.asked) >= 3, "it asks")
     assert not world.heard and not asks.doubt
